@@ -1,0 +1,32 @@
+"""Fixtures that several folders of tests share, and the environment of test processes."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+# test processes find the package as the workflow's jobs do, and nothing asks the network
+os.environ["PYTHONPATH"] = str(ROOT / "workflow")
+os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def pytest_collection_modifyitems(items):
+    """Fast tests first: what is marked slow goes last, order otherwise kept."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
+@pytest.fixture(scope="session")
+def root():
+    """The repository's root."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """The folder of real data that some tests read; skips, saying so, where it is absent."""
+    folder = Path(os.environ.get("AUTOPRUNE_TEST_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real data in {folder}; set AUTOPRUNE_TEST_DATA to run this test")
+    return folder

@@ -1,0 +1,1 @@
+"""Federated learning with automatic structured pruning: the study behind the Snakefile."""
