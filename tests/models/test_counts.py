@@ -1,0 +1,97 @@
+"""Counts against the totals that the authors' notebooks print (shared facts of the paper)."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from autoprune.complexity import complexity
+from autoprune.errors import InputError
+from autoprune.models import Architecture
+
+FEMNIST, CELEBA = ((1, 28, 28), 62), ((3, 84, 84), 2)
+PUBLISHED = [
+    # family, widths, (input shape, classes), Keras' parameters, profiler's FLOPs or None
+    ("cnn", (32, 64), FEMNIST, 56126, 7529588),
+    ("cnn", (17, 43), FEMNIST, 21488, 2860280),
+    ("cnn", (32, 32, 32, 32), CELEBA, 80930, 152485804),
+    ("cnn", (14, 9, 14, 9), CELEBA, 10998, 29582906),
+    ("resnet", (16, 32, 64), CELEBA, 30626, 5234332),
+    ("resnet", (9, 11, 22), CELEBA, 6791, 1610012),
+    ("inception", (32, 16, 16, 16, 32, 32, 32, 96, 96), FEMNIST, 246236, 31010894),
+    ("inception", (21, 11, 13, 13, 20, 16, 18, 48, 53), FEMNIST, 84719, None),
+    ("inception", (32, 16, 16, 16, 32, 32, 32, 96, 96), CELEBA, 243752, 324044726),
+    ("inception", (23, 11, 13, 11, 26, 21, 24, 70, 64), CELEBA, 127080, 171728949),
+    ("inception", (26, 14, 12, 11, 26, 26, 27, 70, 61), CELEBA, 137294, 199695684),
+]
+
+
+@pytest.mark.parametrize(("family", "widths", "data", "parameters", "flops"), PUBLISHED)
+def test_published_totals_exactly(family, widths, data, parameters, flops):
+    counts = complexity(Architecture(family, widths, *data))
+    assert counts["parameters_with_statistics"] == parameters
+    if flops is not None:
+        assert counts["flops_tf_profiler"] == flops
+
+
+def test_the_femnist_cnn_term_by_term():
+    """method.md: 7,475,200 conv + 22,590 bias + 22,528 pool + 7,936 linear + 1,024 + 310."""
+    counts = complexity(Architecture("cnn", (32, 64), *FEMNIST))
+    assert counts["macs"] == (7_475_200 + 7_936) // 2
+    assert counts["flops_tf_profiler"] == 2 * counts["macs"] + 22_590 + 22_528 + 1_024 + 310
+
+
+def test_statistics_are_counted_apart():
+    """Two per batch-norm channel: 16 + 32 + 16 + 16 + 64 + 16 + 16 channels."""
+    counts = complexity(Architecture("resnet", (16, 32, 64), *CELEBA))
+    channels = 16 + 32 + 16 + 16 + 64 + 16 + 16
+    assert counts["parameters_with_statistics"] - counts["parameters"] == 2 * channels
+
+
+def command(*flags):
+    return subprocess.run(
+        [sys.executable, "-m", "autoprune.complexity", *flags], capture_output=True, text=True
+    )
+
+
+def test_the_command_prints_one_json_object():
+    flags = "--family resnet --widths 16 32 64 --input-shape 3 84 84 --classes 2"
+    done = command(*flags.split())
+    assert done.returncode == 0, done.stderr
+    counts = json.loads(done.stdout)
+    assert (counts["parameters"], counts["parameters_with_statistics"]) == (30274, 30626)
+    assert (counts["macs"], counts["flops_tf_profiler"]) == (2582080, 5234332)
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ("--family cnn --widths 0 64 --input-shape 1 28 28 --classes 62", "at least 1 filter"),
+        ("--family cnn --widths 32 --input-shape 1 28 28 --classes 62", "expects 2"),
+        ("--family cnn --widths 32 64 --input-shape 3 84 84 --classes 2", "expects 4"),
+        ("--family vgg --widths 32 64 --input-shape 3 84 84 --classes 2", "known are cnn"),
+        ("--family cnn --widths 3 3 --input-shape 1 9 9 --classes 2", "too few"),
+        ("--family cnn --widths 3 3", "give --architecture"),
+    ],
+)
+def test_the_command_refuses_in_one_line(flags, words):
+    done = command(*flags.split())
+    assert done.returncode != 0
+    assert done.stdout == ""
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert words in done.stderr
+
+
+def test_any_valid_widths_count():
+    for widths in ((1, 1, 1), (3, 1, 7), (40, 2, 90)):
+        assert complexity(Architecture("resnet", widths, *CELEBA))["parameters"] > 0
+
+
+def test_an_operator_nobody_has_judged_is_an_error(monkeypatch):
+    import autoprune.complexity as module
+
+    monkeypatch.setattr(module, "NO_MULTIPLY_ADDS", set())
+    with pytest.raises(InputError, match="max_pool2d"):
+        complexity(Architecture("cnn", (2, 2), *FEMNIST))

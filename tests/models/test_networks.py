@@ -1,0 +1,131 @@
+"""The networks: Keras' padding and initialisation, wiring that covers every tensor."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from autoprune.models import (
+    Architecture,
+    build,
+    families,
+    load_state,
+    new_network,
+)
+from autoprune.models.layers import Conv2d
+
+NETWORKS = [
+    Architecture("cnn", (5, 7), (1, 28, 28), 10),
+    Architecture("cnn", (4, 3, 5, 2), (3, 84, 84), 2),
+    Architecture("resnet", (4, 6, 5), (3, 84, 84), 2),
+    Architecture("inception", (4, 2, 3, 4, 3, 2, 3, 6, 5), (1, 28, 28), 10),
+    Architecture("inception", (4, 2, 3, 4, 3, 2, 3, 6, 5), (3, 84, 84), 2),
+]
+
+
+@pytest.mark.parametrize("architecture", NETWORKS, ids=str)
+def test_logits_have_one_row_an_image(architecture):
+    network = new_network(architecture, 0)
+    logits = network(torch.rand(3, *architecture.input_shape))
+    assert logits.shape == (3, architecture.classes)
+
+
+@pytest.mark.parametrize(
+    ("side", "kernel", "stride"), list(itertools.product((5, 6, 7, 8), (1, 3, 5), (1, 2)))
+)
+def test_same_padding_is_tensorflows(side, kernel, stride):
+    """By the definition: output = ceil(side / stride), any odd padding goes after."""
+    conv = Conv2d(1, 1, kernel, stride, "same", (side, side))
+    with torch.no_grad():
+        conv.weight.copy_(torch.rand_like(conv.weight))
+        conv.bias.zero_()
+    image = torch.rand(1, 1, side, side)
+    found = conv(image)[0, 0].detach().numpy()
+    size = -(-side // stride)
+    assert found.shape == conv.output_sides == (size, size)
+    total = max((size - 1) * stride + kernel - side, 0)
+    padded = np.zeros((side + total, side + total), dtype=np.float32)
+    before = total // 2
+    padded[before : before + side, before : before + side] = image[0, 0]
+    weight = conv.weight[0, 0].detach().numpy()
+    for y, x in itertools.product(range(size), repeat=2):
+        window = padded[y * stride : y * stride + kernel, x * stride : x * stride + kernel]
+        assert found[y, x] == pytest.approx((window * weight).sum(), abs=1e-5)
+
+
+def test_pool_before_relu_is_relu_before_pool():
+    network = new_network(NETWORKS[0], 1)
+    x = torch.rand(2, 1, 28, 28) - 0.5
+    for name, pool in (("conv1", "pool1"), ("conv2", "pool2")):
+        convolved = network.get_submodule(name)(x)
+        after = network.get_submodule(pool)(F.relu(convolved))
+        x = F.relu(network.get_submodule(pool)(convolved))
+        assert torch.equal(after, x)
+
+
+def test_initialisation_is_keras():
+    network = new_network(Architecture("resnet", (16, 32, 64), (3, 84, 84), 2), 3)
+    conv = network.get_submodule("blocks.1.conv1")
+    limit = (6 / (9 * 16 + 9 * 64)) ** 0.5  # Glorot: fans count the kernel
+    assert conv.weight.abs().max() <= limit
+    assert float(conv.weight.detach().std()) == pytest.approx(limit / 3**0.5, rel=0.05)
+    assert not conv.bias.any()
+    norm = network.get_submodule("stem_norm")
+    assert (norm.eps, norm.momentum) == (1e-3, pytest.approx(0.01))
+    assert (norm.weight == 1).all()
+    assert not norm.bias.any()
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not():
+    first, again, other = (new_network(NETWORKS[3], seed).state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["stem.weight"], other["stem.weight"])
+
+
+def test_initialisation_leaves_the_global_stream_alone():
+    before = torch.get_rng_state()
+    from autoprune.models import initialise
+
+    network = build(NETWORKS[0])
+    middle = torch.get_rng_state()
+    initialise(network, 0)
+    assert torch.equal(middle, torch.get_rng_state())
+    torch.set_rng_state(before)
+
+
+@pytest.mark.parametrize("architecture", NETWORKS, ids=str)
+def test_wiring_explains_every_axis(architecture):
+    """Along each axis the spans' sizes add up to the tensor's, or the axis is not prunable."""
+    network = build(architecture)
+    state = network.state_dict()
+    for name, axes in network.axes():
+        for axis, spans in enumerate(axes):
+            if spans:
+                size = sum(architecture.widths[s.layer] * s.repeat for s in spans)
+                assert state[name].shape[axis] == size, name
+    # every width moves the shapes that its spans say, and no other
+    for layer in range(len(architecture.widths)):
+        widths = list(architecture.widths)
+        widths[layer] += 1
+        wider = build(architecture.with_widths(widths)).state_dict()
+        for name, axes in network.axes():
+            for axis in range(min(2, state[name].dim())):
+                grown = wider[name].shape[axis] - state[name].shape[axis]
+                told = sum(s.repeat for s in axes[axis] if s.layer == layer) if axis < 2 else 0
+                assert grown == told, (name, axis, layer)
+
+
+def test_load_state_refuses_other_shapes_and_keys():
+    network = build(NETWORKS[0])
+    state = dict(network.state_dict())
+    with pytest.raises(ValueError, match="keys differ"):
+        load_state(network, {k: v for k, v in state.items() if k != "linear.bias"})
+    state["linear.bias"] = torch.zeros(3)
+    with pytest.raises(ValueError, match=r"linear\.bias has shape \(3,\)"):
+        load_state(network, state)
+
+
+def test_families_are_the_modules():
+    assert families() == ["cnn", "inception", "resnet"]

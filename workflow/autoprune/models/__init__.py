@@ -1,0 +1,142 @@
+"""Networks from (family, widths, input shape, classes), one module a family.
+
+A family is a module of this package that defines ``build(widths, input_shape, classes)``.
+To add one, add a file; nothing else names the families.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from autoprune.errors import InputError
+from autoprune.models.layers import Network
+from autoprune.seeds import torch_seed
+
+
+def families() -> list[str]:
+    """The names of the families, which are the modules beside ``layers``, sorted."""
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name != "layers")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """All that is needed to build a network without its weights.
+
+    ``widths`` are the filters of the prunable convolutions in the family's order,
+    ``input_shape`` is (channels, height, width) in pixels, ``classes`` the length of the output.
+    """
+
+    family: str
+    widths: tuple[int, ...]
+    input_shape: tuple[int, int, int]
+    classes: int
+
+    def __post_init__(self) -> None:
+        if self.family not in families():
+            raise InputError(f"family: unknown {self.family!r}; known are {', '.join(families())}")
+        if any(not isinstance(w, int) or w < 1 for w in self.widths):
+            raise InputError(
+                f"widths: found {list(self.widths)}, expected whole numbers of at least 1 filter"
+            )
+        if len(self.input_shape) != 3 or min(self.input_shape) < 1:
+            raise InputError(
+                f"input shape: found {list(self.input_shape)}, expected channels, height and width"
+            )
+        if self.classes < 2:
+            raise InputError(f"classes: found {self.classes}, expected at least 2")
+
+    def with_widths(self, widths: Sequence[int]) -> "Architecture":
+        """The same family, input and classes at other widths."""
+        return Architecture(self.family, tuple(widths), self.input_shape, self.classes)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values; ``from_json`` is the inverse."""
+        return {
+            "family": self.family,
+            "widths": list(self.widths),
+            "input_shape": list(self.input_shape),
+            "classes": self.classes,
+        }
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> "Architecture":
+        """From ``to_json``'s value; raises InputError naming the key that is missing."""
+        try:
+            return Architecture(
+                str(value["family"]),
+                tuple(int(w) for w in value["widths"]),
+                tuple(int(n) for n in value["input_shape"]),  # type: ignore[arg-type]
+                int(value["classes"]),
+            )
+        except KeyError as error:
+            raise InputError(f"architecture: key {error} is missing") from None
+
+
+def build(architecture: Architecture) -> Network:
+    """The network of an architecture, its weights not yet set (see ``initialise``).
+
+    Maps (batch, channel, height, width) in [0, 1] to (batch, class) logits. Raises InputError
+    when the number of widths is not the family's or the input is too small for it.
+    """
+    family = importlib.import_module(f"{__name__}.{architecture.family}")
+    network: Network = family.build(
+        architecture.widths, architecture.input_shape, architecture.classes
+    )
+    return network
+
+
+@torch.no_grad()
+def initialise(network: Network, seed: int, purpose: str = "initial", *numbers: int) -> None:
+    """Set fresh weights as Keras does: Glorot-uniform kernels, zero biases, unit batch norm.
+
+    Each kernel has a stream of its own, so it does not depend on the kernels before it.
+    """
+    for position, module in enumerate(network.modules()):
+        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
+            stream = torch.Generator().manual_seed(torch_seed(seed, purpose, *numbers, position))
+            torch.nn.init.xavier_uniform_(module.weight, generator=stream)
+            if module.bias is not None:
+                module.bias.zero_()
+        elif isinstance(module, torch.nn.BatchNorm2d):
+            module.weight.fill_(1)
+            module.bias.zero_()
+            module.running_mean.zero_()  # type: ignore[union-attr]
+            module.running_var.fill_(1)  # type: ignore[union-attr]
+
+
+def new_network(
+    architecture: Architecture, seed: int, purpose: str = "initial", *numbers: int
+) -> Network:
+    """``build`` and ``initialise`` in one step."""
+    network = build(architecture)
+    initialise(network, seed, purpose, *numbers)
+    return network
+
+
+def count_parameters(network: torch.nn.Module) -> tuple[int, int]:
+    """Trainable parameters, and the same with batch-norm statistics (Keras' total)."""
+    trainable = sum(p.numel() for p in network.parameters())
+    return trainable, trainable + sum(b.numel() for b in network.buffers())
+
+
+@torch.no_grad()
+def load_state(network: Network, state: Mapping[str, torch.Tensor]) -> None:
+    """Copy ``state`` into the network; raises ValueError on another key or shape.
+
+    Used instead of ``load_state_dict``, which demands the ``num_batches_tracked`` that our
+    batch norm does not carry.
+    """
+    own = network.state_dict()
+    if own.keys() != state.keys():
+        raise ValueError(f"state: keys differ in {sorted(own.keys() ^ state.keys())}")
+    for name, tensor in own.items():
+        if tensor.shape != state[name].shape:
+            raise ValueError(
+                f"state: {name} has shape {tuple(state[name].shape)}, "
+                f"the network expects {tuple(tensor.shape)}"
+            )
+        tensor.copy_(state[name])

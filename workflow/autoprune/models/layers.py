@@ -1,0 +1,162 @@
+"""The layers the families are made of, with Keras' padding and defaults, and how they are wired.
+
+The wiring says, for each layer, which prunable convolution's filters stand along its inputs and
+its outputs. It is all that pruning needs to cut any family.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from autoprune.errors import InputError
+
+
+@dataclass(frozen=True)
+class Span:
+    """The filters of prunable convolution ``layer`` along one axis of a tensor.
+
+    Each filter takes ``repeat`` adjacent places: 1 for channels, height x width after a flatten.
+    """
+
+    layer: int
+    repeat: int = 1
+
+
+Spans = tuple[Span, ...]
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """The spans along a layer's outputs and inputs; empty where nothing prunable stands."""
+
+    outputs: Spans = ()
+    inputs: Spans = ()
+
+
+class Network(nn.Module):
+    """A network that can be pruned: it names its prunable convolutions and its wiring.
+
+    ``prunable``: module names in the order of ``widths``. ``wiring``: module name -> Wiring, for
+    every convolution, batch norm and linear layer that a prunable convolution touches.
+    """
+
+    prunable: tuple[str, ...]
+    wiring: dict[str, Wiring]
+
+    def group(self, layer: int) -> list[str]:
+        """Names of the convolutions whose filters are those of prunable convolution ``layer``.
+
+        More than one name means that they are coupled: they lose the same filters.
+        """
+        return [
+            name
+            for name, wiring in self.wiring.items()
+            if wiring.outputs == (Span(layer),) and isinstance(self.get_submodule(name), nn.Conv2d)
+        ]
+
+    def axes(self) -> Iterator[tuple[str, tuple[Spans, Spans]]]:
+        """For each tensor of the state: its name, and the spans of its first and second axis."""
+        for name in self.state_dict():
+            module, _, leaf = name.rpartition(".")
+            wiring = self.wiring.get(module, Wiring())
+            second = isinstance(self.get_submodule(module), nn.Conv2d | nn.Linear)
+            yield name, (wiring.outputs, wiring.inputs if second and leaf == "weight" else ())
+
+
+class Conv2d(nn.Conv2d):
+    """A convolution with bias and TensorFlow's padding: "valid", or "same" (output = ceil(in/s)).
+
+    ``sides`` is the (height, width) of its input in pixels. "same" at stride 2 needs it: on even
+    sides TensorFlow pads one more row and column after than before, unlike torch. Raises
+    InputError when the input is too small to leave anything.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        stride: int,
+        padding: str,
+        sides: tuple[int, int],
+    ) -> None:
+        pads = [_same(side, kernel, stride) if padding == "same" else (0, 0) for side in sides]
+        # symmetric padding happens inside the convolution and costs no copy
+        symmetric = all(before == after for before, after in pads)
+        super().__init__(
+            inputs, outputs, kernel, stride, (pads[0][0], pads[1][0]) if symmetric else 0
+        )
+        self.pad_first = None if symmetric else (*pads[1], *pads[0])
+        padded = [side + sum(pad) for side, pad in zip(sides, pads, strict=True)]
+        if min(padded) < kernel:
+            raise InputError(
+                f"input shape: {min(sides)} pixels are left before a {kernel}x{kernel} "
+                "convolution, which are too few; use larger images or another family"
+            )
+        height, width = ((side - kernel) // stride + 1 for side in padded)
+        self.output_sides = (height, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, inputs, height, width) -> (batch, outputs, *output_sides)."""
+        return super().forward(F.pad(x, self.pad_first) if self.pad_first else x)
+
+
+def _same(side: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Padding before and after, as TensorFlow's "same" has it."""
+    total = max((-(-side // stride) - 1) * stride + kernel - side, 0)
+    return total // 2, total - total // 2
+
+
+class BatchNorm2d(nn.BatchNorm2d):
+    """Batch norm at Keras' defaults (momentum 0.99, epsilon 1e-3), with float state only."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, eps=1e-3, momentum=0.01)
+        # an integer counter has no place in a weighted mean, and a fixed momentum needs none
+        self.num_batches_tracked = None
+
+
+class GlobalAveragePool(nn.Module):
+    """(batch, channel, height, width) -> (batch, channel)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mean over height and width."""
+        return F.adaptive_avg_pool2d(x, 1).flatten(1)
+
+
+class Add(nn.Module):
+    """The sum of a residual block: a module, so that operation counts can see it."""
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Element-wise sum of two tensors of one shape."""
+        return x + y
+
+
+def halved(sides: tuple[int, int], *, up: bool = False) -> tuple[int, int]:
+    """(height, width) after a 2x2 max pool of stride 2, an odd row dropped or, with ``up``, kept.
+
+    Raises InputError when a side is too small.
+    """
+    height, width = (-(-side // 2) if up else side // 2 for side in sides)
+    if not height or not width:
+        raise InputError(
+            "input shape: 1 pixel is left before a max pool; use larger images or another family"
+        )
+    return height, width
+
+
+def check_widths(family: str, widths: Sequence[int], number: int) -> None:
+    """Raise InputError unless there are ``number`` widths."""
+    if len(widths) != number:
+        raise InputError(
+            f"widths: found {len(widths)} ({' '.join(map(str, widths))}), "
+            f"family {family} expects {number} for this input shape"
+        )
+
+
+def to_channels_last(network: nn.Module) -> nn.Module:
+    """The same network with channels-last kernels, which oneDNN runs faster on CPUs."""
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

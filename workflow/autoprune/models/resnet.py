@@ -1,0 +1,84 @@
+"""The paper's small ResNet: a stem, then blocks that return to the stem's width."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from autoprune.models.layers import (
+    Add,
+    BatchNorm2d,
+    Conv2d,
+    Network,
+    Span,
+    Wiring,
+    check_widths,
+    halved,
+)
+
+STEM = (Span(0),)
+
+
+class Block(nn.Module):
+    """Convolution to ``width`` at stride 2, back to the stem's width, plus a 1x1 shortcut."""
+
+    def __init__(self, stem: int, width: int, sides: tuple[int, int]):
+        super().__init__()
+        self.conv1 = Conv2d(stem, width, 3, 2, "same", sides)
+        self.norm1 = BatchNorm2d(width)
+        self.conv2 = Conv2d(width, stem, 3, 1, "same", self.conv1.output_sides)
+        self.norm2 = BatchNorm2d(stem)
+        self.shortcut = Conv2d(stem, stem, 1, 2, "same", sides)
+        self.shortcut_norm = BatchNorm2d(stem)
+        self.add = Add()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, stem, height, width) -> (batch, stem, ceil(height / 2), ceil(width / 2))."""
+        y = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
+        return F.relu(self.add(y, self.shortcut_norm(self.shortcut(x))))
+
+
+class ResNet(Network):
+    """``widths`` = stem, then one width a block; all block outputs share the stem's filters."""
+
+    def __init__(self, widths: Sequence[int], input_shape: tuple[int, int, int], classes: int):
+        super().__init__()
+        check_widths("resnet", widths, 3)
+        stem, *inner = widths
+        self.stem = Conv2d(input_shape[0], stem, 3, 2, "same", input_shape[1:])
+        self.stem_norm = BatchNorm2d(stem)
+        self.pool = nn.MaxPool2d(2, ceil_mode=True)  # "same": an odd row stays
+        sides = halved(self.stem.output_sides, up=True)
+        self.blocks = nn.ModuleList()
+        for width in inner:
+            block = Block(stem, width, sides)
+            self.blocks.append(block)
+            sides = block.conv1.output_sides
+        area = sides[0] * sides[1]
+        self.linear = nn.Linear(stem * area, classes)
+
+        self.prunable = ("stem", *(f"blocks.{i}.conv1" for i in range(len(inner))))
+        self.wiring = {"stem": Wiring(STEM), "stem_norm": Wiring(STEM)}
+        for i in range(len(inner)):
+            block, own = f"blocks.{i}", (Span(i + 1),)
+            self.wiring |= {
+                f"{block}.conv1": Wiring(own, STEM),
+                f"{block}.norm1": Wiring(own),
+                f"{block}.conv2": Wiring(STEM, own),
+                f"{block}.norm2": Wiring(STEM),
+                f"{block}.shortcut": Wiring(STEM, STEM),
+                f"{block}.shortcut_norm": Wiring(STEM),
+            }
+        self.wiring["linear"] = Wiring((), (Span(0, area),))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channel, height, width) -> (batch, class) logits."""
+        x = F.relu(self.pool(self.stem_norm(self.stem(x))))
+        for block in self.blocks:
+            x = block(x)
+        return self.linear(x.flatten(1))  # type: ignore[no-any-return]
+
+
+def build(widths: Sequence[int], input_shape: tuple[int, int, int], classes: int) -> ResNet:
+    """The ResNet of method.md; 3 widths: the stem's and two blocks'."""
+    return ResNet(widths, input_shape, classes)
