@@ -1,0 +1,32 @@
+"""``python -m autoprune.pruning``: replay a pruning plan on the base network's weights."""
+
+import argparse
+from collections.abc import Sequence
+
+from autoprune.errors import InputError, run_main
+from autoprune.files import read_json
+from autoprune.pruning.plan import Plan, replay
+from autoprune.weights import load_weights, save_weights
+
+
+def main(argv: Sequence[str] | None) -> None:
+    """Cut the base network's weights as the plan says and write the smaller network."""
+    parser = argparse.ArgumentParser(prog="autoprune.pruning", description=main.__doc__)
+    parser.add_argument("--plan", required=True, help="plan.json of a run")
+    parser.add_argument("--weights", required=True, help="safetensors of the base network")
+    parser.add_argument("--output", required=True, help="safetensors of the smaller network")
+    args = parser.parse_args(argv)
+    plan = Plan.from_json(read_json(args.plan))
+    base, state, _ = load_weights(args.weights)
+    if base != plan.base:
+        raise InputError(
+            f"{args.weights}: holds {base.family} of widths {list(base.widths)}, "
+            f"the plan starts from {plan.base.family} of widths {list(plan.base.widths)}"
+        )
+    architecture, network = replay(plan, state)
+    save_weights(args.output, architecture, network.state_dict())
+    print(f"{args.output}: {architecture.family}, widths {' '.join(map(str, architecture.widths))}")
+
+
+if __name__ == "__main__":
+    run_main(main)

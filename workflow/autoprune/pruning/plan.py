@@ -1,0 +1,138 @@
+"""The pruning plan: every shrink of a run as JSON, enough to repeat it from the base network."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+
+from autoprune.errors import InputError
+from autoprune.models import Architecture, load_state, new_network
+from autoprune.models.layers import Network
+from autoprune.pruning.rule import Boundaries
+from autoprune.pruning.shrink import Kept, cut
+
+SCHEMA_VERSION = 1
+VARIANTS = ("reinit", "inherit")
+
+
+@dataclass(frozen=True)
+class Shrink:
+    """One application of the rule, at the start of round ``round``.
+
+    ``kept`` are the filters whose weights stay (``inherit``) or would (``reinit``);
+    ``parameters`` counts batch-norm statistics too, as the patience rule does.
+    """
+
+    round: int
+    layers: tuple[dict[str, Any], ...]
+    widths: tuple[int, ...]
+    parameters: int
+
+    @property
+    def kept(self) -> Kept:
+        """Indices kept in each prunable convolution, into the network before this shrink."""
+        return tuple(tuple(layer["kept"]) for layer in self.layers)
+
+
+def layer_record(name: str, decision: Boundaries, kept: tuple[int, ...]) -> dict[str, Any]:
+    """One layer's entry in a shrink: the scores' statistics, the boundaries, the kept indices."""
+    return {
+        "layer": name,
+        "mean": decision.mean,
+        "std": decision.std,
+        "lower": decision.lower,
+        "upper": decision.upper,
+        "kept": list(kept),
+    }
+
+
+@dataclass
+class Plan:
+    """The base network and every shrink from it on; ``stopped`` says when and why the search ended.
+
+    ``seed`` is the run's: a ``reinit`` shrink draws its fresh weights from (seed, round).
+    """
+
+    base: Architecture
+    variant: str
+    seed: int
+    k: float
+    patience: int
+    cap: int
+    shrinks: list[Shrink] = field(default_factory=list)
+    stopped: dict[str, Any] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values; ``from_json`` is the inverse."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "base": self.base.to_json(),
+            "variant": self.variant,
+            "seed": self.seed,
+            "k": self.k,
+            "patience": self.patience,
+            "cap": self.cap,
+            "stopped": self.stopped,
+            "shrinks": [asdict(shrink) for shrink in self.shrinks],
+        }
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> "Plan":
+        """From ``to_json``'s value; raises InputError on another schema or a missing key."""
+        if value.get("schema_version") != SCHEMA_VERSION:
+            raise InputError(
+                f"plan: schema_version is {value.get('schema_version')!r}, expected "
+                f"{SCHEMA_VERSION}; make the plan again with this version"
+            )
+        try:
+            shrinks = [
+                Shrink(s["round"], tuple(s["layers"]), tuple(s["widths"]), s["parameters"])
+                for s in value["shrinks"]
+            ]
+            return Plan(
+                Architecture.from_json(value["base"]),
+                *(value[key] for key in ("variant", "seed", "k", "patience", "cap")),
+                shrinks,
+                value["stopped"],
+            )
+        except KeyError as error:
+            raise InputError(f"plan: key {error} is missing; make the plan again") from None
+
+
+def shrunk(
+    variant: str,
+    seed: int,
+    server_round: int,
+    architecture: Architecture,
+    state: Mapping[str, torch.Tensor],
+    kept: Kept,
+) -> tuple[Architecture, Network]:
+    """The network after one shrink: cut to the kept filters, or as wide but with fresh weights."""
+    if variant == "inherit":
+        return cut(architecture, state, kept)
+    if variant == "reinit":
+        smaller = architecture.with_widths([len(indices) for indices in kept])
+        return smaller, new_network(smaller, seed, "reinit", server_round)
+    raise InputError(f"variant: unknown {variant!r}; known are {', '.join(VARIANTS)}")
+
+
+def replay(plan: Plan, state: Mapping[str, torch.Tensor]) -> tuple[Architecture, Network]:
+    """Apply a plan's shrinks to the base network's ``state``, without training between them.
+
+    Bit-exact: it makes the same cuts (``inherit``) or draws the same fresh weights (``reinit``)
+    as the run did. Raises InputError when the plan contradicts itself.
+    """
+    architecture = plan.base
+    network = new_network(architecture, plan.seed)
+    load_state(network, state)
+    for step in plan.shrinks:
+        architecture, network = shrunk(
+            plan.variant, plan.seed, step.round, architecture, network.state_dict(), step.kept
+        )
+        if architecture.widths != step.widths:
+            raise InputError(
+                f"plan: round {step.round} says widths {list(step.widths)}, but its kept filters "
+                f"give {list(architecture.widths)}; the plan was edited or cut short"
+            )
+    return architecture, network

@@ -1,0 +1,64 @@
+"""The paper's rule: a filter stays iff its L1 norm lies within mean ± k·std of its layer."""
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+import torch
+
+from autoprune.errors import InputError
+
+
+@dataclass(frozen=True)
+class Boundaries:
+    """One layer's decision: the statistics of its scores and the indices of the filters kept.
+
+    ``std`` is the population's. ``lower`` and ``upper`` are mean ∓ k·std, for people to read;
+    the decision itself is exact (see ``boundaries``).
+    """
+
+    mean: float
+    std: float
+    lower: float
+    upper: float
+    kept: tuple[int, ...]
+
+
+def scores(weight: torch.Tensor) -> list[float]:
+    """L1 norm of each filter of a kernel (filter, input channel, height, width).
+
+    Each sum is correctly rounded, so it depends neither on the order of the filters nor on that
+    of the input channels. Source: method.md, ``S_n = sum |w|``. Raises InputError when a norm is
+    not finite, since no boundary can be drawn then.
+    """
+    rows = weight.detach().abs().double().flatten(1).tolist()
+    norms = [math.fsum(row) for row in rows]
+    if not all(map(math.isfinite, norms)):
+        raise InputError(
+            "pruning: a filter's L1 norm is not finite, so the training diverged; "
+            "lower the learning rate"
+        )
+    return norms
+
+
+def boundaries(norms: list[float], k: float) -> Boundaries:
+    """Keep filter n iff mean - k·std <= S_n <= mean + k·std; at least one filter stays.
+
+    The comparison is made in rational numbers, ``N·d_n² <= k²·Σd²`` with ``d_n`` the distance to
+    the mean, and k as its decimal digits say. So a filter that lies exactly on a boundary stays,
+    as the closed-form floors require (a layer can lose a filter only if N > k² + 1), whatever a
+    rounded square root would say. If k < 1 excludes all, the one nearest to the mean stays.
+    Raises InputError unless k > 0.
+    """
+    if not k > 0:
+        raise InputError(f"k: found {k}, expected a number above 0 (standard deviations)")
+    exact = [Fraction(s) for s in norms]
+    mean = sum(exact, Fraction()) / len(exact)
+    squares = [(s - mean) ** 2 for s in exact]
+    variance = sum(squares, Fraction()) / len(exact)
+    allowed = Fraction(str(k)) ** 2 * variance
+    kept = tuple(n for n, square in enumerate(squares) if square <= allowed)
+    if not kept:
+        kept = (squares.index(min(squares)),)
+    std = math.sqrt(variance)
+    return Boundaries(float(mean), std, float(mean) - k * std, float(mean) + k * std, kept)

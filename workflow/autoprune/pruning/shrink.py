@@ -1,0 +1,78 @@
+"""Cut a network down to the filters that were kept, or decide which filters those are."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from autoprune.models import Architecture, build, load_state
+from autoprune.models.layers import Network, Spans
+from autoprune.pruning.rule import Boundaries, boundaries, scores
+
+Kept = tuple[tuple[int, ...], ...]
+"""For each prunable convolution, the indices of the filters that stay, ascending."""
+
+
+def decide(network: Network, k: float) -> list[Boundaries]:
+    """Apply the rule to each prunable convolution of a network, in the order of its widths."""
+    return [boundaries(scores(network.get_submodule(name).weight), k) for name in network.prunable]
+
+
+def inherited_filters(network: Network, decisions: Sequence[Boundaries]) -> Kept:
+    """Which filters keep their weights, given each layer's decision.
+
+    A layer of its own keeps the filters that the rule keeps. Where convolutions are coupled (the
+    ResNet's stem, second convolutions and shortcuts), the rule on the prunable one says how many
+    stay, and those with the largest L1 norm summed over the group do; equal sums go by index.
+    """
+    kept = []
+    for layer, decision in enumerate(decisions):
+        group = network.group(layer)
+        if len(group) == 1:
+            kept.append(decision.kept)
+            continue
+        norms = [scores(network.get_submodule(name).weight) for name in group]
+        sums = [sum(of_filter) for of_filter in zip(*norms, strict=True)]
+        largest = sorted(range(len(sums)), key=lambda n: (-sums[n], n))[: len(decision.kept)]
+        kept.append(tuple(sorted(largest)))
+    return tuple(kept)
+
+
+def cut(
+    architecture: Architecture, state: Mapping[str, torch.Tensor], kept: Kept
+) -> tuple[Architecture, Network]:
+    """The smaller network whose weights are the slices of ``state`` that belong to ``kept``.
+
+    Filters, their biases and batch-norm rows go along the output axis, the next layer's slices
+    along the input axis; behind a flatten a filter takes its whole block of inputs with it.
+    Raises ValueError when ``kept`` is not a non-empty ascending selection in every layer.
+    """
+    for layer, (indices, width) in enumerate(zip(kept, architecture.widths, strict=True)):
+        if (
+            not indices
+            or list(indices) != sorted(set(indices))
+            or not (0 <= indices[0] <= indices[-1] < width)
+        ):
+            raise ValueError(f"kept filters of layer {layer}: {indices}, of {width} filters")
+    network = build(architecture)
+    smaller = architecture.with_widths([len(indices) for indices in kept])
+    sliced = {}
+    for name, axes in network.axes():
+        tensor = state[name]
+        for axis, spans in enumerate(axes):
+            if spans:
+                index = _index(spans, architecture.widths, kept)
+                tensor = tensor.index_select(axis, index)
+        sliced[name] = tensor
+    result = build(smaller)
+    load_state(result, sliced)
+    return smaller, result
+
+
+def _index(spans: Spans, widths: Sequence[int], kept: Kept) -> torch.Tensor:
+    """Places along an axis that belong to kept filters, the spans laid end to end."""
+    parts, start = [], 0
+    for span in spans:
+        places = torch.arange(widths[span.layer] * span.repeat).view(-1, span.repeat)
+        parts.append(start + places[list(kept[span.layer])].flatten())
+        start += places.numel()
+    return torch.cat(parts)
