@@ -1,0 +1,113 @@
+"""The data stages as a user runs them: real processes, exit codes and one-line errors."""
+
+import xml.etree.ElementTree as ElementTree
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from autoprune.data.sources import discover
+from autoprune.data.store import ClientStore
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory, stage):
+    """Stores and partitions of the digits and of small glyphs, made by the commands."""
+    root = tmp_path_factory.mktemp("stages")
+    runs = [
+        f"prepare digits --name digits --output {root}/digits",
+        f"prepare glyphs --name signs --output {root}/signs --clients 45 --samples 15",
+        f"partition --store {root}/digits --target digit --output {root}/pd --seed 4"
+        " --scheme dirichlet --clients 12 --alpha 0.3",
+        f"partition --store {root}/signs --target character --output {root}/ps --scheme natural",
+    ]
+    for run in runs:
+        process = stage(*run.split())
+        assert process.returncode == 0, process.stderr
+        assert process.stderr == ""
+    return root
+
+
+def report(stage, folder, *partitions):
+    flags = {"csv": "t.csv", "html": "t.html", "markdown": "t.md"}
+    flags |= {"figure-svg": "f.svg", "figure-png": "f.png"}
+    outputs = [word for flag, name in flags.items() for word in (f"--{flag}", folder / name)]
+    return stage("partition_report", "--partition", *partitions, *outputs)
+
+
+def test_stores_and_partitions_are_made_without_a_word_on_stderr(folders):
+    assert len(ClientStore.open(folders / "digits").images) == 1797
+    assert len(ClientStore.open(folders / "signs").client_ids) == 45
+
+
+def test_every_source_is_a_command(stage):
+    process = stage("prepare", "--help")
+    assert process.returncode == 0
+    assert {"leaf", "digits", "glyphs", "faces"} <= discover().keys()
+    assert all(source in process.stdout for source in discover())
+    for name, source in discover().items():
+        assert source.KIND in ("real", "stand-in")
+        assert "--seed" in stage("prepare", name, "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "word"),
+    [
+        (("nothing",), "invalid choice: 'nothing'"),
+        ((), "SOURCE"),
+        (("digits", "--name", "d", "--output", "x", "--colour"), "--colour"),
+        (("digits", "--name", "d", "--output", "x", "--seed", "-1"), "'-1' is not a whole number"),
+        (("digits", "--name", "d", "--output", "x", "--test-fraction", "nan"), "'nan' is not"),
+        (("glyphs", "--name", "d", "--output", "x", "--clients", "0"), "'0' is not a whole"),
+    ],
+)
+def test_a_wrong_command_line_ends_in_a_clear_line(stage, flags, word):
+    process = stage("prepare", *flags)
+    assert process.returncode == 2
+    assert word in process.stderr.splitlines()[-1]
+    assert "Traceback" not in process.stderr
+
+
+def test_wrong_input_ends_in_one_line_and_leaves_nothing(stage, refused, folders, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.json").write_text("{")
+    out = ("--name", "x", "--output", tmp_path / "out")
+    assert "a.json" in refused(stage("prepare", "leaf", "--folder", tmp_path / "in", *out))
+    assert not (tmp_path / "out").exists()
+    # Two samples of one client leave one for test: nothing for validation.
+    few = refused(stage("prepare", "glyphs", "--clients", 1, "--samples", 3, *out))
+    assert "no validation samples" in few or "no client is left" in few
+    assert not (tmp_path / "out").exists()
+    flags = ("--store", folders / "digits", "--target", "digit", "--output", tmp_path / "out")
+    assert "dirichlet" in refused(stage("partition", *flags, "--scheme", "natural"))
+    assert "not a client store" in refused(
+        stage("partition", *flags, "--scheme", "natural", "--store", tmp_path)
+    )
+    assert "not a partition" in refused(report(stage, tmp_path, tmp_path))
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_report_repeats_and_says_what_stands_in(stage, folders, tmp_path):
+    for name in ("one", "two"):
+        process = report(stage, tmp_path / name, folders / "pd", folders / "ps")
+        assert process.returncode == 0, process.stderr
+        assert process.stderr == ""
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+
+    rows = pd.read_csv(tmp_path / "one" / "t.csv")
+    assert rows["dataset"].tolist() == ["digits", "signs (stand-in)"]
+    assert rows["scheme"].tolist() == ["dirichlet, α = 0.3", "natural"]
+    assert rows["clients"].tolist() == [12, 45]
+    assert rows["classes"].tolist() == [10, 62]
+    for name in ("t.html", "t.md"):
+        assert "signs (stand-in)" in (tmp_path / "one" / name).read_text()
+    picture = ElementTree.parse(tmp_path / "one" / "f.svg")
+    text = " ".join(
+        "".join(node.itertext()) for node in picture.iter() if node.tag.endswith("text")
+    )
+    assert "signs (stand-in): character, natural" in text
+    assert "40 of 45 clients" in text
+    assert "all 12 clients" in text
+    with Image.open(tmp_path / "one" / "f.png") as png:
+        assert png.size[0] == 1200

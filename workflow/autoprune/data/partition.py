@@ -1,0 +1,285 @@
+"""Stage: divide a store's training rows among federated clients."""
+
+import argparse
+import csv
+import hashlib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autoprune import seeds
+from autoprune.data.sources import add_seed, checked, count
+from autoprune.data.store import ClientStore, whole_folder
+from autoprune.errors import InputError, run_main
+from autoprune.files import read_json, write_json
+
+SCHEMA_VERSION = 1
+SCHEMES = ("natural", "dirichlet")
+FILES = ("partition.json", "offsets.npy", "indices.npy", "label_counts.csv")
+
+
+@dataclass(frozen=True, eq=False)
+class Partition:
+    """An opened partition: ``header`` is partition.json, clients are numbered from 0."""
+
+    folder: Path
+    header: dict[str, Any]
+    offsets: np.ndarray
+    all_indices: np.ndarray
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "Partition":
+        """Open a partition, its indices memory-mapped; InputError when it is not a whole one."""
+        folder = Path(folder)
+        path = folder / "partition.json"
+        if not path.is_file():
+            raise InputError(
+                f"{folder}: not a partition (no partition.json); "
+                "make one with python -m autoprune.data.partition"
+            )
+        header = read_json(path)
+        if not isinstance(header, dict) or header.get("schema_version") != SCHEMA_VERSION:
+            raise InputError(
+                f"{path}: not a partition of schema_version {SCHEMA_VERSION}; partition again"
+            )
+        try:
+            offsets = np.load(folder / "offsets.npy", allow_pickle=False)
+            indices = np.load(folder / "indices.npy", mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise InputError(f"{folder}: not a whole partition ({error}); make it again") from None
+        if len(offsets) != header.get("clients", -1) + 1 or offsets[-1] != len(indices):
+            raise InputError(f"{folder}: its arrays contradict partition.json; make it again")
+        return cls(folder=folder, header=header, offsets=offsets, all_indices=indices)
+
+    @property
+    def checksum(self) -> str:
+        """Hex SHA-256 of which row is with which client; reads all indices."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.offsets))
+        digest.update(np.ascontiguousarray(self.all_indices))
+        return digest.hexdigest()
+
+    @property
+    def clients(self) -> int:
+        """The number of clients."""
+        return len(self.offsets) - 1
+
+    def indices(self, client: int) -> np.ndarray:
+        """The store rows (n,) int64 of one client, ascending, as a read-only view of the file.
+
+        Raises InputError unless ``0 <= client < clients``.
+        """
+        if not 0 <= client < self.clients:
+            raise InputError(f"{self.folder}: no client {client}; it has 0..{self.clients - 1}")
+        return self.all_indices[self.offsets[client] : self.offsets[client + 1]]
+
+
+def natural(store: ClientStore) -> tuple[list[str], list[np.ndarray]]:
+    """The store's own clients that have training rows: their ids and rows.
+
+    Raises InputError for a store whose samples have no owner.
+    """
+    if not store.natural_clients:
+        raise InputError(
+            f"{store.folder}: data set {store.name!r} has no clients of its own; use "
+            "--scheme dirichlet --clients N --alpha A"
+        )
+    rows = store.rows("train")
+    numbers, starts = np.unique(store.clients[rows], return_index=True)
+    ends = [*starts[1:], rows.stop]
+    parts = [np.arange(start, end) for start, end in zip(starts, ends, strict=True)]
+    return [store.client_ids[number] for number in numbers], parts
+
+
+def dirichlet(
+    labels: np.ndarray, clients: int, alpha: float, seed: int
+) -> tuple[list[str], list[np.ndarray]]:
+    """Divide rows 0..N-1 with ``labels`` (N,) among clients, each class by Dirichlet(alpha).
+
+    The scheme of Yurochkin et al. (arXiv 1905.12022) as flwr-datasets has it. A client may get
+    no row. Raises InputError when there are more clients than rows.
+    """
+    if clients > len(labels):
+        raise InputError(
+            f"--clients {clients} is more than the {len(labels)} training samples; "
+            "give fewer clients"
+        )
+    # Read at import: nothing may reach for the network, nor report home.
+    os.environ.update(
+        HF_HUB_OFFLINE="1",
+        HF_DATASETS_OFFLINE="1",
+        HF_HUB_DISABLE_TELEMETRY="1",
+        FLWR_TELEMETRY_ENABLED="0",
+    )
+    from datasets import Dataset
+    from flwr_datasets.partitioner import DirichletPartitioner
+
+    partitioner = DirichletPartitioner(
+        num_partitions=clients,
+        partition_by="label",
+        alpha=alpha,
+        # 0: a positive size makes it draw up to ten times and then give up; the small clients
+        # are dropped and counted here instead, so that any alpha gives a partition.
+        min_partition_size=0,
+        # Balancing stops feeding a client at the mean size, so that which classes it gets hangs
+        # on their order as much as on alpha; without it alpha alone sets the skew.
+        self_balancing=False,
+        shuffle=False,
+        seed=int(seeds.sequence(seed, "partition").generate_state(1)[0]),
+    )
+    partitioner.dataset = Dataset.from_dict({"label": labels, "row": np.arange(len(labels))})
+    parts = [
+        np.sort(np.asarray(partitioner.load_partition(client)["row"], np.int64))
+        for client in range(clients)
+    ]
+    return [f"part-{client:04d}" for client in range(clients)], parts
+
+
+def make_partition(
+    store: ClientStore,
+    output: Path,
+    *,
+    scheme: str,
+    target: str,
+    seed: int,
+    clients: int | None = None,
+    alpha: float | None = None,
+    min_samples: int = 2,
+) -> None:
+    """Write the partition of a store's training rows; nothing is written when it fails.
+
+    Clients below ``min_samples`` rows are dropped and counted. Raises InputError for settings
+    that do not fit the store.
+    """
+    labels = store.labels[store.rows("train"), store.target_column(target)]
+    if scheme == "natural":
+        if clients is not None or alpha is not None:
+            raise InputError("--clients and --alpha are for --scheme dirichlet; leave them out")
+        ids, parts = natural(store)
+    else:
+        if clients is None or alpha is None:
+            raise InputError("--scheme dirichlet needs --clients N and --alpha A")
+        ids, parts = dirichlet(labels, clients, alpha, seed)
+
+    kept = [number for number, part in enumerate(parts) if len(part) >= min_samples]
+    if not kept:
+        raise InputError(
+            f"no client is left: all {len(parts)} have fewer than {min_samples} training samples; "
+            "lower --min-samples or --clients"
+        )
+    small = sorted(set(range(len(parts))) - set(kept))
+    reason = f"fewer than {min_samples} training samples"
+    dropped = [{"client": ids[n], "samples": len(parts[n]), "reason": reason} for n in small]
+    if dropped:
+        lost = sum(entry["samples"] for entry in dropped)
+        print(
+            f"dropped {len(dropped)} of {len(parts)} clients ({lost} samples): {reason}",
+            file=sys.stderr,
+        )
+    parts = [parts[number] for number in kept]
+    classes = store.classes(target)
+    counts = np.stack([np.bincount(labels[part], minlength=len(classes)) for part in parts])
+    sizes = counts.sum(axis=1)
+    header = {
+        "schema_version": SCHEMA_VERSION,
+        "scheme": scheme,
+        "settings": {
+            "seed": seed,
+            "min_samples": min_samples,
+            "clients": clients,
+            "alpha": alpha,
+        },
+        "store": {
+            "name": store.name,
+            "kind": store.kind,
+            "source": store.source,
+            "checksum": store.checksum,
+        },
+        "target": target,
+        "clients": len(parts),
+        "client_ids": [ids[number] for number in kept],
+        "samples_per_client": {**spread(sizes), "mean": float(sizes.mean())},
+        "classes": len(classes),
+        "classes_per_client": spread((counts > 0).sum(axis=1)),
+        "mean_label_entropy_bits": float(entropy_bits(counts).mean()),
+        "samples": dict(store.samples),
+        "dropped": [
+            *({**entry, "stage": "store"} for entry in store.dropped),
+            *({**entry, "stage": "partition"} for entry in dropped),
+        ],
+    }
+    with whole_folder(output, FILES) as scratch:
+        np.save(scratch["offsets.npy"], np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64))
+        np.save(scratch["indices.npy"], np.concatenate(parts).astype(np.int64))
+        _write_counts(scratch["label_counts.csv"], counts, classes)
+        write_json(scratch["partition.json"], header)
+
+
+def spread(values: np.ndarray) -> dict[str, float]:
+    """Minimum, median and maximum of whole numbers (n,)."""
+    return {
+        "min": int(values.min()),
+        "median": float(np.median(values)),
+        "max": int(values.max()),
+    }
+
+
+def entropy_bits(counts: np.ndarray) -> np.ndarray:
+    """Entropy (clients,) in bits of each client's labels, from its counts (clients, classes)."""
+    share = counts / counts.sum(axis=1, keepdims=True)
+    # log2(1) stands in where the share is 0, since p log p goes to 0 there.
+    return -(share * np.log2(np.where(share > 0, share, 1))).sum(axis=1) + 0.0
+
+
+def _write_counts(path: Path, counts: np.ndarray, classes: Sequence[str]) -> None:
+    with open(path, "w", encoding="utf-8", newline="") as stream:
+        table = csv.writer(stream, lineterminator="\n")
+        table.writerow(["client", "class", "count"])
+        for client, number in np.argwhere(counts):
+            table.writerow([client, classes[number], counts[client, number]])
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m autoprune.data.partition", description=__doc__, allow_abbrev=False
+    )
+    parser.add_argument("--store", required=True, type=Path, help="folder of the client store")
+    parser.add_argument(
+        "--scheme",
+        required=True,
+        choices=SCHEMES,
+        help="natural: the store's own clients; dirichlet: drawn clients with skewed labels",
+    )
+    parser.add_argument("--target", required=True, help="label that is predicted and divided by")
+    parser.add_argument("--clients", type=count, help="dirichlet: number of clients drawn")
+    parser.add_argument(
+        "--alpha",
+        type=checked(float, 1e-3, 1e9, "a number from 0.001 to 1e9"),
+        help="dirichlet: concentration; below 1 a client sees few classes, above 100 all alike",
+    )
+    parser.add_argument(
+        "--min-samples",
+        type=count,
+        default=2,
+        help="training samples; a client with fewer is dropped and counted, as batch statistics "
+        "need two (default: %(default)s)",
+    )
+    add_seed(parser)
+    parser.add_argument("--output", required=True, type=Path, help="folder of the new partition")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Partition one store; raises InputError for wrong input, and then writes nothing."""
+    settings = vars(parse(argv))
+    store = ClientStore.open(settings.pop("store"))
+    make_partition(store, settings.pop("output"), **settings)
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,188 @@
+"""Stage: a table and a figure of how partitions divide their data among clients."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+
+from autoprune.data.partition import Partition
+from autoprune.errors import InputError, run_main
+from autoprune.files import whole_file, write_text
+
+matplotlib.use("Agg")  # before pyplot: a stage has no display
+import matplotlib.pyplot as plt
+import seaborn as sns
+
+MOST_CLIENTS = 40  # columns of a panel that are still told apart in print
+METADATA = {"svg": {"Date": None}, "png": {"Software": None}}  # nothing that differs by run
+BARS = 0.7  # inches; height of the bars over a heat map
+INK = "#333333"
+
+
+def title(header: dict) -> str:
+    """The data set's name, marked when it stands in for another."""
+    store = header["store"]
+    return store["name"] + (" (stand-in)" if store["kind"] == "stand-in" else "")
+
+
+def scheme(header: dict) -> str:
+    """The scheme with the setting that sets its skew."""
+    alpha = header["settings"]["alpha"]
+    return header["scheme"] if alpha is None else f"{header['scheme']}, α = {alpha:g}"
+
+
+def table(headers: Sequence[dict]) -> pd.DataFrame:
+    """One row a partition: its data, clients, samples, labels and what was dropped."""
+    rows = []
+    for header in headers:
+        sizes, samples, dropped = (
+            header[key] for key in ("samples_per_client", "samples", "dropped")
+        )
+        rows.append(
+            {
+                "dataset": title(header),
+                "source": header["store"]["source"],
+                "scheme": scheme(header),
+                "target": header["target"],
+                "clients": header["clients"],
+                "samples per client, min": sizes["min"],
+                "samples per client, median": f"{sizes['median']:g}",
+                "samples per client, max": sizes["max"],
+                "classes": header["classes"],
+                "label entropy per client, bits": f"{header['mean_label_entropy_bits']:.2f}",
+                "train": samples["train"],
+                "validation": samples["validation"],
+                "test": samples["test"],
+                "dropped clients": len(dropped),
+                "dropped samples": sum(entry["samples"] for entry in dropped),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def shown_clients(sizes: np.ndarray) -> np.ndarray:
+    """Clients (n,) from most samples to fewest; evenly spaced ones when there are many."""
+    order = np.argsort(-sizes, kind="stable")
+    if len(order) <= MOST_CLIENTS:
+        return order
+    return order[np.linspace(0, len(order) - 1, MOST_CLIENTS).round().astype(int)]
+
+
+def label_counts(partition: Partition) -> pd.DataFrame:
+    """Counts (classes, clients); only classes that some client has, in the store's order."""
+    path = partition.folder / "label_counts.csv"
+    try:
+        # A class may be called "NA"; one that is called "1" is no number.
+        long = pd.read_csv(path, dtype={"class": str}, keep_default_na=False)
+        wide = long.pivot_table(index="class", columns="client", values="count", fill_value=0)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path}: not a table of label counts ({error})") from None
+    # Digits, capitals, small letters: the stores' own order is the characters' order.
+    return wide.sort_index()
+
+
+def draw(partitions: Sequence[Partition]) -> plt.Figure:
+    """A panel a partition: bars of samples over a heat map of each client's label shares."""
+    figure = plt.figure(figsize=(8, sum(_height(p.header) for p in partitions)), dpi=150)
+    grid = figure.add_gridspec(
+        len(partitions), 1, height_ratios=[_height(p.header) for p in partitions]
+    )
+    figure.set_layout_engine("constrained", h_pad=0.06, hspace=0.01)
+    for place, partition in enumerate(partitions):
+        _draw_panel(figure, grid[place], partition)
+    return figure
+
+
+def _height(header: dict) -> float:
+    """Inches of one panel: what the class names need."""
+    return BARS + 0.9 + _heat_height(header)
+
+
+def _heat_height(header: dict) -> float:
+    return float(np.clip(0.2 * header["classes"], 1.0, 4.4))
+
+
+def _draw_panel(figure: plt.Figure, place: matplotlib.gridspec.SubplotSpec, part: Partition):
+    header = part.header
+    counts = label_counts(part)
+    sizes = np.diff(part.offsets)
+    clients = shown_clients(sizes)
+    share = counts[clients] / counts[clients].sum(axis=0)
+
+    inner = place.subgridspec(
+        2, 2, height_ratios=[BARS, _heat_height(header)], width_ratios=[40, 1]
+    )
+    bars = figure.add_subplot(inner[0, 0])
+    heat = figure.add_subplot(inner[1, 0])
+    bars.bar(np.arange(len(clients)) + 0.5, sizes[clients], color="#8c8c8c", width=0.8)
+    bars.set(xlim=(0, len(clients)), xticks=[], ylabel="samples")
+    bars.spines[["top", "right"]].set_visible(False)
+    bars.set_title(f"{title(header)}: {header['target']}, {scheme(header)}", loc="left")
+
+    sns.heatmap(
+        share,
+        ax=heat,
+        cmap="Blues",  # from white to dark in one hue: reads the same in grey
+        vmin=0,
+        yticklabels=True,
+        xticklabels=False,
+        cbar_ax=figure.add_subplot(inner[1, 1]),
+        cbar_kws={"label": "share of samples"},
+    )
+    heat.tick_params(axis="y", labelsize=max(4.5, min(9, 300 / len(share))), rotation=0, length=0)
+    some = len(clients) < header["clients"]
+    spaced = f"{len(clients)} of {header['clients']} clients, evenly spaced by size"
+    heat.set_xlabel((spaced if some else f"all {len(clients)} clients") + ", most samples first")
+    heat.set_ylabel(header["target"])
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m autoprune.data.partition_report", description=__doc__, allow_abbrev=False
+    )
+    parser.add_argument(
+        "--partition", required=True, nargs="+", type=Path, help="folders of partitions"
+    )
+    for flag, what in {
+        "csv": "table as CSV",
+        "html": "table as HTML",
+        "markdown": "table as Markdown",
+        "figure-svg": "figure as SVG",
+        "figure-png": "figure as PNG, 150 dots an inch",
+    }.items():
+        parser.add_argument(f"--{flag}", required=True, type=Path, help=f"{what}, to write")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write table and figure; raises InputError for a folder that is no partition."""
+    args = parse(argv)
+    partitions = [Partition.open(folder) for folder in args.partition]
+    rows = table([partition.header for partition in partitions])
+    sides = ["left"] * 4 + ["right"] * (len(rows.columns) - 4)
+    style = {
+        "svg.hashsalt": "autoprune",  # with no date, the same data gives the same bytes
+        "svg.fonttype": "none",
+        "font.size": 9,
+        "text.color": INK,
+        "axes.labelcolor": INK,
+    }
+    with plt.rc_context(style):
+        figure = draw(partitions)
+        for path, form in ((args.figure_svg, "svg"), (args.figure_png, "png")):
+            with whole_file(path) as scratch:
+                figure.savefig(scratch, format=form, metadata=METADATA[form])
+        plt.close(figure)
+    write_text(args.csv, rows.to_csv(index=False, lineterminator="\n"))
+    write_text(args.html, rows.to_html(index=False, border=0) + "\n")
+    write_text(
+        args.markdown, rows.to_markdown(index=False, disable_numparse=True, colalign=sides) + "\n"
+    )
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,37 @@
+"""Stage: write one source's samples as a client store."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from autoprune.data import sources
+from autoprune.data.store import write_store
+from autoprune.errors import run_main
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line; each module of ``autoprune.data.sources`` is a sub-command."""
+    parser = argparse.ArgumentParser(prog="python -m autoprune.data.prepare", description=__doc__)
+    commands = parser.add_subparsers(dest="source", required=True, metavar="SOURCE")
+    for name, source in sources.discover().items():
+        summary = source.__doc__.splitlines()[0]
+        command = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+        command.add_argument("--name", required=True, help="name of the data set in every table")
+        command.add_argument("--output", required=True, type=Path, help="folder of the new store")
+        source.add_arguments(command)
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Prepare one data set; raises InputError for wrong input, and then writes nothing."""
+    args = parse(argv)
+    samples = sources.discover()[args.source].prepare(args)
+    write_store(args.output, name=args.name, source=args.source, **vars(samples))
+    print(
+        f"{args.name}: {len(samples.images)} samples of {len(samples.client_ids)} clients "
+        f"in {args.output}"
+    )
+
+
+if __name__ == "__main__":
+    run_main(main)

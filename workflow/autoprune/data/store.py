@@ -1,0 +1,287 @@
+"""The client store: every sample of one data set on disk, its client, labels and split."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autoprune.errors import InputError
+from autoprune.files import read_json, whole_file, write_json
+
+SCHEMA_VERSION = 1
+SPLITS = ("train", "validation", "test")
+KINDS = ("real", "stand-in")
+POLARITIES = ("dark-on-light", "light-on-dark", "colour")
+ARRAYS = ("images", "labels", "clients", "splits")
+HEADER_KEYS = {
+    *("schema_version", "name", "source", "kind", "shape", "targets", "clients", "samples"),
+    *("dropped", "polarity", "natural_clients", "checksum"),
+}
+BLOCK = 4096  # rows moved at once, so that sorting images never needs a second copy of them all
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """What a source hands over: N samples in any order.
+
+    images (N, H, W, C) uint8; labels (N, T), one column a target; clients (N,) numbers into
+    ``client_ids``; splits (N,) with 0 train, 1 validation, 2 test; targets a list of
+    ``{"name", "classes"}``; dropped a list of ``{"client", "samples", "reason"}``.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    clients: np.ndarray
+    splits: np.ndarray
+    client_ids: Sequence[str]
+    targets: Sequence[Mapping[str, Any]]
+    dropped: Sequence[Mapping[str, Any]]
+    polarity: str
+    natural_clients: bool
+    kind: str
+
+
+@contextmanager
+def whole_folder(folder: str | Path, names: Sequence[str]) -> Iterator[dict[str, Path]]:
+    """Yield a scratch path for each file name; all take their place together, or none does.
+
+    ``names[0]`` is the file that says the folder is complete: an old one goes first and the new
+    one comes last. A failed write (full disk, no permission) is an InputError.
+    """
+    folder = Path(folder)
+    try:
+        with ExitStack() as stack:
+            # The stack renames in reverse, hence the first name last.
+            scratch = {name: stack.enter_context(whole_file(folder / name)) for name in names}
+            yield scratch
+            (folder / names[0]).unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot write there ({error.strerror or error})") from None
+
+
+def write_store(
+    folder: str | Path,
+    *,
+    name: str,
+    source: str,
+    kind: str,
+    images: np.ndarray,
+    labels: np.ndarray,
+    clients: np.ndarray,
+    splits: np.ndarray,
+    client_ids: Sequence[str],
+    targets: Sequence[Mapping[str, Any]],
+    dropped: Sequence[Mapping[str, Any]],
+    polarity: str,
+    natural_clients: bool,
+) -> None:
+    """Write a store, rows sorted by (split, client), stable; shapes as in ``Samples``.
+
+    Raises InputError for an empty data set or split, ValueError for arrays that contradict each
+    other (a source's mistake, not the user's). On failure no file is left behind and a store
+    that stood there before is untouched.
+    """
+    samples = Samples(
+        *(images, labels, clients, splits, client_ids, targets, dropped),
+        *(polarity, natural_clients, kind),
+    )
+    _check(name, samples)
+    order = np.lexsort((clients, splits))
+    widest = max(len(target["classes"]) for target in targets)
+    columns = {
+        "images": images,
+        "labels": labels.astype(np.uint8 if widest <= 256 else np.uint16),
+        "clients": clients.astype(np.int32),
+        "splits": splits.astype(np.uint8),
+    }
+    digest = hashlib.sha256()
+    with whole_folder(folder, ["header.json", *(f"{array}.npy" for array in ARRAYS)]) as scratch:
+        for array, values in columns.items():
+            _write_rows(scratch[f"{array}.npy"], array, values, order, digest)
+        header = {
+            "schema_version": SCHEMA_VERSION,
+            "name": name,
+            "source": source,
+            "kind": kind,
+            "shape": [int(size) for size in images.shape[1:]],
+            "targets": [{"name": t["name"], "classes": list(t["classes"])} for t in targets],
+            "clients": list(client_ids),
+            "samples": dict(zip(SPLITS, np.bincount(splits, minlength=3).tolist(), strict=True)),
+            "dropped": [dict(entry) for entry in dropped],
+            "polarity": polarity,
+            "natural_clients": bool(natural_clients),
+            "checksum": digest.hexdigest(),
+        }
+        write_json(scratch["header.json"], header)
+
+
+def _check(name: str, samples: Samples) -> None:
+    """Raise InputError for emptiness, ValueError for samples that no source may hand over."""
+    count = len(samples.images)
+    if count == 0 or not samples.client_ids:
+        raise InputError(
+            f"data set {name!r} is empty: no client is left ({len(samples.dropped)} dropped); "
+            "lower --min-samples or give more data"
+        )
+    sizes = np.bincount(samples.splits, minlength=3)
+    for split, size in zip(SPLITS, sizes, strict=True):
+        if size == 0:
+            raise InputError(
+                f"data set {name!r} has no {split} samples (train {sizes[0]}, validation "
+                f"{sizes[1]}, test {sizes[2]}): give more data or change the test fraction"
+            )
+    shapes = {
+        "images": samples.images.dtype == np.uint8 and samples.images.ndim == 4,
+        "labels": samples.labels.shape == (count, len(samples.targets)),
+        "clients": samples.clients.shape == (count,),
+        "splits": samples.splits.shape == (count,),
+        "kind": samples.kind in KINDS,
+        "polarity": samples.polarity in POLARITIES,
+        "client number": samples.clients.min() >= 0
+        and samples.clients.max() < len(samples.client_ids),
+        "class number": samples.labels.min() >= 0
+        and all(
+            column.max() < len(target["classes"])
+            for column, target in zip(samples.labels.T, samples.targets, strict=True)
+        ),
+    }
+    for what, right in shapes.items():
+        if not right:
+            raise ValueError(f"data set {name!r}: the {what} does not fit the other arrays")
+
+
+def _describe(digest: Any, array: str, dtype: np.dtype, shape: tuple[int, ...]) -> None:
+    digest.update(f"{array} {np.dtype(dtype).str} {tuple(map(int, shape))}\n".encode())
+
+
+def _write_rows(path: Path, array: str, values: np.ndarray, order: np.ndarray, digest: Any) -> None:
+    """Write ``values[order]`` as .npy block by block and feed the same bytes to ``digest``."""
+    _describe(digest, array, values.dtype, values.shape)
+    with open(path, "wb") as stream:
+        form = {"descr": values.dtype.str, "fortran_order": False, "shape": values.shape}
+        np.lib.format.write_array_header_1_0(stream, form)
+        for start in range(0, len(order), BLOCK):
+            block = values[order[start : start + BLOCK]].tobytes()
+            stream.write(block)
+            digest.update(block)
+
+
+@dataclass(frozen=True, eq=False)
+class ClientStore:
+    """An opened store; N rows sorted by (split, client), arrays memory-mapped and read-only.
+
+    images (N, H, W, C) uint8, labels (N, T), clients (N,) int32, splits (N,) uint8.
+    """
+
+    folder: Path
+    name: str
+    source: str
+    kind: str
+    shape: tuple[int, int, int]
+    targets: list[dict[str, Any]]
+    client_ids: list[str]
+    samples: dict[str, int]
+    dropped: list[dict[str, Any]]
+    polarity: str
+    natural_clients: bool
+    checksum: str
+    images: np.ndarray
+    labels: np.ndarray
+    clients: np.ndarray
+    splits: np.ndarray
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "ClientStore":
+        """Open a store without reading its arrays; InputError when it is not a whole store."""
+        folder = Path(folder)
+        header = _read_header(folder)
+        arrays = {array: _map_array(folder / f"{array}.npy") for array in ARRAYS}
+        rows = sum(header["samples"].values())
+        expected = {
+            "images": (rows, *header["shape"]),
+            "labels": (rows, len(header["targets"])),
+            "clients": (rows,),
+            "splits": (rows,),
+        }
+        for array, shape in expected.items():
+            if arrays[array].shape != shape:
+                raise InputError(
+                    f"{folder / array}.npy: shape {arrays[array].shape} where header.json says "
+                    f"{shape}; prepare the data again"
+                )
+        fields = {key: header[key] for key in HEADER_KEYS - {"schema_version", "clients", "shape"}}
+        return cls(
+            folder=folder,
+            client_ids=header["clients"],
+            shape=tuple(header["shape"]),
+            **fields,
+            **arrays,
+        )
+
+    def rows(self, split: str) -> slice:
+        """The contiguous rows of "train", "validation" or "test"; InputError for another name."""
+        if split not in SPLITS:
+            raise InputError(f"no split {split!r}; a store has {', '.join(SPLITS)}")
+        before = sum(self.samples[earlier] for earlier in SPLITS[: SPLITS.index(split)])
+        return slice(before, before + self.samples[split])
+
+    def target_column(self, target: str) -> int:
+        """The column of ``labels`` that holds ``target``; InputError naming the known ones."""
+        names = [known["name"] for known in self.targets]
+        if target not in names:
+            raise InputError(f"{self.folder}: no target {target!r}; it has {', '.join(names)}")
+        return names.index(target)
+
+    def classes(self, target: str) -> list[str]:
+        """The class names of ``target``, by class number."""
+        return self.targets[self.target_column(target)]["classes"]
+
+    def verify(self) -> None:
+        """Read every array and raise InputError unless the bytes are those of the header."""
+        digest = hashlib.sha256()
+        for array in ARRAYS:
+            values = getattr(self, array)
+            _describe(digest, array, values.dtype, values.shape)
+            for start in range(0, len(values), BLOCK):
+                digest.update(values[start : start + BLOCK].tobytes())
+        if digest.hexdigest() != self.checksum:
+            raise InputError(
+                f"{self.folder}: the arrays have checksum {digest.hexdigest()}, header.json says "
+                f"{self.checksum}; prepare the data again"
+            )
+
+
+def _read_header(folder: Path) -> dict[str, Any]:
+    path = folder / "header.json"
+    if not path.is_file():
+        raise InputError(
+            f"{folder}: not a client store (no header.json); "
+            "make one with python -m autoprune.data.prepare"
+        )
+    header = read_json(path)
+    missing = HEADER_KEYS - header.keys() if isinstance(header, dict) else HEADER_KEYS
+    if missing:
+        raise InputError(f"{path}: not a client store's header, no {', '.join(sorted(missing))}")
+    if set(header["samples"]) != set(SPLITS) or not all(
+        isinstance(header[key], list) for key in ("shape", "targets", "clients", "dropped")
+    ):
+        raise InputError(f"{path}: not a client store's header; prepare the data again")
+    if header["schema_version"] != SCHEMA_VERSION:
+        raise InputError(
+            f"{path}: schema_version {header['schema_version']!r}, this code reads "
+            f"{SCHEMA_VERSION}; prepare the data again"
+        )
+    return header
+
+
+def _map_array(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; prepare the data again") from None
+    except (ValueError, EOFError, OSError) as error:
+        raise InputError(f"{path}: not a whole .npy file ({error}); prepare again") from None
