@@ -1,0 +1,95 @@
+"""A tiny federation on disk, and real training processes on it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from autoprune.data import partition, prepare
+
+ROUNDS = 5
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """Store and partition of 6 writers with about 20 glyphs each."""
+    folder = tmp_path_factory.mktemp("tiny")
+    options = ["--clients", "6", "--samples", "20", "--seed", "0"]
+    store, divided = str(folder / "store"), str(folder / "partition")
+    prepare.main(["glyphs", "--name", "tiny", "--output", store, *options])
+    partition.main(
+        ["--store", store, "--scheme", "natural", "--target", "character", "--output", divided]
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def flags(tiny):
+    """Flags of a run on ``tiny``: ``flags(output, method, variant, extra=value, ...)``."""
+
+    def build(output, method="dense", variant="fedavg", **changes):
+        values = {
+            "dataset": "tiny",
+            "store": tiny / "store",
+            "partition": tiny / "partition",
+            "target": "character",
+            "model": "cnn",
+            "widths": "12 14",
+            "method": method,
+            "variant": variant,
+            "seed": 3,
+            "rounds": ROUNDS,
+            "clients-per-round": 3,
+            "local-epochs": 1,
+            "batch-size": 8,
+            "learning-rate": 0.003,
+            "epsilon": 1e-7,
+            "evaluate-every": 2,
+            "checkpoint-every": 1,
+            "output": output,
+        }
+        if method == "autoprune":
+            values |= {"k": 1.5, "patience": 3, "cap": 4}
+        values |= {name.replace("_", "-"): value for name, value in changes.items()}
+        words = []
+        for name, value in values.items():
+            words += [f"--{name}", *(str(value).split() if name == "widths" else [str(value)])]
+        return words
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def train(flags):
+    """Run the stage as a process; returns it, finished."""
+
+    def run(output, *args, env=(), **changes):
+        return subprocess.run(
+            [sys.executable, "-m", "autoprune.train", *flags(output, *args, **changes)],
+            env={**os.environ, **dict(env)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished(train, tmp_path_factory):
+    """The folder of a finished inherit run with one worker: what others are compared with."""
+    output = tmp_path_factory.mktemp("finished")
+    done = train(output, "autoprune", "inherit")
+    assert done.returncode == 0, done.stderr
+    return output
+
+
+@pytest.fixture(scope="session")
+def contents():
+    """All files of a run by name, as bytes."""
+
+    def read(folder):
+        return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+    return read

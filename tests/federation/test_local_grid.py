@@ -1,0 +1,142 @@
+"""The local grid: Flower's own strategies run on it unchanged, and faults stay the client's."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flwr.app import (
+    Array,
+    ArrayRecord,
+    ConfigRecord,
+    Context,
+    Message,
+    MetricRecord,
+    RecordDict,
+)
+from flwr.clientapp import ClientApp
+from flwr.serverapp.strategy import FedAdam, FedAvg, FedProx
+
+from autoprune.federation.local_grid import FIRST_NODE, LocalGrid
+
+NODES = 4
+app = ClientApp()
+sys.path.insert(0, str(Path(__file__).parent))  # so that workers can import this module
+APP = "test_local_grid:app"
+
+
+@app.train()
+def add_partition(message: Message, context: Context) -> Message:
+    """Adds the partition number to each weight and counts its calls; some numbers misbehave."""
+    client = int(context.node_config["partition-id"])
+    config = message.content.config_records["config"]
+    calls = context.state.metric_records.get("calls", MetricRecord({"n": 0}))
+    calls["n"] += 1
+    context.state["calls"] = calls
+    if config.get("raises") == client:
+        raise ValueError("no data here")
+    if config.get("dies") == client:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if config.get("dies-once") == client and not Path(str(config["mark"])).exists():
+        Path(str(config["mark"])).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    if config.get("sleeps") == client:
+        time.sleep(30)
+    weights = message.content.array_records["arrays"]["w"].numpy() + client
+    metrics = MetricRecord({"num-examples": 1, "calls": calls["n"], "pid": os.getpid()})
+    reply = RecordDict({"arrays": ArrayRecord({"w": Array(weights)}), "metrics": metrics})
+    return Message(reply, reply_to=message)
+
+
+@app.evaluate()
+def zero(message: Message, context: Context) -> Message:
+    """An evaluation that always gives 0."""
+    metrics = MetricRecord({"num-examples": 1, "accuracy": 0.0})
+    return Message(RecordDict({"metrics": metrics}), reply_to=message)
+
+
+def messages(grid, **config):
+    content = RecordDict(
+        {
+            "arrays": ArrayRecord({"w": Array(np.zeros(2, np.float32))}),
+            "config": ConfigRecord(config),
+        }
+    )
+    return [grid.create_message(content, "train", node, "1") for node in grid.get_node_ids()]
+
+
+@pytest.fixture(params=[1, 2], ids=["in process", "two workers"])
+def grid(request):
+    with LocalGrid(APP, NODES, {}, workers=request.param) as opened:
+        yield opened
+
+
+def test_replies_come_in_the_order_of_the_messages(grid):
+    replies = grid.send_and_receive(messages(grid))
+    assert [r.metadata.src_node_id for r in replies] == list(range(FIRST_NODE, FIRST_NODE + NODES))
+    values = [r.content.array_records["arrays"]["w"].numpy()[0] for r in replies]
+    assert values == [0, 1, 2, 3]
+
+
+def test_contexts_persist_between_rounds(grid):
+    for expected in (1, 2, 3):
+        replies = grid.send_and_receive(messages(grid))
+        assert [r.content.metric_records["metrics"]["calls"] for r in replies] == [expected] * 4
+
+
+def test_push_and_pull(grid):
+    ids = list(grid.push_messages(messages(grid)))
+    assert len(set(ids)) == NODES
+    replies = grid.pull_messages(ids[::-1])
+    assert [r.metadata.reply_to_message_id for r in replies] == ids[::-1]
+    assert all(r.metadata.message_id for r in replies)
+
+
+def test_a_client_that_raises_is_an_error_reply_and_the_others_answer(grid):
+    replies = list(grid.send_and_receive(messages(grid, raises=2)))
+    assert [r.has_error() for r in replies] == [False, False, True, False]
+    assert replies[2].error.reason == "ValueError: no data here"
+
+
+def test_workers_are_other_processes():
+    with LocalGrid(APP, NODES, {}, workers=2) as grid:
+        replies = grid.send_and_receive(messages(grid))
+        pids = {r.content.metric_records["metrics"]["pid"] for r in replies}
+    assert os.getpid() not in pids
+
+
+def test_a_worker_that_dies_is_replaced_and_its_client_tried_again(tmp_path):
+    with LocalGrid(APP, NODES, {}, workers=2) as grid:
+        config = {"dies-once": 1, "mark": str(tmp_path / "mark")}
+        replies = list(grid.send_and_receive(messages(grid, **config)))
+        assert [r.has_error() for r in replies] == [False] * 4
+        replies = list(grid.send_and_receive(messages(grid, dies=3)))
+        assert [r.has_error() for r in replies] == [False, False, False, True]
+        assert "died twice" in replies[3].error.reason
+        assert not any(r.has_error() for r in grid.send_and_receive(messages(grid)))
+
+
+def test_a_timeout_returns_the_replies_there_are():
+    with LocalGrid(APP, NODES, {}, workers=2) as grid:
+        list(grid.send_and_receive(messages(grid)))  # the workers are up
+        started = time.monotonic()
+        replies = grid.send_and_receive(messages(grid, sleeps=0), timeout=3)
+        assert time.monotonic() - started < 15
+        assert [r.metadata.src_node_id - FIRST_NODE for r in replies] == [1, 2, 3]
+        again = [r.metadata.src_node_id - FIRST_NODE for r in grid.send_and_receive(messages(grid))]
+        assert again == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("strategy", [FedAvg, FedProx, FedAdam])
+def test_flowers_strategies_run_unchanged(grid, strategy):
+    extra = {"proximal_mu": 0.1} if strategy is FedProx else {}
+    result = strategy(**extra).start(
+        grid, ArrayRecord({"w": Array(np.zeros(2, np.float32))}), num_rounds=2
+    )
+    assert result.train_metrics_clientapp[2]["calls"] == 2
+    assert result.evaluate_metrics_clientapp[2]["accuracy"] == 0
+    if strategy is not FedAdam:  # each round adds the mean of 0, 1, 2, 3
+        assert result.arrays["w"].numpy().tolist() == [3.0, 3.0]

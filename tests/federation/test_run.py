@@ -1,0 +1,163 @@
+"""Whole runs as processes: the same bytes again, with more workers, and after a kill."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from autoprune.federation.checkpoint import load
+from autoprune.federation.server_app import CHECKPOINT
+from autoprune.pruning.plan import Plan
+
+
+def history(folder):
+    with (folder / "history.csv").open() as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_what_a_run_leaves(finished):
+    names = {path.name for path in finished.iterdir()}
+    assert names == {
+        "architecture.json",
+        "evaluation.json",
+        "history.csv",
+        "plan.json",
+        "run.json",
+        "weights.safetensors",
+    }
+    rows = history(finished)
+    assert [int(row["round"]) for row in rows] == list(range(6))
+    assert [bool(row["validation_accuracy"]) for row in rows] == [1, 0, 1, 0, 1, 1]
+    assert [int(row["searching"]) for row in rows] == [0, 0, 1, 1, 1, 0]
+    assert all(int(row["bytes_down"]) > 0 for row in rows[1:])
+    plan = Plan.from_json(json.loads((finished / "plan.json").read_text()))
+    widths = json.loads((finished / "architecture.json").read_text())["widths"]
+    assert list(plan.shrinks[-1].widths) == widths
+    assert rows[-1]["widths"].split() == [str(width) for width in widths]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_same_seed_gives_the_same_bytes(train, finished, tmp_path, workers, contents):
+    """History, plan, weights and provenance, whatever the number of worker processes."""
+    done = train(tmp_path, "autoprune", "inherit", workers=workers)
+    assert done.returncode == 0, done.stderr
+    assert contents(tmp_path) == contents(finished)
+
+
+def test_another_seed_gives_others(train, finished, tmp_path, contents):
+    done = train(tmp_path, "autoprune", "inherit", seed=4)
+    assert done.returncode == 0, done.stderr
+    assert contents(tmp_path)["weights.safetensors"] != contents(finished)["weights.safetensors"]
+
+
+def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(
+    flags, train, finished, tmp_path, contents
+):
+    command = [sys.executable, "-m", "autoprune.train", *flags(tmp_path, "autoprune", "inherit")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if line.startswith("round 3/"):
+            process.send_signal(signal.SIGKILL)
+            break
+    process.wait()
+    process.stderr.close()
+    assert not (tmp_path / "history.csv").exists()
+    assert (tmp_path / CHECKPOINT).exists()
+    done = train(tmp_path, "autoprune", "inherit", workers=2)
+    assert done.returncode == 0, done.stderr
+    assert "going on after round" in done.stderr
+    assert "round 1/" not in done.stderr
+    assert contents(tmp_path) == contents(finished)
+
+
+def test_a_checkpoint_of_other_settings_is_passed_over(train, finished, tmp_path, contents):
+    """Written by a run with other local epochs and a broken one: both start from round 1."""
+    (tmp_path / CHECKPOINT).write_bytes((finished / "weights.safetensors").read_bytes())
+    assert load(tmp_path / CHECKPOINT, "any") is None
+    done = train(tmp_path, "autoprune", "inherit")
+    assert done.returncode == 0
+    assert "starting from round 1" in done.stderr
+    assert contents(tmp_path) == contents(finished)
+
+
+def test_reinit_draws_its_network_anew(train, finished, tmp_path, contents):
+    done = train(tmp_path, "autoprune", "reinit")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "plan.json").read_text())["variant"] == "reinit"
+    assert contents(tmp_path)["history.csv"] != contents(finished)["history.csv"]
+
+
+def test_methods_at_one_seed_see_the_same_cohorts(train, finished, tmp_path):
+    """Round 1 comes before any shrink: dense and pruned have the same loss there, to the bit."""
+    done = train(tmp_path, "dense", "fedavg")
+    assert done.returncode == 0, done.stderr
+    dense, pruned = history(tmp_path), history(finished)
+    assert dense[1]["train_loss"] == pruned[1]["train_loss"]
+    assert not (tmp_path / "plan.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "variant", "changes", "words"),
+    [
+        ("dense", "inherit", {}, "method dense has no 'inherit'"),
+        ("magic", "fedavg", {}, "unknown 'magic'; known are autoprune, dense"),
+        ("autoprune", "inherit", {"k": 0}, "above 0"),
+        ("autoprune", "inherit", {"k": -2}, "above 0"),
+        ("autoprune", "inherit", {"patience": 0}, "at least 1"),
+        ("dense", "fedavg", {"widths": "12 0"}, "at least 1 filter"),
+        ("dense", "fedavg", {"widths": "12"}, "expects 2"),
+        ("dense", "fedavg", {"model": "vgg"}, "unknown 'vgg'"),
+        ("dense", "fedavg", {"target": "Male"}, "Male"),
+        ("dense", "fedavg", {"rounds": 0}, "at least 1"),
+        ("dense", "fedavg", {"learning-rate": 0}, "above 0"),
+        ("dense", "fedavg", {"store": "nowhere"}, "nowhere"),
+        ("dense", "fedavg", {"learning-rate": 1e30}, "not finite"),
+    ],
+)
+def test_wrong_input_is_one_line_and_leaves_nothing(
+    train, tmp_path, method, variant, changes, words
+):
+    done = train(tmp_path / "out", method, variant, **changes)
+    assert done.returncode != 0
+    last = [line for line in done.stderr.splitlines() if not line.startswith("round ")]
+    assert len(last) == 1, done.stderr
+    assert words in last[0]
+    left = list((tmp_path / "out").iterdir()) if (tmp_path / "out").exists() else []
+    assert left == []
+
+
+def test_the_main_process_never_outlives_its_parent_pipe(flags, tmp_path):
+    """Workers end with the run, also when it is killed."""
+    command = [
+        sys.executable,
+        "-m",
+        "autoprune.train",
+        *flags(tmp_path, rounds=400, workers=2),
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    for line in process.stderr:
+        if line.startswith("round 2/"):
+            break
+    process.kill()
+    process.wait()
+    process.stderr.close()
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and _group(process.pid):
+        time.sleep(0.1)
+    assert _group(process.pid) == []
+
+
+def _group(leader):
+    """Process ids that are left in a process group."""
+    listing = subprocess.run(["ps", "-eo", "pid,pgid,stat"], capture_output=True, text=True)
+    rows = [line.split() for line in listing.stdout.splitlines()[1:]]
+    return [
+        int(pid)
+        for pid, group, state in rows
+        if int(group) == leader and not state.startswith("Z") and int(pid) != os.getpid()
+    ]

@@ -1,0 +1,1 @@
+"""The federation: one Flower app (ServerApp, ClientApp, Strategy) and the local grid it runs on."""

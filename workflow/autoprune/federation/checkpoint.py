@@ -1,0 +1,70 @@
+"""A run's state between rounds in one file, so that a killed run goes on where it was."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from autoprune.errors import InputError
+from autoprune.federation.history import Row
+from autoprune.federation.settings import Settings
+from autoprune.models import Architecture
+from autoprune.weights import load_weights, save_weights
+
+# what a run's numbers do not depend on: a resumed run may differ in it
+FREE = ("output", "checkpoint_every", "store", "partition")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state after ``round``: the aggregate, the method's memory, the history so far."""
+
+    round: int
+    architecture: Architecture
+    state: Mapping[str, torch.Tensor]
+    method: dict[str, Any]
+    history: list[Row]
+
+
+def fingerprint(settings: Settings, data: str, code: str) -> str:
+    """A digest of all that decides the run's numbers: settings, data and code."""
+    deciding = {k: v for k, v in asdict(settings).items() if k not in FREE}
+    text = json.dumps([deciding, data, code], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def save(path: str | Path, mark: str, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint, whole or not at all, marked with the run's fingerprint."""
+    notes = {
+        "fingerprint": mark,
+        "round": str(checkpoint.round),
+        "method": json.dumps(checkpoint.method),
+        "history": json.dumps([asdict(row) for row in checkpoint.history]),
+    }
+    save_weights(path, checkpoint.architecture, checkpoint.state, notes)
+
+
+def load(path: str | Path, mark: str) -> Checkpoint | None:
+    """Read a checkpoint; None when there is none, or one that is broken or of another run.
+
+    Whether one was passed over is printed to stderr by the caller, who knows the run.
+    """
+    if not Path(path).exists():
+        return None
+    try:
+        architecture, state, notes = load_weights(path)
+    except InputError:
+        return None
+    if notes.get("fingerprint") != mark:
+        return None
+    return Checkpoint(
+        int(notes["round"]),
+        architecture,
+        state,
+        json.loads(notes["method"]),
+        [Row(**row) for row in json.loads(notes["history"])],
+    )

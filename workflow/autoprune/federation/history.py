@@ -1,0 +1,43 @@
+"""The history of a run: one row a round, as CSV."""
+
+import csv
+import io
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+from autoprune.files import write_text
+
+
+@dataclass(frozen=True)
+class Row:
+    """One round. Round 0 is the initial network, before anything was sent.
+
+    ``train_loss`` is the clients' mean in their last local epoch; validation is empty in rounds
+    without an evaluation. ``bytes_*`` sum over the round's ``clients``. ``shrunk``: the network
+    lost filters at the start of the round. ``searching``: the search was on.
+    """
+
+    round: int
+    train_loss: float | None
+    validation_accuracy: float | None
+    validation_loss: float | None
+    parameters: int
+    parameters_with_statistics: int
+    widths: str
+    clients: int
+    bytes_down: int
+    bytes_up: int
+    shrunk: int
+    searching: int
+
+
+def write_history(path: str | Path, rows: list[Row]) -> None:
+    """Write the rows; floats in the shortest form that reads back to the same bits."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(field.name for field in fields(Row))
+    writer.writerows(
+        ["" if v is None else repr(v) if isinstance(v, float) else v for v in astuple(row)]
+        for row in rows
+    )
+    write_text(path, stream.getvalue())

@@ -1,0 +1,299 @@
+"""A Flower Grid on this machine: the ClientApp in this process or in worker processes, no server.
+
+The app cannot tell it from Flower's own runtimes: messages and contexts cross as the bytes that
+Flower would send, and a node's context persists between rounds.
+"""
+
+import importlib
+import multiprocessing
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+from types import TracebackType
+from typing import Any, cast
+
+import torch
+from flwr.app import Context, Error, Message, RecordDict
+from flwr.app.message.message import make_message
+from flwr.clientapp import ClientApp
+from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
+from flwr.common.serde import (
+    context_from_proto,
+    context_to_proto,
+)
+from flwr.common.serde_utils import (
+    error_from_proto,
+    error_to_proto,
+    metadata_from_proto,
+    metadata_to_proto,
+)
+from flwr.proto.message_pb2 import Context as ProtoContext
+from flwr.proto.message_pb2 import Message as ProtoMessage
+from flwr.serverapp import Grid
+from flwr.supercore.run import Run
+from flwr.supercore.task_identity import TaskIdentity
+
+from autoprune import communication
+
+RUN_ID = 1
+FIRST_NODE = SUPERLINK_NODE_ID + 1  # node of partition 0; the server itself is a node to Flower
+TRIES = 2  # a client whose worker dies is tried on a new one, then given up
+
+Frames = tuple[bytes, bytes, bytes]
+"""Envelope, content and context of one message, serialised apart: the content once a round."""
+
+
+def load_app(reference: str) -> ClientApp:
+    """The ClientApp at ``module:attribute``, as Flower's own configuration names it."""
+    module, _, attribute = reference.partition(":")
+    app: ClientApp = getattr(importlib.import_module(module), attribute)
+    return app
+
+
+def call(app: ClientApp, frames: Frames) -> Frames:
+    """Deliver one message to the app; what the app raises becomes an error reply."""
+    envelope, content, context_bytes = frames
+    message = _whole(envelope, content)
+    context = context_from_proto(ProtoContext.FromString(context_bytes))
+    try:
+        reply = app(message, context)
+    except Exception as error:  # any exception is the client's, and the round's to judge
+        reason = f"{type(error).__name__}: {error}"
+        reply = Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason), reply_to=message)
+    content = communication.encode(reply.content) if reply.has_content() else b""
+    return _envelope(reply), content, context_to_proto(context).SerializeToString()
+
+
+def _envelope(message: Message) -> bytes:
+    """A message without its content."""
+    error = error_to_proto(message.error) if message.has_error() else None
+    envelope = ProtoMessage(metadata=metadata_to_proto(message.metadata), error=error)
+    return envelope.SerializeToString()  # type: ignore[no-any-return]
+
+
+def _whole(envelope: bytes, content: bytes) -> Message:
+    """The message of an envelope and its content, which an error reply does not have."""
+    proto = ProtoMessage.FromString(envelope)
+    metadata = metadata_from_proto(proto.metadata)
+    if proto.HasField("error"):
+        return make_message(metadata, error=error_from_proto(proto.error))
+    return make_message(metadata, communication.decode(content))
+
+
+def serve(connection: Connection, app_reference: str, torch_threads: int) -> None:
+    """A worker's life: take a message, answer it, until the grid hangs up."""
+    torch.set_num_threads(torch_threads)
+    app = load_app(app_reference)
+    while True:
+        try:
+            frames = (connection.recv_bytes(), connection.recv_bytes(), connection.recv_bytes())
+        except (EOFError, OSError):
+            return
+        for frame in call(app, frames):
+            connection.send_bytes(frame)
+
+
+class Worker:
+    """One worker process and the message it has in hand."""
+
+    def __init__(self, app: str, torch_threads: int) -> None:
+        # forkserver: the children share the pages of torch and flwr, and no lock of ours
+        start = multiprocessing.get_context("forkserver")
+        start.set_forkserver_preload(["autoprune.federation.local_grid", app.partition(":")[0]])
+        self.connection, theirs = start.Pipe()
+        self.process = start.Process(target=serve, args=(theirs, app, torch_threads), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.message_id = ""
+
+    def send(self, message_id: str, frames: Frames) -> None:
+        """Hand the worker a message; raises OSError when it has died."""
+        self.message_id = message_id
+        for frame in frames:
+            self.connection.send_bytes(frame)
+
+    def receive(self) -> Frames:
+        """Its answer; raises EOFError or OSError when it has died."""
+        recv = self.connection.recv_bytes
+        return recv(), recv(), recv()
+
+    def stop(self) -> None:
+        """End the process, whatever it is doing."""
+        self.connection.close()
+        self.process.terminate()
+        self.process.join()
+
+
+class LocalGrid(Grid):
+    """``nodes`` clients that run ``app`` ("module:attribute"), ``workers`` of them at a time.
+
+    With one worker the app runs in this process. Every node has the given run configuration and
+    ``partition-id`` and ``num-partitions`` in its node configuration, as in Flower's simulation.
+    Use as a context manager: leaving it ends the workers.
+    """
+
+    def __init__(
+        self,
+        app: str,
+        nodes: int,
+        run_config: dict[str, bool | float | int | str],
+        *,
+        workers: int = 1,
+        torch_threads: int = 1,
+    ) -> None:
+        TaskIdentity.task_id, TaskIdentity.run_id = 1, RUN_ID
+        TaskIdentity.node_id = SUPERLINK_NODE_ID
+        self._app = app
+        self._nodes = nodes
+        self._run_config = run_config
+        self._run = Run.create_empty(RUN_ID)
+        self._torch_threads = torch_threads
+        self._workers = [Worker(app, torch_threads) for _ in range(workers if workers > 1 else 0)]
+        self._contexts: dict[int, bytes] = {}
+        self._queue: dict[str, Message] = {}
+        self._sent = 0
+
+    def __enter__(self) -> "LocalGrid":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for worker in self._workers:
+            worker.stop()
+        self._workers = []
+
+    def set_run(self, run: Run) -> None:
+        """Take over a run's identity."""
+        self._run = run
+
+    @property
+    def run(self) -> Run:
+        """The run this grid works for."""
+        return self._run
+
+    def create_message(
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
+    ) -> Message:
+        """A message to one node."""
+        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """The nodes, in the order of their partitions."""
+        return range(FIRST_NODE, FIRST_NODE + self._nodes)
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Queue messages; the ids returned are what ``pull_messages`` takes."""
+        ids = []
+        for message in messages:
+            self._sent += 1
+            # Flower has no setter: on its runtimes the SuperLink gives the id
+            message.metadata.__dict__["_message_id"] = f"message-{self._sent}"
+            self._queue[message.metadata.message_id] = message
+            ids.append(message.metadata.message_id)
+        return ids
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Run the queued messages of these ids and return their replies, in this order."""
+        return self._deliver(list(message_ids), None)
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        """Replies in the order of the messages; after ``timeout`` seconds, those there are."""
+        return self._deliver(list(self.push_messages(messages)), timeout)
+
+    def _deliver(self, message_ids: list[str], timeout: float | None) -> list[Message]:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        contents: dict[int, bytes] = {}  # serialised once: FedAvg sends all clients one object
+        waiting = {}
+        for message_id in message_ids:
+            message = self._queue.pop(message_id)
+            key = id(message.content)
+            if key not in contents:
+                contents[key] = communication.encode(message.content)
+            waiting[message_id] = (message, contents[key])
+        run = self._in_workers if self._workers else self._in_process
+        replies = run(waiting, deadline)
+        return [replies[message_id] for message_id in message_ids if message_id in replies]
+
+    def _in_process(
+        self, waiting: dict[str, tuple[Message, bytes]], deadline: float | None
+    ) -> dict[str, Message]:
+        torch.set_num_threads(self._torch_threads)
+        app = load_app(self._app)
+        replies = {}
+        for message_id, (message, content) in waiting.items():
+            if deadline is not None and time.monotonic() > deadline:
+                break
+            replies[message_id] = self._reply(message, call(app, self._frames(message, content)))
+        return replies
+
+    def _in_workers(
+        self, waiting: dict[str, tuple[Message, bytes]], deadline: float | None
+    ) -> dict[str, Message]:
+        replies: dict[str, Message] = {}
+        tries = dict.fromkeys(waiting, 0)
+        todo = list(waiting)[::-1]
+        idle, busy = list(self._workers), {}
+        while todo or busy:
+            while todo and idle:
+                worker, message_id = idle.pop(), todo.pop()
+                tries[message_id] += 1
+                busy[worker.connection] = worker
+                with suppress(OSError):  # it has died; the end of its pipe says so below
+                    worker.send(message_id, self._frames(*waiting[message_id]))
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            ready = wait(list(busy), left)
+            if not ready:
+                for worker in busy.values():  # late: their answers must not meet the next round
+                    self._replace(worker)
+                break
+            for connection in ready:
+                worker = busy.pop(cast(Connection, connection))
+                message_id = worker.message_id
+                try:
+                    replies[message_id] = self._reply(waiting[message_id][0], worker.receive())
+                    idle.append(worker)
+                except (EOFError, OSError):
+                    worker = self._replace(worker)
+                    idle.append(worker)
+                    if tries[message_id] < TRIES:
+                        todo.append(message_id)
+                    else:
+                        error = Error(ErrorCode.CLIENT_APP_CRASHED, "its worker process died twice")
+                        replies[message_id] = Message(error, reply_to=waiting[message_id][0])
+        return replies
+
+    def _replace(self, worker: Worker) -> Worker:
+        worker.stop()
+        fresh = Worker(self._app, self._torch_threads)
+        self._workers[self._workers.index(worker)] = fresh
+        return fresh
+
+    def _frames(self, message: Message, content: bytes) -> Frames:
+        node = message.metadata.dst_node_id
+        if node not in self._contexts:
+            node_config: Any = {
+                "partition-id": node - FIRST_NODE,
+                "num-partitions": self._nodes,
+            }
+            context = Context(RUN_ID, node, node_config, RecordDict(), dict(self._run_config))
+            self._contexts[node] = context_to_proto(context).SerializeToString()
+        return _envelope(message), content, self._contexts[node]
+
+    def _reply(self, message: Message, frames: Frames) -> Message:
+        envelope, content, context = frames
+        self._contexts[message.metadata.dst_node_id] = context
+        reply = _whole(envelope, content)
+        reply.metadata.__dict__["_message_id"] = f"reply-to-{message.metadata.message_id}"
+        return reply
