@@ -1,0 +1,271 @@
+"""The claims table."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from autoprune.claims import claims, main, read_counts, read_published, readable
+from autoprune.errors import InputError
+from autoprune.metrics import collect, read_metrics
+
+PUBLISHED = Path(__file__).parents[2] / "config" / "published.tsv"
+VERDICTS = {"holds", "does not hold", "not tested"}
+
+
+@pytest.fixture(scope="module")
+def published():
+    return read_published(str(PUBLISHED))
+
+
+@pytest.fixture(scope="module")
+def counts(published, tmp_path_factory):
+    """Counts that agree with what is published, as the recount gives them."""
+    records = {}
+    for row in published:
+        if row["widths"]:
+            key = (row["dataset"], row["model"], row["widths"])
+            record = records.setdefault(key, {"macs": 1, "parameters": 1, "flops_tf_profiler": 1})
+            record |= {"dataset": key[0], "model": key[1], "widths": [*map(int, key[2].split())]}
+            record.setdefault("parameters_with_statistics", 1)
+            name = {"parameters": "parameters_with_statistics"}.get(row["metric"], row["metric"])
+            record[name] = float(row["value"])
+    path = tmp_path_factory.mktemp("counts") / "counts.json"
+    path.write_text(json.dumps(list(records.values())))
+    return path
+
+
+def table_of(folders, tmp_path, published, counts, margin=1.0):
+    collect(folders).to_csv(tmp_path / "m.csv", index=False)
+    metrics = read_metrics(tmp_path / "m.csv")
+    return claims(metrics, published, read_counts(str(counts)), str(counts), margin)
+
+
+def rows_of(table, text, variant=None):
+    found = table[table["claim"].str.contains(text, regex=False)]
+    if variant is not None:
+        found = found[found["variant"] == variant]
+    return found.to_dict("records")
+
+
+@pytest.fixture
+def two_pairs(run_folder):
+    """Dense and fresh-weights runs of two pairs and two seeds."""
+
+    def make(accuracies, **settings):
+        return [
+            run_folder(
+                dataset=dataset, stands_for=stands_for, model=model, classes=classes, seed=seed,
+                method=method, variant=variant, test_accuracy=accuracy, **settings,
+            )
+            for dataset, stands_for, model, classes in (
+                ("glyphs", "femnist", "cnn", 62),
+                ("faces", "celeba", "resnet", 2),
+            )
+            for seed, pair in enumerate(accuracies, start=1)
+            for (method, variant), accuracy in zip(
+                (("dense", "fedavg"), ("autoprune", "reinit")), pair, strict=True
+            )
+        ]  # fmt: skip
+
+    return make
+
+
+def test_the_abstract_by_hand(two_pairs, tmp_path, published, counts):
+    folders = two_pairs([(0.80, 0.797), (0.80, 0.795)], share=0.5)
+    table = table_of(folders, tmp_path, published, counts)
+    figures = collect(folders)
+    figures = figures[figures["round"] == ""].set_index(["dataset", "method", "seed", "metric"])
+
+    def of(metric, dataset, method, seed):
+        return float(figures.loc[(dataset, method, str(seed), metric), "value"])
+
+    def mean(values):
+        return sum(values) / len(values)
+
+    def less(metric, dataset, seed):
+        dense = of(metric, dataset, "dense", seed)
+        return 100 * (dense - of(metric, dataset, "autoprune", seed)) / dense
+
+    (row,) = rows_of(table, "reduction of parameters")
+    by_seed = [
+        mean([less("parameters_with_statistics", dataset, seed) for dataset in ("glyphs", "faces")])
+        for seed in (1, 2)
+    ]
+    assert row["ours"] == pytest.approx(mean(by_seed))
+    half = 12.706204736 * abs(by_seed[0] - by_seed[1]) / 2
+    assert (row["low"], row["high"]) == pytest.approx((mean(by_seed) - half, mean(by_seed) + half))
+    assert (row["n"], row["variant"], row["published"]) == (2, "reinit", "89 %")
+    assert row["verdict"] == ("holds" if mean(by_seed) >= 89 else "does not hold")
+    assert "STAND-IN DATA ONLY" in row["tested_on"]
+    assert "4 rounds × 5 clients; seeds 1 2" in row["tested_on"]
+    assert {Path(name).name for name in row["source_files"].split(";")} == {"complexity.json"}
+    assert row["source_files"].count(";") == 7
+
+    (row,) = rows_of(table, "bytes sent")
+    best = [
+        max(
+            of("bytes_total", dataset, "dense", seed)
+            / of("bytes_total", dataset, "autoprune", seed)
+            for dataset in ("glyphs", "faces")
+        )
+        for seed in (1, 2)
+    ]
+    assert row["ours"] == pytest.approx(mean(best))
+
+    # -0.3 and -0.5 points: mean -0.4, half = 12.706 * 0.1 = 1.27, so below -1 is not ruled out
+    (row,) = rows_of(table, "accuracy comparable")
+    assert row["ours"] == pytest.approx(-0.4)
+    assert row["low"] == pytest.approx(-0.4 - 1.2706, abs=1e-3)
+    assert (row["verdict"], row["resolved"]) == ("holds", "no")
+    assert "≥ −1.00 points" in row["rule"]
+    strict = table_of(folders, tmp_path, published, counts, margin=0.25)
+    assert rows_of(strict, "accuracy comparable")[0]["verdict"] == "does not hold"
+
+    (row,) = rows_of(table, "Android")
+    assert row["verdict"] == "not tested"
+    assert "no session in resources/android" in row["tested_on"]
+
+
+def test_a_seed_that_misses_a_pair_is_left_out(two_pairs, tmp_path, published, counts):
+    folders = two_pairs([(0.8, 0.79), (0.8, 0.78)])[:-1]  # no pruned run of seed 2 on faces
+    (row,) = rows_of(table_of(folders, tmp_path, published, counts), "accuracy comparable")
+    assert (row["n"], row["resolved"]) == (1, "no")
+    assert row["ours"] == pytest.approx(-1.0)
+    assert "left out, as not run on every pair: seeds 2" in row["tested_on"]
+
+
+def test_only_data_that_stand_for_the_papers_count(run_folder, tmp_path, published, counts):
+    folders = [
+        run_folder(dataset="mnist", data_kind="real", stands_for="", method=method, variant=variant)
+        for method, variant in (("dense", "fedavg"), ("autoprune", "reinit"))
+    ]
+    table = table_of(folders, tmp_path, published, counts)
+    assert set(table[table["source"] == "abstract"]["verdict"]) == {"not tested"}
+
+
+def test_dense_alone_tests_no_claim(run_folder, tmp_path, published, counts):
+    table = table_of([run_folder()], tmp_path, published, counts)
+    abstract = table[table["source"] == "abstract"]
+    assert len(abstract) == 5
+    assert set(abstract["verdict"]) == {"not tested"}
+    assert "no autoprune run" in rows_of(table, "bytes sent")[0]["tested_on"]
+    assert "nan" not in readable(table).to_string().lower()
+
+
+def test_counts_must_be_equal_exactly(run_folder, tmp_path, published, counts):
+    records = json.loads(counts.read_text())
+    wrong = next(r for r in records if r["model"] == "resnet" and r["widths"] == [9, 11, 22])
+    wrong["parameters_with_statistics"] += 1
+    path = tmp_path / "counts.json"
+    path.write_text(json.dumps(records))
+    table = table_of([run_folder()], tmp_path, published, path)
+    tested = table[table["claim"].str.contains("^parameters of|^FLOPs of")]
+    assert len(tested) == 11 + 10  # one published network has no FLOPs
+    failed = tested[tested["verdict"] != "holds"]
+    assert failed["claim"].tolist() == ["parameters of ResNet on CelebA, autoprune"]
+    assert failed["ours"].item() == 6792
+    assert set(tested["resolved"]) == {"yes"}
+
+
+def test_unknown_widths_are_not_tested(run_folder, tmp_path, published, counts):
+    rows = [dict(row, widths="") for row in published if row["metric"] == "parameters"]
+    table = table_of([run_folder()], tmp_path, rows, counts)
+    assert set(table["verdict"]) == {"not tested"}
+    assert set(table["tested_on"]) == {"nothing: the widths are not published"}
+
+
+def real_femnist(run_folder, **settings):
+    size = {"rounds": 500, "clients": 10, "test_examples": 38742, "every": 100} | settings
+    return run_folder(dataset="femnist", data_kind="real", stands_for="femnist", **size)
+
+
+@pytest.mark.parametrize(
+    ("settings", "verdict", "says"),
+    [
+        ({"test_accuracy": 0.7400}, "holds", "FEMNIST/CNN; 500 rounds × 10 clients; seeds 1"),
+        ({"test_accuracy": 0.7600}, "does not hold", "FEMNIST/CNN"),
+        (
+            {"test_accuracy": 0.7400, "rounds": 20},
+            "not tested",
+            "too small a run; ours, on FEMNIST",
+        ),
+        ({"test_accuracy": 0.7400, "clients": 9}, "not tested", "500 rounds × 9 clients"),
+        ({"test_accuracy": 0.7400, "test_examples": 99}, "not tested", "99 test examples: 74.00 %"),
+    ],
+)
+def test_published_accuracy_is_judged_at_the_papers_size(
+    run_folder, tmp_path, published, counts, settings, verdict, says
+):
+    folder = real_femnist(run_folder, **settings)
+    table = table_of([folder], tmp_path, published, counts)
+    (row,) = rows_of(table, "test accuracy of CNN on FEMNIST, dense")
+    assert row["verdict"] == verdict
+    assert row["resolved"] == "no"  # one seed
+    assert says in row["tested_on"]
+    assert row["published"] == "74.78 %"
+
+
+def test_published_accuracy_shows_the_stand_in(run_folder, tmp_path, published, counts):
+    table = table_of([run_folder(test_accuracy=0.5)], tmp_path, published, counts)
+    (row,) = rows_of(table, "test accuracy of CNN on FEMNIST, dense")
+    assert row["verdict"] == "not tested"
+    assert "STAND-IN DATA ONLY: glyphs (stand-in)/CNN" in row["tested_on"]
+    assert "50.00 % (n=1)" in row["tested_on"]
+
+
+def test_the_command(study, tmp_path, counts, stage):
+    flags = [
+        *("--metrics", study / "metrics.csv", "--published", PUBLISHED, "--counts", counts),
+        *("--accuracy-margin", 1, "--csv", "c.csv", "--html", "c.html", "--markdown", "c.md"),
+    ]
+    done = stage("claims", *flags, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    with (tmp_path / "c.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert ",".join(rows[0]) == (
+        "claim,published,source,variant,ours,low,high,n,verdict,resolved,tested_on,rule,"
+        "source_files"
+    )
+    assert len(rows) == 2 * 5 + 11 + 21  # two variants; accuracies; counts
+    assert {row["verdict"] for row in rows} <= VERDICTS
+    assert {row["variant"] for row in rows if row["source"] == "abstract"} == {"reinit", "inherit"}
+    assert all(row["rule"] and row["tested_on"] for row in rows)
+    assert '<td class="does-not-hold">' in (tmp_path / "c.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("claim\tsource\n", "column dataset is missing"),
+        (PUBLISHED.read_text().replace("0.7478", "most"), "line 7: value: found 'most'"),
+        (PUBLISHED.read_text().replace("\tnotebook\t", "\trumour\t", 1), "line 7: expected"),
+        (PUBLISHED.read_text().replace("flops_reduction", "joules"), "unknown 'joules'"),
+        (PUBLISHED.read_text().replace("17 43\t", "17 44\t"), "no counts of femnist cnn 17 44"),
+    ],
+)
+def test_wrong_input_is_one_line_and_no_file(study, tmp_path, counts, text, message, monkeypatch):
+    (tmp_path / "p.tsv").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    flags = ["--metrics", str(study / "metrics.csv"), "--published", "p.tsv", "--counts"]
+    flags += [str(counts), "--accuracy-margin", "1"]
+    flags += ["--csv", "c.csv", "--html", "c.html", "--markdown", "c.md"]
+    with pytest.raises(InputError, match=message):
+        main(flags)
+    assert [path.name for path in tmp_path.iterdir()] == ["p.tsv"]
+
+
+def test_wrong_counts_and_margin(study, tmp_path, counts, stage):
+    for text, message in (("{}", "list"), ('[{"model": "cnn"}]', "entry 0: dataset is missing")):
+        (tmp_path / "n.json").write_text(text)
+        with pytest.raises(InputError, match=message):
+            read_counts(str(tmp_path / "n.json"))
+    flags = [
+        *("--metrics", study / "metrics.csv", "--published", PUBLISHED, "--counts", counts),
+        *("--accuracy-margin", -1, "--csv", "c.csv", "--html", "c.html", "--markdown", "c.md"),
+    ]
+    done = stage("claims", *flags, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == "error: --accuracy-margin: found -1.0, expected 0 to 100 points\n"
+    assert not (tmp_path / "c.csv").exists()

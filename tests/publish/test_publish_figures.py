@@ -1,0 +1,162 @@
+"""The figures: that they are drawn, the same each time, and can be told apart without colour."""
+
+import itertools
+
+import matplotlib.colors as colours
+import matplotlib.text
+import pytest
+
+from autoprune.drawing import COLOURS, DASHES, MARKERS, save, use_theme
+from autoprune.errors import InputError
+from autoprune.figures import FIGURES
+from autoprune.metrics import collect, read_metrics
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture(scope="module")
+def metrics(study):
+    return read_metrics(study / "metrics.csv")
+
+
+@pytest.fixture
+def figure():
+    """A maker of figures, closed in the end."""
+    import matplotlib.pyplot as plt
+
+    def make(name, table):
+        use_theme()
+        return FIGURES[name](table)
+
+    yield make
+    plt.close("all")
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_same_bytes_from_shuffled_rows(study, tmp_path, figure, metrics, name):
+    first, *rest = (study / "metrics.csv").read_text().splitlines(keepends=True)
+    (tmp_path / "m.csv").write_text(first + "".join(reversed(rest)))
+    for place, table in (("a", metrics), ("b", read_metrics(tmp_path / "m.csv"))):
+        save(figure(name, table), tmp_path / place / "f.svg", tmp_path / place / "f.png")
+    assert files(tmp_path / "a") == files(tmp_path / "b")
+
+
+def test_the_command_writes_the_same_bytes_in_another_process(
+    study, tmp_path, stage, figure, metrics
+):
+    name = "accuracy_by_round"
+    flags = ["--metrics", study / "metrics.csv", "--svg", "out/f.svg", "--png", "out/f.png"]
+    done = stage("figures", name, *flags, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    save(figure(name, metrics), tmp_path / "here" / "f.svg", tmp_path / "here" / "f.png")
+    drawn = files(tmp_path / "out")
+    assert drawn == files(tmp_path / "here")
+    assert drawn["f.png"].startswith(PNG)
+    assert b"<svg" in drawn["f.svg"][:1000]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_panels_say_what_they_show_in_readable_letters(figure, metrics, name):
+    drawn = figure(name, metrics)
+    titles = [ax.get_title() for ax in drawn.axes]
+    assert len(titles) == (10 if name == "widths_by_round" else 5)
+    for title in titles:
+        assert ("(stand-in)" in title) == ("MNIST" not in title)
+    drawn.draw_without_rendering()
+    texts = [text for text in drawn.findobj(matplotlib.text.Text) if text.get_text()]
+    assert min(text.get_fontsize() for text in texts) >= 8
+    (legend,) = drawn.legends
+    box = legend.get_window_extent()
+    # Below every panel, labels included: it hides no data.
+    assert box.y1 <= min(ax.get_tightbbox().y0 for ax in drawn.axes)
+    assert box.x0 >= 0
+    assert box.x1 <= drawn.bbox.x1
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_one_dense_seed_is_enough(run_folder, tmp_path, figure, name):
+    collect([run_folder()]).to_csv(tmp_path / "m.csv", index=False)
+    drawn = figure(name, read_metrics(tmp_path / "m.csv"))
+    assert len(drawn.axes) == 1
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_nine_panels_and_twelve_arms_with_gaps(run_folder, tmp_path, figure, name):
+    arms = [("dense", "fedavg"), *((f"method{at}", "") for at in range(11))]
+    folders = [
+        run_folder(dataset=f"set{at}", model="cnn", method=method, variant=variant or "v")
+        for at in range(9)
+        for place, (method, variant) in enumerate(arms)
+        if (at + place) % 4
+    ]
+    collect(folders).to_csv(tmp_path / "m.csv", index=False)
+    drawn = figure(name, read_metrics(tmp_path / "m.csv"))
+    assert len(drawn.axes) >= 9
+    if name != "widths_by_round":
+        labels = [text.get_text() for text in drawn.legends[0].get_texts()]
+        assert len([label for label in labels if label.startswith(("dense", "method"))]) == 12
+        drawn.draw_without_rendering()
+        assert drawn.legends[0].get_window_extent().x0 >= 0
+
+
+def test_a_method_missing_from_a_pair_leaves_a_gap(run_folder, tmp_path, figure):
+    folders = [
+        run_folder(dataset="a", method="autoprune", variant="reinit"),
+        run_folder(dataset="a", method="autoprune", variant="inherit"),
+        run_folder(dataset="b", method="autoprune", variant="inherit"),
+    ]
+    collect(folders).to_csv(tmp_path / "m.csv", index=False)
+    drawn = figure("widths_by_round", read_metrics(tmp_path / "m.csv"))
+    assert [bool(ax.lines) for ax in drawn.axes] == [True, True, False, True]
+
+
+def test_shrinks_are_marked_in_their_rounds(run_folder, tmp_path, figure):
+    folder = run_folder(method="autoprune", variant="inherit", rounds=8, shrink_rounds=[2, 5])
+    collect([folder]).to_csv(tmp_path / "m.csv", index=False)
+    drawn = figure("accuracy_by_round", read_metrics(tmp_path / "m.csv"))
+    lanes = [line for line in drawn.axes[0].lines if line.get_linestyle() == "None"]
+    assert [list(line.get_xdata()) for line in lanes] == [[2, 5]]
+
+
+def test_dense_is_joined_to_what_was_pruned(run_folder, tmp_path, figure):
+    folders = [
+        run_folder(test_accuracy=0.8),
+        run_folder(method="autoprune", variant="reinit", test_accuracy=0.7),
+    ]
+    collect(folders).to_csv(tmp_path / "m.csv", index=False)
+    drawn = figure("accuracy_against_parameters", read_metrics(tmp_path / "m.csv"))
+    joins = [line for line in drawn.axes[0].lines if len(line.get_xdata()) == 2]
+    assert [list(line.get_ydata()) for line in joins] == [[0.8, 0.7]]
+
+
+def test_arms_differ_in_grey():
+    def lightness(colour):
+        return sum(w * c for w, c in zip((0.30, 0.59, 0.11), colours.to_rgb(colour), strict=True))
+
+    first = sorted(map(lightness, COLOURS[:3]))
+    assert min(b - a for a, b in itertools.pairwise(first)) > 0.2
+    assert len(set(COLOURS)) == len(set(MARKERS)) == 12
+    looks = {(COLOURS[at], DASHES[at % len(DASHES)], MARKERS[at]) for at in range(12)}
+    assert len(looks) == 12
+
+
+def test_nothing_to_draw_is_one_line_and_no_file(study, tmp_path, stage):
+    lines = (study / "metrics.csv").read_text().splitlines(keepends=True)
+    kept = [line for line in lines if ",validation_accuracy," not in line]
+    (tmp_path / "m.csv").write_text("".join(kept))
+    flags = ["--metrics", "m.csv", "--svg", "f.svg", "--png", "f.png"]
+    done = stage("figures", "accuracy_by_round", *flags, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: metrics: no run has validation_accuracy by round; nothing to draw\n"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["m.csv"]
+
+
+def test_no_widths_is_one_line(metrics, figure):
+    with pytest.raises(InputError, match="width_1"):
+        figure("widths_by_round", metrics[~metrics["metric"].str.startswith("width_")])

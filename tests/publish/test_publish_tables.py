@@ -1,0 +1,137 @@
+"""The results table."""
+
+import csv
+import io
+import random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from autoprune.metrics import collect, read_metrics
+from autoprune.style import arm_order, decimal, html_page, markdown_table, to_csv
+from autoprune.tables import NOTES, results
+
+
+def tabulate(folders, tmp_path):
+    collect(folders).to_csv(tmp_path / "m.csv", index=False)
+    raw, readable = results(read_metrics(tmp_path / "m.csv"))
+    return list(csv.DictReader(io.StringIO(to_csv(raw)))), readable.to_dict("records")
+
+
+def test_numbers_by_hand(run_folder, tmp_path):
+    folders = [
+        run_folder(seed=seed, method=method, variant=variant, test_accuracy=accuracy, share=0.5)
+        for method, variant, seed, accuracy in (
+            ("dense", "fedavg", 1, 0.80),
+            ("dense", "fedavg", 2, 0.84),
+            ("autoprune", "inherit", 1, 0.79),
+            ("autoprune", "inherit", 2, 0.80),
+        )
+    ]
+    (dense, ours), (_, shown) = tabulate(folders, tmp_path)
+    assert float(dense["test_accuracy_mean"]) == pytest.approx(0.82)
+    assert dense["accuracy_change_points_n"] == "0"
+    assert dense["accuracy_change_points_mean"] == ""
+    assert ours["seeds"] == "1 2"
+    # Changes of -1 and -4 points: mean -2.5, sd 3/sqrt(2), half = 12.7062 * 3/2 = 19.059
+    assert float(ours["accuracy_change_points_mean"]) == pytest.approx(-2.5)
+    assert float(ours["accuracy_change_points_low"]) == pytest.approx(-2.5 - 19.0593, abs=1e-3)
+    assert shown["against dense, points"] == "−2.50 [−21.56, +16.56]"
+    assert shown["test accuracy, %"] == "79.50 ± 0.71 (n=2)"
+    reductions = []
+    for seed in (1, 2):
+        count = float(value(collect(folders), "autoprune", seed, "parameters"))
+        whole = float(value(collect(folders), "dense", seed, "parameters"))
+        reductions.append(100 * (whole - count) / whole)
+    assert float(ours["parameters_reduction_percent_mean"]) == pytest.approx(sum(reductions) / 2)
+    assert f"({decimal(-sum(reductions) / 2, 1)} %)" in shown["parameters"]
+    assert ours["final_widths"].startswith("seed 1: ")
+    # A row rests on its own runs and on the dense runs it is compared with.
+    assert ours["source_files"].count("dense/fedavg/seed-1/evaluation.json") == 1
+    assert len(ours["source_files"].split(";")) == 12
+    assert len(dense["source_files"].split(";")) == 6
+
+
+def value(table, method, seed, metric):
+    rows = table[(table["method"] == method) & (table["seed"] == str(seed))]
+    return rows[(rows["metric"] == metric) & (rows["round"] == "")]["value"].item()
+
+
+def test_one_seed_has_no_interval_and_no_nan(run_folder, tmp_path):
+    folders = [run_folder(), run_folder(method="autoprune", variant="reinit")]
+    raw, shown = tabulate(folders, tmp_path)
+    assert raw[1]["accuracy_change_points_low"] == raw[1]["test_accuracy_sd"] == ""
+    assert shown[1]["test accuracy, %"].endswith("(n=1)")
+    assert shown[1]["against dense, points"].endswith("(n=1)")
+    assert "nan" not in str([*raw, *shown]).lower()
+
+
+def test_without_a_dense_run_there_is_no_comparison(run_folder, tmp_path):
+    folders = [run_folder(seed=1), run_folder(method="autoprune", variant="new", seed=2)]
+    rows, shown = tabulate(folders, tmp_path)
+    new = next(row for row in rows if row["variant"] == "new")
+    assert new["n"] == "1"
+    assert new["communication_factor_n"] == "0"
+    assert shown[1]["method"] == "autoprune/new"  # no label: its own name
+    assert shown[1]["against dense, points"] == "–"
+
+
+def test_stand_ins_are_marked(study, tmp_path, stage):
+    flags = ["--csv", "r.csv", "--html", "r.html", "--markdown", "r.md"]
+    done = stage("tables", "--metrics", study / "metrics.csv", *flags, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    page = (tmp_path / "r.html").read_text()
+    assert "glyphs (stand-in)" in page
+    assert "MNIST (stand-in)" not in page
+    assert "http" not in page  # self-contained
+    assert "src=" not in page
+    with (tmp_path / "r.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 15
+    assert all(row["source_files"] for row in rows)
+    assert (tmp_path / "r.md").read_text().count("\n| ") == 15
+
+
+@settings(
+    max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(seed=st.integers(0, 2**32))
+def test_the_order_of_the_rows_changes_no_byte(study, tmp_path, seed):
+    first, *rest = (study / "metrics.csv").read_text().splitlines(keepends=True)
+    rest = [line for line in rest if line.startswith(("mnist", "faces"))]
+
+    def texts(rows):
+        (tmp_path / "m.csv").write_text(first + "".join(rows))
+        raw, readable = results(read_metrics(tmp_path / "m.csv"))
+        return to_csv(raw), html_page(readable, "t", NOTES), markdown_table(readable, NOTES)
+
+    assert texts(random.Random(seed).sample(rest, len(rest))) == texts(rest)
+
+
+def test_a_missing_table_is_one_line_and_no_file(tmp_path, stage):
+    flags = ["--csv", "r.csv", "--html", "r.html", "--markdown", "r.md"]
+    done = stage("tables", "--metrics", "none.csv", *flags, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == "error: none.csv: no such file; run autoprune.metrics first\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_names_with_markup_are_escaped(run_folder, tmp_path):
+    folder = run_folder(method="dense", variant="fedavg", dataset="a|b<c>")
+    collect([folder]).to_csv(tmp_path / "m.csv", index=False)
+    _, readable = results(read_metrics(tmp_path / "m.csv"))
+    assert "a|b&lt;c&gt; (stand-in)" in html_page(readable, "t", [])
+    assert "a\\|b<c>" in markdown_table(readable, [])
+
+
+def test_numbers_as_text():
+    assert decimal(-1234.5, 1) == "−1,234.5"
+    assert decimal(-0.001) == "0.00"
+    assert decimal(2, 1, sign=True) == "+2.0"
+    assert decimal(None) == "–"
+
+
+def test_known_arms_come_first():
+    arms = [("zeta", ""), ("autoprune", "inherit"), ("alpha", "x"), ("dense", "fedavg")]
+    assert arm_order(arms) == [arms[3], arms[1], arms[2], arms[0]]

@@ -1,0 +1,172 @@
+"""Stage: the paper's claims beside our figures, each with a verdict and the rule behind it."""
+
+import argparse
+import csv
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from autoprune.errors import InputError, run_main
+from autoprune.files import read_json
+from autoprune.metrics import number, read_metrics
+from autoprune.statistics import against_dense, final_figures, require
+from autoprune.style import (
+    decimal,
+    html_page,
+    markdown_table,
+    to_csv,
+    write_together,
+)
+from autoprune.verdicts import COUNTS, abstract_rows, accuracy_row, count_row
+
+PUBLISHED = (
+    "claim",
+    "source",
+    "dataset",
+    "model",
+    "method",
+    "metric",
+    "value",
+    "unit",
+    "note",
+    "widths",
+    "input_shape",
+    "classes",
+    "rounds",
+    "clients_per_round",
+    "test_examples",
+)
+NEEDED = [
+    "test_accuracy",
+    "test_examples",
+    "parameters",
+    "parameters_with_statistics",
+    "macs",
+    "flops_tf_profiler",
+    "bytes_total",
+    "rounds",
+    "clients_per_round",
+]
+
+TITLE = "Claims of the paper"
+NOTES = [
+    "ours: mean over seeds, low and high its 95 % t-interval (empty for a single seed or an exact "
+    "count). resolved: the interval lies wholly on one side of the rule's threshold.",
+    "A verdict speaks only for what is named under “tested on”.",
+]
+
+
+def read_published(path: str) -> list[dict[str, str]]:
+    """The rows of published.tsv as text; InputError for an absent file or column."""
+    try:
+        with open(path, encoding="utf-8", newline="") as stream:
+            # Notes hold quotation marks that are part of the text.
+            reader = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
+            rows = list(reader)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    missing = [name for name in PUBLISHED if name not in (reader.fieldnames or [])]
+    if missing:
+        raise InputError(f"{path}: column {missing[0]} is missing")
+    for line, row in enumerate(rows, start=2):
+        if row["source"] not in ("abstract", "notebook") or None in row.values():
+            raise InputError(f"{path}, line {line}: expected {len(PUBLISHED)} cells and a source")
+        if row["value"]:
+            number(row["value"], "value", f"{path}, line {line}")
+    return rows
+
+
+def read_counts(path: str) -> dict[tuple[str, str, str], dict[str, Any]]:
+    """Recomputed counts by (data set, model, widths as text); InputError for a missing key."""
+    records = read_json(path)
+    if not isinstance(records, list):
+        raise InputError(f"{path}: expected a list of architectures")
+    counts = {}
+    for place, record in enumerate(records):
+        for name in ("dataset", "model", "widths", *COUNTS.values()):
+            if not isinstance(record, dict) or name not in record:
+                raise InputError(f"{path}: entry {place}: {name} is missing")
+        widths = " ".join(map(str, record["widths"]))
+        counts[record["dataset"], record["model"], widths] = record
+    return counts
+
+
+def claims(
+    metrics: pd.DataFrame,
+    published: list[dict[str, str]],
+    counts: dict[tuple[str, str, str], dict[str, Any]],
+    counts_path: str,
+    margin: float,
+) -> pd.DataFrame:
+    """The claims table, a row per published figure and variant of ours.
+
+    Raises InputError for a run without the figures needed or an unknown metric.
+    """
+    values, sources = final_figures(metrics)
+    require(values, NEEDED)
+    pairs = against_dense(values)
+    rows: list[dict[str, Any]] = []
+    for entry in published:
+        if entry["source"] == "abstract":
+            rows += abstract_rows(entry, pairs, sources, margin)
+        elif entry["metric"] in COUNTS:
+            rows.append(count_row(entry, counts, counts_path))
+        elif entry["metric"] == "test_accuracy":
+            rows.append(accuracy_row(entry, values, sources, margin))
+        else:
+            raise InputError(f"published: metric: unknown {entry['metric']!r} from a notebook")
+    return pd.DataFrame(rows).astype({"n": "Int64"})
+
+
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """The claims table as text, without the long list of files."""
+    shown = table.drop(columns=["source_files", "unit"]).rename(
+        columns={"tested_on": "tested on", "variant": "our variant"}
+    )
+    for name in ("ours", "low", "high"):
+        shown[name] = [
+            "–" if pd.isna(value) else decimal(value, 2 if unit else 0) + unit
+            for value, unit in zip(table[name], table["unit"], strict=True)
+        ]
+    shown["n"] = ["–" if pd.isna(n) else str(n) for n in table["n"]]
+    return shown
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line: see ``--help``."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--metrics", required=True, help="tidy metrics, as CSV")
+    parser.add_argument("--published", required=True, help="published.tsv")
+    parser.add_argument("--counts", required=True, help="JSON: counts of published architectures")
+    parser.add_argument(
+        "--accuracy-margin", type=float, required=True, metavar="POINTS",
+        help="accuracies this close (percentage points) count as comparable",
+    )  # fmt: skip
+    parser.add_argument("--csv", required=True, help="output: raw numbers")
+    parser.add_argument("--html", required=True, help="output: readable, self-contained")
+    parser.add_argument("--markdown", required=True, help="output: readable")
+    arguments = parser.parse_args(argv)
+    if not 0 <= arguments.accuracy_margin <= 100:
+        raise InputError(
+            f"--accuracy-margin: found {arguments.accuracy_margin}, expected 0 to 100 points"
+        )
+    table = claims(
+        read_metrics(arguments.metrics),
+        read_published(arguments.published),
+        read_counts(arguments.counts),
+        arguments.counts,
+        arguments.accuracy_margin,
+    )
+    shown = readable(table)
+    write_together(
+        {
+            arguments.csv: to_csv(table.drop(columns="unit")),
+            arguments.html: html_page(shown, TITLE, NOTES),
+            arguments.markdown: markdown_table(shown, NOTES),
+        }
+    )
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,242 @@
+"""Stage: the figures, each drawn from the tidy metrics alone."""
+
+import argparse
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from autoprune.drawing import (
+    ARM,
+    COLUMNS,
+    DASHES,
+    Look,
+    arms_of,
+    chance_entry,
+    chance_line,
+    finish,
+    log_axis,
+    looks,
+    of_arm,
+    panels,
+    percent_axis,
+    save,
+    use_theme,
+    whole_axis,
+)
+from autoprune.errors import InputError, run_main
+from autoprune.metrics import read_metrics
+from autoprune.statistics import BASELINE, final_figures, require
+from autoprune.style import arm_label, dataset_label, label
+
+PAIR = ["dataset", "data_kind", "model"]
+
+
+def by_round(metrics: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Per run and round, a column for each metric in ``names`` (NaN where there is none).
+
+    Raises InputError when no run has the first of them.
+    """
+    rows = metrics[metrics["round"].notna() & metrics["metric"].isin(list(names))]
+    keys = [*PAIR, *ARM, "seed", "round", "metric"]
+    wide = rows.set_index(keys)["value"].unstack("metric")  # noqa: PD010
+    wide = wide.reindex(columns=list(names)).rename_axis(columns=None).reset_index()
+    if wide[names[0]].isna().all():
+        raise InputError(f"metrics: no run has {names[0]} by round; nothing to draw")
+    return wide.astype({"round": float})
+
+
+def by_pair(table: pd.DataFrame) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
+    """A panel for each data set/model pair with its rows."""
+    groups = list(table.groupby(PAIR))
+    titles = [
+        f"{dataset_label(dataset, kind)}\n{label(model)}" for (dataset, kind, model), _ in groups
+    ]
+    figure, axes = panels(titles)
+    return figure, [(ax, rows) for ax, (_, rows) in zip(axes, groups, strict=True)]
+
+
+def accuracy_by_round(metrics: pd.DataFrame) -> Figure:
+    """Validation accuracy by round; at the foot, a marker where a seed's network shrank."""
+    table = by_round(metrics, ["validation_accuracy", "shrunk"])
+    arms = looks(table)
+    shrinking = arms_of(table[table["shrunk"] == 1])
+    figure, pairs = by_pair(table)
+    for ax, rows in pairs:
+        evaluated = rows.dropna(subset="validation_accuracy")
+        present = arms_of(evaluated)
+        sns.lineplot(
+            evaluated.assign(arm=list(evaluated[ARM].itertuples(index=False, name=None))),
+            x="round",
+            y="validation_accuracy",
+            hue="arm",
+            style="arm",
+            hue_order=present,
+            style_order=present,
+            palette=[arms[arm].colour for arm in present],
+            dashes=[arms[arm].dash for arm in present],
+            errorbar=("pi", 100),  # from the lowest to the highest seed
+            err_kws={"alpha": 0.2, "linewidth": 0},
+            legend=False,
+            ax=ax,
+        )
+        chance_line(ax, metrics, rows["dataset"].iloc[0])
+        mark_shrinks(ax, rows, arms)
+        percent_axis(ax)
+        whole_axis(ax)
+    entries = [
+        look.entry(**({"marker": look.marker, "markersize": 4} if arm in shrinking else {}))
+        for arm, look in arms.items()
+    ]
+    note = "line: mean over seeds; band: lowest to highest"
+    if shrinking:
+        note += "; markers at the foot: rounds with a shrink"
+    return finish(figure, "round", "validation accuracy", [*entries, chance_entry()], note)
+
+
+def mark_shrinks(ax: Axes, rows: pd.DataFrame, arms: dict[tuple[str, str], Look]) -> None:
+    """Markers in a strip of their own under the lines, a lane for each arm that shrinks here."""
+    rows = rows[rows["shrunk"] == 1]
+    present = arms_of(rows)
+    low, high = ax.get_ylim()
+    share = min(0.075, 0.45 / max(len(present), 1))  # the strip must not crowd out the lines
+    lane = share * (high - low)
+    for place, arm in enumerate(present, start=1):
+        rounds = of_arm(rows, arm)["round"].unique()
+        style = {"color": arms[arm].colour, "markeredgewidth": 0, "markersize": 1 + 30 * share}
+        ax.plot(rounds, [low - lane * (place - 0.5)] * len(rounds), arms[arm].marker, **style)
+    ax.set_ylim(low - lane * (len(present) + 0.2) if present else low, high)
+
+
+def widths_by_round(metrics: pd.DataFrame) -> Figure:
+    """Filters of each layer by round, a panel per pair and arm; steps down are the shrinks."""
+    names = sorted(
+        {name for name in metrics["metric"] if name.startswith("width_")},
+        key=lambda name: int(name.removeprefix("width_")),
+    )
+    table = by_round(metrics, [*names, "shrunk"] if names else ["width_1", "shrunk"])
+    shrank = table.groupby([*PAIR, *ARM])["shrunk"].transform("max") > 0
+    table = table[shrank] if shrank.any() else table  # an arm that never shrinks is flat lines
+    arms = arms_of(table)
+    shown = [
+        (*pair, arm, of_arm(rows, arm), rows[names].max().max())
+        for pair, rows in table.groupby(PAIR)
+        for arm in arms
+    ]
+    if len(arms) > COLUMNS:  # no column per arm then: pack the panels
+        shown = [panel for panel in shown if not panel[4].empty]
+    titles = [
+        f"{dataset_label(dataset, kind)}, {label(model)}\n{arm_label(*arm)}"
+        for dataset, kind, model, arm, *_ in shown
+    ]
+    figure, axes = panels(titles, min(len(arms), COLUMNS))
+    colours = sns.color_palette("viridis", max(len(names), 2))
+    dashes = [DASHES[place % 3] or (1, 0) for place in range(len(names))]
+    for ax, (*_, rows, widest) in zip(axes, shown, strict=True):
+        if rows.empty:
+            ax.text(0.5, 0.5, "no run", transform=ax.transAxes, ha="center")
+            ax.set(xticks=[], yticks=[])
+            continue
+        draw_widths(ax, rows, names, list(zip(colours, dashes, strict=False)))
+        ax.set_ylim(0, 1.06 * widest)  # the same for all arms of a pair
+        whole_axis(ax)
+    entries = [
+        Line2D([], [], color=colour, dashes=dash, label=f"layer {layer}")
+        for layer, (colour, dash) in enumerate(zip(colours, dashes, strict=False), start=1)
+    ]
+    note = "line: mean over seeds; band: narrowest to widest"
+    return finish(figure, "round", "filters", entries, note)
+
+
+def draw_widths(ax: Axes, runs: pd.DataFrame, names: Sequence[str], styles: Sequence) -> None:
+    """A step line per layer: the mean over seeds, the band from the narrowest to the widest."""
+    seeds = runs.groupby("round")[list(names)]
+    mean, low, high = seeds.mean(), seeds.min(), seeds.max()
+    for name, (colour, dash) in zip(names, styles, strict=False):
+        if mean[name].isna().all():  # this model has fewer layers
+            continue
+        band = {"step": "post", "color": colour, "alpha": 0.15, "linewidth": 0}
+        ax.fill_between(mean.index, low[name], high[name], **band)
+        ax.plot(mean.index, mean[name], drawstyle="steps-post", color=colour, dashes=dash)
+
+
+def accuracy_against_parameters(metrics: pd.DataFrame) -> Figure:
+    """Test accuracy against parameters (log); each arm's mean is joined to that of dense."""
+    values, _ = final_figures(metrics)
+    require(values, ["test_accuracy", "parameters"])
+    arms = looks(values)
+    figure, pairs = by_pair(values)
+    for ax, rows in pairs:
+        means = rows.groupby(ARM)[["parameters", "test_accuracy"]].mean()
+        for arm in arms_of(rows):
+            look, seeds, mean = arms[arm], of_arm(rows, arm), means.loc[arm]
+            if BASELINE in means.index and arm != BASELINE:
+                ends = zip(means.loc[BASELINE], mean, strict=True)
+                ax.plot(*ends, color="#999999", linewidth=0.7, zorder=1)
+            style = {"color": look.colour, "marker": look.marker, "linestyle": "none"}
+            dots = (seeds["parameters"], seeds["test_accuracy"])
+            ax.plot(*dots, **style, markersize=4, alpha=0.45, markeredgewidth=0, zorder=2)
+            ax.plot(*mean, **style, markersize=7, markeredgecolor="white", zorder=3)
+        log_axis(ax, rows["parameters"].min(), rows["parameters"].max())
+        ax.margins(y=0.15)
+        percent_axis(ax)
+    style = {"linestyle": "none", "markersize": 7, "markeredgecolor": "white"}
+    entries = [look.entry(marker=look.marker, **style) for look in arms.values()]
+    note = "large: mean over seeds; small and light: a seed; lines lead to the dense network"
+    return finish(figure, "parameters", "test accuracy", entries, note)
+
+
+def accuracy_against_bytes(metrics: pd.DataFrame) -> Figure:
+    """Validation accuracy against the megabytes sent so far, both ways and by all clients."""
+    table = by_round(metrics, ["validation_accuracy", "bytes_cumulative"])
+    table = table.dropna(subset="validation_accuracy")
+    table["megabytes"] = table["bytes_cumulative"] / 1e6
+    arms = looks(table)
+    figure, pairs = by_pair(table)
+    spot = ["megabytes", "validation_accuracy"]
+    for ax, rows in pairs:
+        for arm in arms_of(rows):
+            look, mine = arms[arm], of_arm(rows, arm)
+            seeds = [seed for _, seed in mine.groupby("seed")]
+            for seed in seeds if len(seeds) > 1 else []:  # a single one is the mean
+                ax.plot(*seed[spot].to_numpy().T, color=look.colour, linewidth=0.6, alpha=0.35)
+            # Seeds differ in what they have sent by a round: the mean is one of both coordinates.
+            mean = mine.groupby("round")[spot].mean()
+            dash = look.dash or (1, 0)
+            ax.plot(*mean.to_numpy().T, color=look.colour, dashes=dash)
+            end = {"markersize": 5.5, "markeredgecolor": "white", "markeredgewidth": 0.6}
+            ax.plot(*mean.iloc[-1], look.marker, color=look.colour, zorder=3, **end)
+        chance_line(ax, metrics, rows["dataset"].iloc[0])
+        percent_axis(ax)
+        whole_axis(ax)
+    entries = [look.entry(marker=look.marker, markersize=5.5) for look in arms.values()]
+    note = "strong: mean over seeds, its marker the last round; light: a seed"
+    return finish(figure, "MB sent so far", "validation accuracy", [*entries, chance_entry()], note)
+
+
+FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {
+    "accuracy_by_round": accuracy_by_round,
+    "widths_by_round": widths_by_round,
+    "accuracy_against_parameters": accuracy_against_parameters,
+    "accuracy_against_bytes": accuracy_against_bytes,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line: see ``--help``."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", choices=sorted(FIGURES), help="which figure")
+    parser.add_argument("--metrics", required=True, help="tidy metrics, as CSV")
+    parser.add_argument("--svg", required=True, help="output")
+    parser.add_argument("--png", required=True, help="output")
+    arguments = parser.parse_args(argv)
+    metrics = read_metrics(arguments.metrics)
+    use_theme()
+    save(FIGURES[arguments.name](metrics), arguments.svg, arguments.png)
+
+
+if __name__ == "__main__":
+    run_main(main)
