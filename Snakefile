@@ -1,0 +1,83 @@
+"""The study of arXiv 2411.01759 as a map: data -> dense and pruned training -> counts -> claims.
+
+    snakemake --cores 8 all                                     the study of config/config.yaml
+    snakemake --cores 8 all --configfile config/paper.yaml      at the paper's scale
+    snakemake --cores 2 figures                                 one stage and what it needs
+
+config/ says what to run, profiles/ how. config/README.md explains every key.
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: "config/config.yaml"
+
+
+# built from envs/Dockerfile, used only with `--software-deployment-method apptainer`
+container: "envs/autoprune.sif"
+
+
+report: "workflow/report/workflow.rst"
+
+
+wildcard_constraints:
+    dataset="[a-z0-9_]+",
+    model="[a-z0-9_]+",
+    method="[a-z0-9-]+",
+    variant="[a-z0-9-]+",
+    seed="[0-9]+",
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/measure.smk"
+include: "workflow/rules/publish.smk"
+
+
+rule data:
+    """Client stores and partitions of every data set in the study."""
+    input:
+        expand("<results>/data/{dataset}/partition/partition.json", dataset=DATASETS),
+
+
+rule baselines:
+    """The dense federated runs."""
+    input:
+        runs("history.csv", only=["dense"]),
+
+
+rule pruned:
+    """The runs of every other method."""
+    input:
+        runs("history.csv", without=["dense"]),
+
+
+rule complexity:
+    """Parameters, MACs and FLOPs of every final network and of the paper's."""
+    input:
+        runs("complexity.json"),
+        "<results>/published_counts.json",
+
+
+rule tables:
+    """Results, claims and partitions, each as csv, html and markdown."""
+    input:
+        TABLE_FILES,
+
+
+rule figures:
+    """Every figure as svg and png."""
+    input:
+        FIGURE_FILES,
+
+
+rule all:
+    """Everything: the tables, the figures and the report."""
+    default_target: True
+    input:
+        TABLE_FILES,
+        FIGURE_FILES,
+        "<results>/report.html",

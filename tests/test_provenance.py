@@ -1,0 +1,116 @@
+"""Code versions: what changes them and what does not; and the helpers everything stands on."""
+
+import json
+import re
+import subprocess
+import sys
+from contextlib import suppress
+
+import pytest
+
+from autoprune import provenance, seeds
+from autoprune.errors import InputError
+from autoprune.files import read_json, whole_file, write_json
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A small package of the same name: stage -> helper, and a bystander."""
+    folder = tmp_path / "autoprune"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "__init__.py").write_text('"""Package."""\n')
+    (folder / "sub" / "__init__.py").write_text("")
+    (folder / "sub" / "helper.py").write_text("def double(x):\n    return 2 * x\n")
+    (folder / "bystander.py").write_text("x = 1\n")
+    (folder / "stage.py").write_text(
+        "import math\n\ndef run():\n    from autoprune.sub import helper\n\n"
+        "    return helper.double(math.pi)\n"
+    )
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+
+    def version():
+        provenance.code_version.cache_clear()
+        return provenance.code_version("autoprune.stage")
+
+    yield folder, version
+    provenance.code_version.cache_clear()
+
+
+def test_comments_layout_and_docstrings_do_not_count(package):
+    folder, version = package
+    before = version()
+    (folder / "sub" / "helper.py").write_text(
+        '"""New."""\n\n\n# a remark\ndef double(x):\n    """Twice."""\n    return (2 * x)  # two\n'
+    )
+    assert version() == before
+
+
+def test_a_helper_imported_inside_a_function_counts(package):
+    folder, version = package
+    before = version()
+    (folder / "sub" / "helper.py").write_text("def double(x):\n    return 2.0 * x\n")
+    assert version() != before
+
+
+def test_what_is_not_imported_does_not_count(package):
+    folder, version = package
+    before = version()
+    (folder / "bystander.py").write_text("x = 2\n")
+    assert version() == before
+
+
+def test_an_init_on_the_way_counts(package):
+    folder, version = package
+    before = version()
+    (folder / "sub" / "__init__.py").write_text("FLAG = 1\n")
+    assert version() != before
+
+
+def test_an_unknown_module_is_refused(package):
+    with pytest.raises(InputError, match=r"autoprune\.nothing: no such module"):
+        provenance.code_version("autoprune.nothing")
+
+
+def test_the_real_stages_have_versions_of_their_own():
+    """Publishing does not depend on torch code, nor the dense baseline on the pruning rule."""
+    closure = provenance._closure(("autoprune.train", "autoprune.methods.dense"))
+    assert "autoprune.federation.client_app" in closure
+    assert not any(name.startswith("autoprune.pruning") for name in closure)
+    for stage in ("metrics", "tables", "claims", "figures"):
+        names = provenance._closure((f"autoprune.{stage}",))
+        assert not any(name.startswith("autoprune.federation") for name in names)
+
+
+def test_versions_name_no_host_or_path():
+    text = json.dumps(provenance.versions())
+    assert set(provenance.versions()) >= {"python", "torch", "flwr", "numpy", "cpu"}
+    assert "/" not in re.sub(r"\(R\)|[0-9.]+/", "", provenance.versions()["torch"]), text
+
+
+def test_streams_are_the_same_in_another_process():
+    """Python's salted hash must have no part in them."""
+    code = "from autoprune.seeds import generator; print(generator(1, 'client', 2, 3).random())"
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert float(other.stdout) == seeds.generator(1, "client", 2, 3).random()
+    assert seeds.generator(1, "cohort", 2, 3).random() != float(other.stdout)
+
+
+def test_a_file_is_whole_or_absent(tmp_path):
+    path = tmp_path / "deep" / "file.txt"
+    with suppress(RuntimeError), whole_file(path) as scratch:
+        scratch.write_text("half")
+        raise RuntimeError
+    assert list(path.parent.iterdir()) == []
+    write_json(path, {"a": 1})
+    with pytest.raises(ValueError, match="nan"):
+        write_json(path, {"a": float("nan")})
+    assert read_json(path) == {"a": 1}
+
+
+def test_a_broken_json_file_is_named(tmp_path):
+    path = tmp_path / "x.json"
+    path.write_text("{")
+    with pytest.raises(InputError, match=r"x\.json: not valid JSON"):
+        read_json(path)
+    with pytest.raises(InputError, match="no such file"):
+        read_json(tmp_path / "y.json")

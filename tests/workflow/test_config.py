@@ -1,0 +1,150 @@
+"""The configuration: what is wrong is said in one line that names file, key, found, expected."""
+
+import copy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from autoprune.config import check, resolve
+from autoprune.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[2]
+SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
+CONFIG = ROOT / "config" / "config.yaml"
+
+
+def merge(base, overlay):
+    """Merge as Snakemake does: mappings by key, everything else replaced."""
+    for key, value in overlay.items():
+        if isinstance(value, dict) and isinstance(base.get(key), dict):
+            merge(base[key], value)
+        else:
+            base[key] = value
+    return base
+
+
+def loaded(*overlays):
+    config = yaml.safe_load(CONFIG.read_text())
+    for overlay in overlays:
+        merge(config, copy.deepcopy(overlay))
+    return config
+
+
+@pytest.mark.parametrize("name", ["config", "ci", "paper", "femnist-leaf"])
+def test_our_own_configurations_are_accepted(name):
+    path = ROOT / "config" / f"{name}.yaml"
+    config = loaded(yaml.safe_load(path.read_text()))
+    check(config, [CONFIG, path], SCHEMA)
+    resolve(config)
+    for pair in config["study"]:
+        assert set(config["training"]) <= set(config["pairs"][pair])
+
+
+def test_a_pair_overrides_training_and_nothing_else_does():
+    config = loaded({"pairs": {"digits-cnn": {"rounds": 7}}})
+    resolve(config)
+    assert config["pairs"]["digits-cnn"]["rounds"] == 7
+    assert config["pairs"]["faces-resnet"]["rounds"] == config["training"]["rounds"]
+
+
+REFUSED = [
+    ({"sedes": [1]}, "top level: unknown key 'sedes'; known are pathvars, seeds"),
+    ({"seeds": "1"}, "seeds: found '1', expected array"),
+    ({"seeds": []}, "seeds: found 0 entries, expected 1 or more"),
+    ({"study": ["mnist-cnn"]}, "study.0: unknown pair 'mnist-cnn'; known are glyphs-cnn"),
+    ({"training": {"rounds": 0}}, "training.rounds: found 0, expected at least 1"),
+    ({"training": {"rounds": 2.5}}, "training.rounds: found 2.5, expected integer"),
+    (
+        {"training": {"learning_rate": "1e-4"}},
+        "training.learning_rate: found '1e-4', expected number (YAML wants a dot: 1.0e-04)",
+    ),
+    ({"training": {"epochs": 3}}, "training: unknown key 'epochs'; known are rounds"),
+    (
+        {"pairs": {"glyphs-cnn": {"autoprune": {"k": 0}}}},
+        "pairs.glyphs-cnn.autoprune.k: found 0, expected a number above 0",
+    ),
+    (
+        {"pairs": {"glyphs-cnn": {"autoprune": {"k": -1.5}}}},
+        "pairs.glyphs-cnn.autoprune.k: found -1.5, expected a number above 0",
+    ),
+    (
+        {"pairs": {"glyphs-cnn": {"autoprune": {"kk": 2}}}},
+        "pairs.glyphs-cnn.autoprune: unknown key 'kk'; known are k, patience, cap",
+    ),
+    (
+        {"pairs": {"glyphs-cnn": {"widths": [32, 0]}}},
+        "pairs.glyphs-cnn.widths.1: found 0, expected at least 1",
+    ),
+    (
+        {"pairs": {"glyphs-cnn": {"model": "vgg"}}},
+        "pairs.glyphs-cnn.model: unknown family 'vgg'; known are cnn, inception, resnet",
+    ),
+    (
+        {"pairs": {"glyphs-cnn": {"dataset": "letters"}}},
+        "pairs.glyphs-cnn.dataset: unknown data set 'letters'; known are glyphs, faces, digits",
+    ),
+    (
+        {"pairs": {"glyphs-resnet": {"dataset": "digits", "model": "cnn", "widths": [1, 1]}}},
+        "pairs.glyphs-resnet: must be named 'digits-cnn', its data set and model",
+    ),
+    (
+        {"pairs": {"digits-resnet": {"dataset": "digits", "model": "resnet", "widths": [1]}}},
+        "pairs.digits-resnet: settings of method autoprune are missing",
+    ),
+    (
+        {"datasets": {"glyphs": {"source": "tape"}}},
+        "datasets.glyphs.source: found 'tape'; known are digits, faces, glyphs, leaf, tff",
+    ),
+    (
+        {"datasets": {"glyphs": {"options": {"writers": 3}}}},
+        "datasets.glyphs.options: unknown key 'writers'; known are seed, clients",
+    ),
+    ({"methods": {"magic": ["x"]}}, "methods: unknown method 'magic'; known are autoprune, dense"),
+    (
+        {"pairs": {"glyphs-cnn": {"roundz": {}}}},
+        "pairs.glyphs-cnn: unknown key 'roundz'; known are",
+    ),
+    ({"pairs": {"glyphs-cnn": {"dense": 3}}}, "pairs.glyphs-cnn.dense: found 3, expected settings"),
+    (
+        {"methods": {"autoprune": ["rewind"]}},
+        "methods.autoprune.0: found 'rewind'; known are reinit, inherit",
+    ),
+]
+
+
+@pytest.mark.parametrize(("overlay", "message"), REFUSED, ids=[message for _, message in REFUSED])
+def test_wrong_values_are_refused_with_file_and_key(tmp_path, overlay, message):
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(overlay))
+    with pytest.raises(InputError) as refusal:
+        check(loaded(overlay), [CONFIG, path], SCHEMA)
+    assert message in str(refusal.value)
+    assert str(path) in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_missing_section_is_named():
+    config = loaded()
+    del config["seeds"]
+    with pytest.raises(InputError, match="key 'seeds' is missing"):
+        check(config, [CONFIG], SCHEMA)
+
+
+def test_snakemake_stops_with_that_line(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("pairs: {glyphs-cnn: {autoprune: {k: -1}}}\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "-n", "--configfile", str(path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode != 0
+    errors = [line for line in done.stderr.splitlines() if "error" in line.lower()]
+    assert errors == [
+        f"error: {path}: pairs.glyphs-cnn.autoprune.k: found -1, expected a number above 0"
+    ]
+    assert "Traceback" not in done.stderr

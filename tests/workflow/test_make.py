@@ -1,0 +1,84 @@
+"""What `make` calls around Snakemake: stale locks and the closing summary."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+
+def call(module, folder, *args):
+    return subprocess.run(
+        [sys.executable, "-m", module, *args], cwd=folder, capture_output=True, text=True
+    )
+
+
+@pytest.fixture
+def locked(tmp_path):
+    """A folder with the locks that a killed Snakemake leaves."""
+    locks = tmp_path / ".snakemake" / "locks"
+    locks.mkdir(parents=True)
+    (locks / "0.input.lock").write_text("a\n")
+    (locks / "0.output.lock").write_text("b\n")
+    return tmp_path
+
+
+def test_stale_locks_are_dropped(locked):
+    done = call("autoprune.unlock", locked)
+    assert done.returncode == 0, done.stderr
+    assert "going on where it was" in done.stderr
+    assert list((locked / ".snakemake" / "locks").iterdir()) == []
+    assert call("autoprune.unlock", locked).stderr == ""
+
+
+def test_locks_of_a_running_snakemake_stay(locked):
+    """A process that looks like Snakemake in this folder keeps its locks."""
+    script = locked / "snakemake"
+    script.write_text("import time\ntime.sleep(60)\n")
+    process = subprocess.Popen([sys.executable, str(script)], cwd=locked)
+    try:
+        time.sleep(0.5)
+        done = call("autoprune.unlock", locked)
+    finally:
+        process.kill()
+        process.wait()
+    assert done.returncode == 1
+    assert f"already running here (process {process.pid})" in done.stderr
+    assert len(list((locked / ".snakemake" / "locks").iterdir())) == 2
+
+
+def test_the_outcome_shows_verdicts_and_names_the_files(tmp_path):
+    tables = tmp_path / "results" / "tables"
+    tables.mkdir(parents=True)
+    row = {
+        "claim": "89 % fewer parameters",
+        "published": "89 %",
+        "source": "abstract",
+        "variant": "inherit",
+        "ours": 61.234,
+        "low": 55.0,
+        "high": 67.5,
+        "verdict": "does not hold",
+        "tested_on": "glyphs/cnn (stand-in)",
+    }
+    other = {**row, "source": "notebook", "claim": "a notebook's number"}
+    untested = {**row, "claim": "latency", "ours": None, "low": None, "verdict": "not tested"}
+    pd.DataFrame([row, other, untested]).to_csv(tables / "claims.csv", index=False)
+    done = call("autoprune.outcome", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "61.23 [55.00, 67.50]" in done.stdout
+    assert "does not hold" in done.stdout
+    assert "not tested" in done.stdout
+    assert "a notebook's number" not in done.stdout
+    assert "stand-in data" in done.stdout
+    for name in ("tables/claims.html", "report.html"):
+        assert str(Path("results") / name) in done.stdout
+
+
+def test_the_outcome_of_nothing_is_one_line(tmp_path):
+    done = call("autoprune.outcome", tmp_path)
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "run `make`" in done.stderr

@@ -1,0 +1,211 @@
+"""The workflow as its users run it, on config/ci.yaml, from a path with a space."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CI = ["--configfile", "config/ci.yaml"]
+RESULTS = Path("results/ci")
+
+pytestmark = pytest.mark.slow
+
+
+def snakemake(folder, *args, check=True):
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--cores", "2", *args],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    if check:
+        assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def planned(folder, *args):
+    """Job counts of a dry run, by rule."""
+    done = snakemake(folder, "-n", *CI, *args)
+    text = done.stdout + done.stderr
+    if "Nothing to be done" in text:
+        return {}
+    table = text.split("Job stats:")[1].split("total")[0]
+    return {name: int(n) for name, n in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A copy of the repository with the whole study of ci.yaml run in it."""
+    folder = tmp_path_factory.mktemp("a path") / "the study"
+    folder.mkdir()
+    for name in ("Snakefile", "workflow", "config", "profiles"):
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, folder / name)
+    snakemake(folder, "all", *CI)
+    return folder
+
+
+@pytest.fixture
+def edited(study):
+    """Change a file of the study's code or configuration, and put it back afterwards."""
+    before = {}
+
+    def edit(name, old, new):
+        path = study / name
+        text = path.read_text()
+        before.setdefault(path, (text, path.stat()))
+        assert old in text
+        path.write_text(text.replace(old, new))
+
+    yield edit
+    for path, (text, status) in before.items():
+        path.write_text(text)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def test_all_makes_every_table_figure_and_the_report(study):
+    for table in ("claims", "results", "partition"):
+        for ending in ("csv", "html", "md"):
+            assert (study / RESULTS / "tables" / f"{table}.{ending}").stat().st_size > 100
+    figures = sorted(path.stem for path in (study / RESULTS / "figures").glob("*.svg"))
+    assert figures == [
+        "accuracy_against_bytes",
+        "accuracy_against_parameters",
+        "accuracy_by_round",
+        "partition",
+        "widths_by_round",
+    ]
+    page = (study / RESULTS / "report.html").read_text()
+    assert "published against ours" in page
+    assert not re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="https?://', page)
+
+
+def test_every_number_names_an_existing_file(study):
+    metrics = pd.read_csv(study / RESULTS / "metrics.csv")
+    assert set(metrics["dataset"]) == {"glyphs", "faces", "digits"}
+    assert set(metrics["variant"]) == {"fedavg", "reinit", "inherit"}
+    assert all((study / name).is_file() for name in metrics["source_file"].unique())
+
+
+def test_the_published_networks_are_counted_exactly(study):
+    claims = pd.read_csv(study / RESULTS / "tables" / "claims.csv")
+    counts = claims[(claims["source"] == "notebook") & claims["claim"].str.contains("arameters")]
+    assert len(counts) >= 10
+    assert (counts["verdict"] == "holds").all()
+
+
+def test_stand_ins_are_named_wherever_their_numbers_stand(study):
+    for table in ("results", "partition"):
+        text = (study / RESULTS / "tables" / f"{table}.md").read_text()
+        lines = [line for line in text.splitlines() if re.match(r"\|\s*(glyphs|faces)", line)]
+        assert lines
+        assert all("stand-in" in line for line in lines)
+    for figure in (study / RESULTS / "figures").glob("*.svg"):
+        assert "stand-in" in figure.read_text(), figure.name
+
+
+def test_a_second_run_has_nothing_to_do(study):
+    assert planned(study, "all") == {}
+
+
+def test_a_comment_a_docstring_or_a_touch_reruns_nothing(study, edited):
+    path = "workflow/autoprune/federation/training.py"
+    edited(path, "network.train()\n", "network.train()  # a remark\n")
+    edited(path, '"""Train in place', '"""Really train in place')
+    (study / "workflow/autoprune/pruning/rule.py").touch()
+    assert planned(study, "all") == {}
+
+
+def test_k_reruns_what_depends_on_it_and_nothing_else(study, edited):
+    edited(
+        "config/ci.yaml",
+        "widths: [8, 8, 10], autoprune: {k: 1.5",
+        "widths: [8, 8, 10], autoprune: {k: 1.6",
+    )
+    jobs = planned(study, "all")
+    assert jobs["prune"] == 4  # one pair, two variants, two seeds
+    assert jobs["count"] == 4
+    assert not {"prepare", "partition", "baseline", "count_published"} & jobs.keys()
+
+
+def test_a_helper_of_the_pruning_rule_reruns_the_pruned_runs_only(study, edited):
+    edited("workflow/autoprune/pruning/rule.py", "square <= allowed", "square < allowed")
+    jobs = planned(study, "all")
+    assert jobs["prune"] == 12
+    assert "baseline" not in jobs
+
+
+def test_a_networks_code_reruns_its_own_runs_only(study, edited):
+    edited("workflow/autoprune/models/resnet.py", "return F.relu(self.add", "return F.elu(self.add")
+    jobs = planned(study, "all")
+    assert (jobs["baseline"], jobs["prune"]) == (2, 4)
+
+
+def test_a_seed_runs_that_seed_and_the_tables(study, edited):
+    edited("config/ci.yaml", "seeds: [0, 1]", "seeds: [0, 1, 2]")
+    jobs = planned(study, "all")
+    assert (jobs["baseline"], jobs["prune"]) == (3, 6)
+    assert not {"prepare", "partition"} & jobs.keys()
+
+
+def test_a_style_change_redraws_figures_only(study, edited):
+    edited("workflow/autoprune/drawing.py", '"savefig.dpi": 200', '"savefig.dpi": 210')
+    assert planned(study, "figures").keys() <= {"draw", "describe_partition", "figures"}
+
+
+@pytest.mark.parametrize(
+    "target", ["data", "baselines", "pruned", "complexity", "tables", "figures", "report", "all"]
+)
+def test_targets_exist_and_are_done(study, target):
+    assert planned(study, target) == {}
+
+
+def test_a_deleted_run_comes_back_with_the_same_bytes(study):
+    run = study / RESULTS / "runs/glyphs/cnn/autoprune/inherit/seed-1"
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    shutil.rmtree(run)
+    snakemake(study, "all", *CI)
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+
+
+def test_a_failed_job_shows_its_reason_and_leaves_no_output(study, tmp_path):
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    (shards / "one.json").write_text('{"users": ["a"], "num_samples": [1], "user_data": {')
+    overlay = tmp_path / "broken.yaml"
+    overlay.write_text(f"datasets: {{femnist: {{options: {{folder: '{shards}'}}}}}}\n")
+    done = snakemake(
+        study,
+        "data",
+        "--configfile",
+        "config/femnist-leaf.yaml",
+        str(overlay),
+        check=False,
+    )
+    assert done.returncode != 0
+    reasons = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert len(reasons) == 1
+    assert str(shards / "one.json") in reasons[0]
+    assert not list((study / "results/femnist-leaf/data").rglob("*.npy"))
+
+
+def test_the_papers_configuration_dry_runs_and_says_what_is_missing(study):
+    done = snakemake(study, "-n", "all", "--configfile", "config/paper.yaml")
+    missing = [line for line in done.stderr.splitlines() if line.startswith("missing: ")]
+    assert "data set femnist: archive resources/tff/fed_emnist.tar.bz2" in missing[0]
+    assert "data set celeba" in missing[1]
+    done = snakemake(study, "data", "--configfile", "config/paper.yaml", check=False)
+    assert done.returncode != 0
+    assert "cannot read TensorFlow Federated's archives yet" in done.stderr

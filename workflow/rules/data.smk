@@ -1,0 +1,111 @@
+"""Data: one client store per data set, and its division among clients.
+
+in:  a source (a generator, scikit-learn's digits, LEAF shards)
+out: <results>/data/{dataset}/store/      images, labels, clients, splits, header.json
+     <results>/data/{dataset}/partition/  the training rows of each client, label counts
+     <results>/{tables,figures}/partition.*
+"""
+
+
+rule prepare:
+    """Read or generate a data set and write it as a client store."""
+    input:
+        source_files,
+    output:
+        header="<results>/data/{dataset}/store/header.json",
+        images="<results>/data/{dataset}/store/images.npy",
+        labels="<results>/data/{dataset}/store/labels.npy",
+        clients="<results>/data/{dataset}/store/clients.npy",
+        splits="<results>/data/{dataset}/store/splits.npy",
+    log:
+        "<logs>/prepare/{dataset}.log",
+    benchmark:
+        "<benchmarks>/prepare/{dataset}.tsv"
+    params:
+        store=subpath(output.header, parent=True),
+        source=lookup(dpath="datasets/{dataset}/source", within=config),
+        flags=source_flags,
+        code=stage("autoprune.data.prepare", "autoprune.data.sources.{source}"),
+    shell:
+        """
+        python -m autoprune.data.prepare {params.source:q} \
+            --name {wildcards.dataset:q} \
+            {params.flags:q} \
+            --output {params.store:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule partition:
+    """Divide the training rows among clients."""
+    input:
+        header="<results>/data/{dataset}/store/header.json",
+        images="<results>/data/{dataset}/store/images.npy",
+        labels="<results>/data/{dataset}/store/labels.npy",
+        clients="<results>/data/{dataset}/store/clients.npy",
+        splits="<results>/data/{dataset}/store/splits.npy",
+    output:
+        header="<results>/data/{dataset}/partition/partition.json",
+        offsets="<results>/data/{dataset}/partition/offsets.npy",
+        indices="<results>/data/{dataset}/partition/indices.npy",
+        labels="<results>/data/{dataset}/partition/label_counts.csv",
+    log:
+        "<logs>/partition/{dataset}.log",
+    benchmark:
+        "<benchmarks>/partition/{dataset}.tsv"
+    params:
+        store=subpath(input.header, parent=True),
+        partition=subpath(output.header, parent=True),
+        target=lookup(dpath="datasets/{dataset}/target", within=config),
+        flags=partition_flags,
+        code=stage("autoprune.data.partition"),
+    shell:
+        """
+        python -m autoprune.data.partition \
+            --store {params.store:q} \
+            --target {params.target:q} \
+            {params.flags:q} \
+            --output {params.partition:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule describe_partition:
+    """How the data lie with the clients: a table and the label distributions."""
+    input:
+        headers=expand("<results>/data/{dataset}/partition/partition.json", dataset=DATASETS),
+        labels=expand("<results>/data/{dataset}/partition/label_counts.csv", dataset=DATASETS),
+    output:
+        csv="<results>/tables/partition.csv",
+        html=report(
+            "<results>/tables/partition.html",
+            caption="../report/partition.rst",
+            category="Data",
+            labels={"what": "clients and samples", "as": "table"},
+        ),
+        md="<results>/tables/partition.md",
+        svg=report(
+            "<results>/figures/partition.svg",
+            caption="../report/partition.rst",
+            category="Data",
+            labels={"what": "labels by client", "as": "figure"},
+        ),
+        png="<results>/figures/partition.png",
+    log:
+        "<logs>/describe_partition.log",
+    benchmark:
+        "<benchmarks>/describe_partition.tsv"
+    params:
+        partitions=folders("headers"),
+        code=stage("autoprune.data.partition_report"),
+    shell:
+        """
+        python -m autoprune.data.partition_report \
+            --partition {params.partitions:q} \
+            --csv {output.csv:q} \
+            --html {output.html:q} \
+            --markdown {output.md:q} \
+            --figure-svg {output.svg:q} \
+            --figure-png {output.png:q} \
+            >{log:q} 2>&1
+        """

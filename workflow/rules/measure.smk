@@ -1,0 +1,52 @@
+"""Counting: parameters, MACs and FLOPs, of what was trained and of what was published.
+
+in:  <results>/runs/.../architecture.json, config/published.tsv
+out: <results>/runs/.../complexity.json, <results>/published_counts.json
+"""
+
+
+rule count:
+    """Parameters, MACs and FLOPs of a run's final network."""
+    input:
+        "<results>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}/architecture.json",
+    output:
+        "<results>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}/complexity.json",
+    log:
+        "<logs>/count/{dataset}/{model}/{method}/{variant}/seed-{seed}.log",
+    benchmark:
+        "<benchmarks>/count/{dataset}/{model}/{method}/{variant}/seed-{seed}.tsv"
+    params:
+        code=stage("autoprune.complexity", "autoprune.models.{model}"),
+    shell:
+        """
+        python -m autoprune.complexity \
+            --architecture {input:q} \
+            --output {output:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule count_published:
+    """The same counts for the architectures that the authors' notebooks print."""
+    input:
+        "config/published.tsv",
+    output:
+        "<results>/published_counts.json",
+    log:
+        "<logs>/count_published.log",
+    benchmark:
+        "<benchmarks>/count_published.tsv"
+    params:
+        code=stage(
+            "autoprune.complexity",
+            "autoprune.models.cnn",
+            "autoprune.models.resnet",
+            "autoprune.models.inception",
+        ),
+    shell:
+        """
+        python -m autoprune.complexity \
+            --published {input:q} \
+            --output {output:q} \
+            >{log:q} 2>&1
+        """

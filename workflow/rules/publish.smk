@@ -1,0 +1,151 @@
+"""Publishing: one tidy table of metrics, and from it alone the tables, the figures, the report.
+
+in:  <results>/runs/, <results>/published_counts.json, config/published.tsv
+out: <results>/metrics.csv, <results>/tables/, <results>/figures/, <results>/report.html
+"""
+
+
+rule collect_metrics:
+    """Gather every run's numbers into one long table, each with the file it came from."""
+    input:
+        history=runs("history.csv"),
+        evaluation=runs("evaluation.json"),
+        complexity=runs("complexity.json"),
+        run=runs("run.json"),
+    output:
+        "<results>/metrics.csv",
+    log:
+        "<logs>/collect_metrics.log",
+    benchmark:
+        "<benchmarks>/collect_metrics.tsv"
+    params:
+        runs=folders("run"),
+        code=stage("autoprune.metrics"),
+    shell:
+        """
+        python -m autoprune.metrics \
+            --runs {params.runs:q} \
+            --output {output:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule tabulate_results:
+    """Dense against pruned: accuracy, parameters, MACs, FLOPs, communication."""
+    input:
+        "<results>/metrics.csv",
+    output:
+        csv="<results>/tables/results.csv",
+        html=report(
+            "<results>/tables/results.html",
+            caption="../report/results.rst",
+            category="Results",
+            labels={"what": "dense against pruned", "as": "table"},
+        ),
+        md="<results>/tables/results.md",
+    log:
+        "<logs>/tabulate_results.log",
+    benchmark:
+        "<benchmarks>/tabulate_results.tsv"
+    params:
+        code=stage("autoprune.tables"),
+    shell:
+        """
+        python -m autoprune.tables \
+            --metrics {input:q} \
+            --csv {output.csv:q} \
+            --html {output.html:q} \
+            --markdown {output.md:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule check_claims:
+    """Each published number beside ours, with an interval and a verdict."""
+    input:
+        metrics="<results>/metrics.csv",
+        counts="<results>/published_counts.json",
+        published="config/published.tsv",
+    output:
+        csv="<results>/tables/claims.csv",
+        html=report(
+            "<results>/tables/claims.html",
+            caption="../report/claims.rst",
+            category="Claims",
+            labels={"what": "published against ours", "as": "table"},
+        ),
+        md="<results>/tables/claims.md",
+    log:
+        "<logs>/check_claims.log",
+    benchmark:
+        "<benchmarks>/check_claims.tsv"
+    params:
+        accuracy_margin=lookup(dpath="claims/accuracy_margin", within=config),
+        code=stage("autoprune.claims"),
+    shell:
+        """
+        python -m autoprune.claims \
+            --metrics {input.metrics:q} \
+            --published {input.published:q} \
+            --counts {input.counts:q} \
+            --accuracy-margin {params.accuracy_margin:q} \
+            --csv {output.csv:q} \
+            --html {output.html:q} \
+            --markdown {output.md:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule draw:
+    """One figure, from the tidy metrics alone."""
+    input:
+        "<results>/metrics.csv",
+    output:
+        svg=report(
+            "<results>/figures/{figure}.svg",
+            caption="../report/figure.rst",
+            category="Results",
+            labels={"what": "{figure}", "as": "figure"},
+        ),
+        png="<results>/figures/{figure}.png",
+    log:
+        "<logs>/draw/{figure}.log",
+    benchmark:
+        "<benchmarks>/draw/{figure}.tsv"
+    wildcard_constraints:
+        figure="|".join(FIGURES),
+    params:
+        code=stage("autoprune.figures"),
+    shell:
+        """
+        python -m autoprune.figures {wildcards.figure:q} \
+            --metrics {input:q} \
+            --svg {output.svg:q} \
+            --png {output.png:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule report:
+    """Snakemake's own report: one page with tables, figures, captions and provenance."""
+    input:
+        TABLE_FILES,
+        FIGURE_FILES,
+    output:
+        "<results>/report.html",
+    log:
+        "<logs>/report.log",
+    benchmark:
+        "<benchmarks>/report.tsv"
+    params:
+        configfiles=CONFIGFILES,
+    shell:
+        """
+        python -m snakemake tables figures \
+            --nolock \
+            --cores 1 \
+            --snakefile Snakefile \
+            --configfile {params.configfiles:q} \
+            --report {output:q} \
+            >{log:q} 2>&1
+        """

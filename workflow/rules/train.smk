@@ -1,0 +1,96 @@
+"""Training: one federated run a job, for each pair x method x variant x seed.
+
+in:  <results>/data/{dataset}/{store,partition}/
+out: <results>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}/
+     history.csv, evaluation.json, architecture.json, weights.safetensors, run.json, and the
+     pruning plan.json where the method has one
+
+A run writes checkpoint.safetensors beside its outputs while it lasts; killed, it goes on there.
+"""
+
+
+ruleorder: baseline > prune
+
+
+rule baseline:
+    """Dense federated training: plain FedAvg on the network as it is."""
+    input:
+        store="<results>/data/{dataset}/store/header.json",
+        images="<results>/data/{dataset}/store/images.npy",
+        partition="<results>/data/{dataset}/partition/partition.json",
+        indices="<results>/data/{dataset}/partition/indices.npy",
+    output:
+        history="<results>/runs/{dataset}/{model}/dense/{variant}/seed-{seed}/history.csv",
+        evaluation="<results>/runs/{dataset}/{model}/dense/{variant}/seed-{seed}/evaluation.json",
+        architecture="<results>/runs/{dataset}/{model}/dense/{variant}/seed-{seed}/architecture.json",
+        weights="<results>/runs/{dataset}/{model}/dense/{variant}/seed-{seed}/weights.safetensors",
+        run="<results>/runs/{dataset}/{model}/dense/{variant}/seed-{seed}/run.json",
+    log:
+        "<logs>/runs/{dataset}/{model}/dense/{variant}/seed-{seed}.log",
+    benchmark:
+        "<benchmarks>/runs/{dataset}/{model}/dense/{variant}/seed-{seed}.tsv"
+    priority: 1  # the longest runs first, so that no core waits for them at the end
+    threads: 1
+    params:
+        store=subpath(input.store, parent=True),
+        partition=subpath(input.partition, parent=True),
+        run=subpath(output.run, parent=True),
+        stands_for=lookup(dpath="datasets/{dataset}/stands_for", within=config),
+        target=lookup(dpath="datasets/{dataset}/target", within=config),
+        widths=lookup(dpath="pairs/{dataset}-{model}/widths", within=config),
+        method="dense",
+        method_flags=[],
+        rounds=lookup(dpath="pairs/{dataset}-{model}/rounds", within=config),
+        clients_per_round=lookup(dpath="pairs/{dataset}-{model}/clients_per_round", within=config),
+        local_epochs=lookup(dpath="pairs/{dataset}-{model}/local_epochs", within=config),
+        batch_size=lookup(dpath="pairs/{dataset}-{model}/batch_size", within=config),
+        learning_rate=lookup(dpath="pairs/{dataset}-{model}/learning_rate", within=config),
+        epsilon=lookup(dpath="pairs/{dataset}-{model}/epsilon", within=config),
+        evaluate_every=lookup(dpath="pairs/{dataset}-{model}/evaluate_every", within=config),
+        checkpoint_every=lookup(dpath="pairs/{dataset}-{model}/checkpoint_every", within=config),
+        code=stage("autoprune.train", "autoprune.models.{model}", "autoprune.methods.dense"),
+    shell:
+        """
+        python -m autoprune.train \
+            --dataset {wildcards.dataset:q} \
+            --stands-for {params.stands_for:q} \
+            --store {params.store:q} \
+            --partition {params.partition:q} \
+            --target {params.target:q} \
+            --model {wildcards.model:q} \
+            --widths {params.widths:q} \
+            --method {params.method:q} \
+            --variant {wildcards.variant:q} \
+            --seed {wildcards.seed:q} \
+            --rounds {params.rounds:q} \
+            --clients-per-round {params.clients_per_round:q} \
+            --local-epochs {params.local_epochs:q} \
+            --batch-size {params.batch_size:q} \
+            --learning-rate {params.learning_rate:q} \
+            --epsilon {params.epsilon:q} \
+            --evaluate-every {params.evaluate_every:q} \
+            --checkpoint-every {params.checkpoint_every:q} \
+            {params.method_flags:q} \
+            --workers {threads} \
+            --output {params.run:q} \
+            >{log:q} 2>&1
+        """
+
+
+use rule baseline as prune with:
+    output:
+        history="<results>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}/history.csv",
+        evaluation="<results>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}/evaluation.json",
+        architecture="<results>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}/architecture.json",
+        weights="<results>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}/weights.safetensors",
+        run="<results>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}/run.json",
+        plan="<results>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}/plan.json",
+    log:
+        "<logs>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}.log",
+    benchmark:
+        "<benchmarks>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}.tsv"
+    priority: 0
+    params:
+        method="{method}",
+        method_flags=method_flags,
+        code=stage("autoprune.train", "autoprune.models.{model}", "autoprune.methods.{method}"),
