@@ -24,13 +24,13 @@ fast: .venv/installed
 lint: .venv/installed
 	$(bin)/ruff check workflow tests
 	$(bin)/ruff format --check workflow tests
-	$(bin)/snakefmt --check Snakefile workflow
+	$(run) $(bin)/snakefmt --check Snakefile workflow
 	$(run) $(bin)/python -m snakemake --lint
 
 format: .venv/installed
 	$(bin)/ruff check --fix workflow tests
 	$(bin)/ruff format workflow tests
-	$(bin)/snakefmt Snakefile workflow
+	$(run) $(bin)/snakefmt Snakefile workflow
 
 .venv/installed: envs/requirements.lock
 	$(PYTHON) -m venv .venv
