@@ -45,6 +45,7 @@ def flags(tiny):
             "batch-size": 8,
             "learning-rate": 0.003,
             "epsilon": 1e-7,
+            "min-clients": 2,
             "evaluate-every": 2,
             "checkpoint-every": 1,
             "output": output,

@@ -3,11 +3,13 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from autoprune.federation.checkpoint import load
@@ -114,6 +116,8 @@ def test_methods_at_one_seed_see_the_same_cohorts(train, finished, tmp_path):
         ("dense", "fedavg", {"model": "vgg"}, "unknown 'vgg'"),
         ("dense", "fedavg", {"target": "Male"}, "Male"),
         ("dense", "fedavg", {"rounds": 0}, "at least 1"),
+        ("dense", "fedavg", {"min-clients": 0}, "at least 1"),
+        ("dense", "fedavg", {"precision": "fp8"}, "unknown 'fp8'; known are fp32, bf16"),
         ("dense", "fedavg", {"learning-rate": 0}, "above 0"),
         ("dense", "fedavg", {"store": "nowhere"}, "nowhere"),
         ("dense", "fedavg", {"learning-rate": 1e30}, "not finite"),
@@ -161,3 +165,63 @@ def _group(leader):
         for pid, group, state in rows
         if int(group) == leader and not state.startswith("Z") and int(pid) != os.getpid()
     ]
+
+
+def test_sigterm_writes_a_checkpoint_and_says_so(flags, train, finished, tmp_path, contents):
+    command = [
+        sys.executable,
+        "-m",
+        "autoprune.train",
+        *flags(tmp_path, "autoprune", "inherit", checkpoint_every=100),
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if line.startswith("round 2/"):
+            process.terminate()
+    process.wait()
+    process.stderr.close()
+    assert process.returncode == 1
+    assert "written after round" in lines[-2]
+    assert "stopped by SIGTERM" in lines[-1]
+    done = train(tmp_path, "autoprune", "inherit", checkpoint_every=100)
+    assert done.returncode == 0, done.stderr
+    assert "going on after round" in done.stderr
+    names = contents(finished).keys() - {"run.json"}  # which names checkpoint_every
+    assert all(contents(tmp_path)[name] == contents(finished)[name] for name in names)
+
+
+def test_a_failed_client_is_left_out_and_recorded(train, tiny, tmp_path):
+    """A client whose rows lie beyond the store raises; the rounds go on without it."""
+    broken = tmp_path / "partition"
+    shutil.copytree(tiny / "partition", broken)
+    offsets, indices = np.load(broken / "offsets.npy"), np.load(broken / "indices.npy")
+    indices[offsets[2]] = 10**6
+    np.save(broken / "indices.npy", indices)
+    done = train(tmp_path / "run", partition=broken, clients_per_round=6)
+    assert done.returncode == 0, done.stderr
+    rows = history(tmp_path / "run")
+    assert all(row["failures"].startswith("2: IndexError") for row in rows[1:])
+    assert rows[0]["failures"] == ""
+    assert rows[1]["clients"] == "6"
+    done = train(tmp_path / "stopped", partition=broken, clients_per_round=6, min_clients=6)
+    assert done.returncode == 1
+    assert "5 usable replies of 6, min_clients is 6; client 2: IndexError" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_flowers_simulation_gives_the_same_bytes(train, finished, tmp_path, contents):
+    done = train(tmp_path, "autoprune", "inherit", backend="simulation", workers=2)
+    assert done.returncode == 0, done.stderr
+    assert contents(tmp_path) == contents(finished)
+
+
+def test_bf16_is_another_arithmetic(train, tmp_path):
+    done = train(tmp_path / "bf16", precision="bf16")
+    assert done.returncode == 0, done.stderr
+    reference = train(tmp_path / "fp32")
+    assert reference.returncode == 0, reference.stderr
+    ours, theirs = history(tmp_path / "bf16"), history(tmp_path / "fp32")
+    assert ours[1]["train_loss"] != theirs[1]["train_loss"]
+    assert float(ours[1]["train_loss"]) == pytest.approx(float(theirs[1]["train_loss"]), rel=0.02)

@@ -1,12 +1,13 @@
 """The strategy: cohorts, and the mean by hand and by law."""
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from autoprune.communication import decode, encode, size
 from autoprune.federation.messages import Update, arrays, instruction, read_instruction
-from autoprune.federation.strategy import cohort, weighted_mean
+from autoprune.federation.strategy import cohort, fault, weighted_mean
 from autoprune.models import Architecture, new_network
 
 
@@ -61,3 +62,29 @@ def test_bytes_are_those_of_the_serialised_content():
     assert size(content) == len(encode(content))
     numbers = sum(tensor.numel() for tensor in state.values())
     assert 4 * numbers + 128 * len(state) < size(content) < 4 * numbers + 250 * len(state) + 250
+
+
+SENT = {"w": (2,), "b": (1,)}
+
+
+def update(**changes):
+    state = {"w": torch.zeros(2), "b": torch.zeros(1)} | changes.pop("state", {})
+    return Update(0, state, changes.pop("examples", 5), 0.1)
+
+
+def test_a_whole_reply_has_no_fault():
+    assert fault(update(), SENT) == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"state": {"w": torch.zeros(3)}}, "w has shape (3,), expected (2,)"),
+        ({"state": {"x": torch.zeros(1)}}, "['x'] are missing or were not asked for"),
+        ({"state": {"w": torch.tensor([1.0, torch.nan])}}, "not finite"),
+        ({"state": {"b": torch.tensor([torch.inf])}}, "not finite"),
+        ({"examples": 0}, "trained on 0 examples"),
+    ],
+)
+def test_faults_of_a_reply_are_named(changes, words):
+    assert words in fault(update(**changes), SENT)

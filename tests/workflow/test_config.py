@@ -51,7 +51,7 @@ def test_a_pair_overrides_training_and_nothing_else_does():
 
 
 REFUSED = [
-    ({"sedes": [1]}, "top level: unknown key 'sedes'; known are pathvars, seeds"),
+    ({"sedes": [1]}, "top level: unknown key 'sedes'; known are pathvars, backend"),
     ({"seeds": "1"}, "seeds: found '1', expected array"),
     ({"seeds": []}, "seeds: found 0 entries, expected 1 or more"),
     ({"study": ["mnist-cnn"]}, "study.0: unknown pair 'mnist-cnn'; known are glyphs-cnn"),

@@ -12,11 +12,11 @@ from flwr.app import Context, RecordDict
 from autoprune import methods
 from autoprune.data.partition import Partition
 from autoprune.errors import InputError, run_main
-from autoprune.federation import client_app
+from autoprune.federation import client_app, simulation
 from autoprune.federation.local_grid import RUN_ID, LocalGrid
-from autoprune.federation.server_app import app
+from autoprune.federation.server_app import Interrupted, app
 from autoprune.federation.settings import Settings
-from autoprune.federation.strategy import ClientFailure
+from autoprune.federation.strategy import TooFewClients
 
 # imported, not only named: the client's code is part of this stage's code version
 CLIENT_APP = f"{client_app.__name__}:app"
@@ -47,42 +47,55 @@ def parser_of_run() -> argparse.ArgumentParser:
     add("--batch-size", type=int, required=True, help="images")
     add("--learning-rate", type=float, required=True, help="Adam's")
     add("--epsilon", type=float, required=True, help="Adam's")
+    add("--precision", default="fp32", help="of the clients' arithmetic: fp32, or bf16 autocast")
+    add("--min-clients", type=int, default=1, help="usable replies that a round needs")
     add("--evaluate-every", type=int, required=True, help="rounds between validations")
     add("--checkpoint-every", type=int, required=True, help="rounds between checkpoints")
+    add("--backend", default="local", choices=("local", "simulation"), help="the grid to run on")
     add("--workers", type=int, default=1, help="client processes; 1 trains in this process")
     add("--torch-threads", type=int, default=1, help="of each process; not the scheduler's threads")
     add("--output", required=True, help="folder for the run's files")
     return parser
 
 
-def settings_of(argv: Sequence[str] | None) -> tuple[Settings, int, int]:
-    """Settings, workers and torch threads from the command line; raises InputError."""
+def settings_of(argv: Sequence[str] | None) -> tuple[Settings, argparse.Namespace]:
+    """The run's settings, and all flags, from the command line; raises InputError."""
     parser = parser_of_run()
     known, _ = parser.parse_known_args(argv)
     methods.load(known.method).add_arguments(parser)
-    values = vars(parser.parse_args(argv))
-    workers, torch_threads = values.pop("workers"), values.pop("torch_threads")
-    if workers < 1 or torch_threads < 1:
-        raise InputError("workers and torch-threads: expected at least 1")
+    args = parser.parse_args(argv)
+    if args.workers < 1:
+        raise InputError(f"workers: found {args.workers}, expected at least 1")
+    values = vars(args).copy()
+    for how in ("backend", "workers"):  # how a run goes is no setting of it
+        del values[how]
     own = Settings.__dataclass_fields__.keys() - {"method_settings"}
     values["widths"] = tuple(values["widths"])
     method_settings = {name: values.pop(name) for name in list(values) if name not in own}
-    return Settings(**values, method_settings=method_settings), workers, torch_threads
+    return Settings(**values, method_settings=method_settings), args
 
 
 def main(argv: Sequence[str] | None) -> None:
-    """The command: run the ServerApp on a LocalGrid of the partition's clients."""
-    settings, workers, torch_threads = settings_of(argv)
+    """The command: run the ServerApp on a grid of the partition's clients."""
+    settings, args = settings_of(argv)
     logging.getLogger("flwr").setLevel(logging.ERROR)  # our own line a round says more
     clients = Partition.open(settings.partition).clients
+    try:
+        if args.backend == "simulation":
+            simulation.run(settings.run_config(), clients, args.workers)
+        else:
+            run_locally(settings, clients, args.workers)
+    except TooFewClients as failure:
+        raise InputError(f"{settings.output}: {failure}") from failure
+    except Interrupted as interruption:
+        raise InputError(f"{settings.output}: stopped by {interruption}") from interruption
+
+
+def run_locally(settings: Settings, clients: int, workers: int) -> None:
+    """Run the ServerApp on a LocalGrid, its workers ended afterwards."""
     run_config = settings.run_config()
-    with LocalGrid(
-        CLIENT_APP, clients, run_config, workers=workers, torch_threads=torch_threads
-    ) as grid:
-        try:
-            app(grid, Context(RUN_ID, 0, {}, RecordDict(), run_config))
-        except ClientFailure as failure:
-            raise InputError(f"{settings.output}: {failure}") from failure
+    with LocalGrid(CLIENT_APP, clients, run_config, workers=workers) as grid:
+        app(grid, Context(RUN_ID, 0, {}, RecordDict(), run_config))
 
 
 if __name__ == "__main__":

@@ -46,8 +46,11 @@ rule baseline:
         batch_size=lookup(dpath="pairs/{dataset}-{model}/batch_size", within=config),
         learning_rate=lookup(dpath="pairs/{dataset}-{model}/learning_rate", within=config),
         epsilon=lookup(dpath="pairs/{dataset}-{model}/epsilon", within=config),
+        precision=lookup(dpath="pairs/{dataset}-{model}/precision", within=config),
+        min_clients=lookup(dpath="pairs/{dataset}-{model}/min_clients", within=config),
         evaluate_every=lookup(dpath="pairs/{dataset}-{model}/evaluate_every", within=config),
         checkpoint_every=lookup(dpath="pairs/{dataset}-{model}/checkpoint_every", within=config),
+        backend=lookup(dpath="backend", within=config),
         code=stage("autoprune.train", "autoprune.models.{model}", "autoprune.methods.dense"),
     shell:
         """
@@ -68,9 +71,12 @@ rule baseline:
             --batch-size {params.batch_size:q} \
             --learning-rate {params.learning_rate:q} \
             --epsilon {params.epsilon:q} \
+            --precision {params.precision:q} \
+            --min-clients {params.min_clients:q} \
             --evaluate-every {params.evaluate_every:q} \
             --checkpoint-every {params.checkpoint_every:q} \
             {params.method_flags:q} \
+            --backend {params.backend:q} \
             --workers {threads} \
             --output {params.run:q} \
             >{log:q} 2>&1

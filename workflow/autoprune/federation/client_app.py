@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 import torch
-from flwr.app import Context, Message
+from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from autoprune.data.partition import Partition
@@ -24,6 +24,13 @@ def _data(store: str, partition: str) -> tuple[ClientStore, Partition]:
     return ClientStore.open(store), Partition.open(partition)
 
 
+@app.query()
+def identify(message: Message, context: Context) -> Message:
+    """Which partition this node holds: the server's cohorts are of partitions, not of nodes."""
+    client = ConfigRecord({"partition-id": int(context.node_config["partition-id"])})
+    return Message(RecordDict({"client": client}), reply_to=message)
+
+
 @app.train()
 def fit(message: Message, context: Context) -> Message:
     """Train on this client's images and send the weights back.
@@ -33,6 +40,7 @@ def fit(message: Message, context: Context) -> Message:
     """
     keep_memory()
     settings = Settings.from_run_config(dict(context.run_config))
+    torch.set_num_threads(settings.torch_threads)  # the order of sums depends on it
     client = int(context.node_config["partition-id"])
     architecture, state, server_round = read_instruction(message.content)
     store, partition = _data(settings.store, settings.partition)
@@ -52,6 +60,7 @@ def fit(message: Message, context: Context) -> Message:
         batch_size=settings.batch_size,
         learning_rate=settings.learning_rate,
         epsilon=settings.epsilon,
+        precision=settings.precision,
         shuffle=generator(settings.seed, "client", server_round, client),
     )
     return Message(reply(client, network.state_dict(), len(rows), loss), reply_to=message)

@@ -15,6 +15,7 @@ class Row:
     ``train_loss`` is the clients' mean in their last local epoch; validation is empty in rounds
     without an evaluation. ``bytes_*`` sum over the round's ``clients``. ``shrunk``: the network
     lost filters at the start of the round. ``searching``: the search was on.
+    ``failures``: clients that were left out, "client: reason" each, joined by "; ".
     """
 
     round: int
@@ -29,6 +30,7 @@ class Row:
     bytes_up: int
     shrunk: int
     searching: int
+    failures: str
 
 
 def write_history(path: str | Path, rows: list[Row]) -> None:

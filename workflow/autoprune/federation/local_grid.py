@@ -13,7 +13,6 @@ from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import Any, cast
 
-import torch
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.app.message.message import make_message
 from flwr.clientapp import ClientApp
@@ -81,9 +80,8 @@ def _whole(envelope: bytes, content: bytes) -> Message:
     return make_message(metadata, communication.decode(content))
 
 
-def serve(connection: Connection, app_reference: str, torch_threads: int) -> None:
+def serve(connection: Connection, app_reference: str) -> None:
     """A worker's life: take a message, answer it, until the grid hangs up."""
-    torch.set_num_threads(torch_threads)
     app = load_app(app_reference)
     while True:
         try:
@@ -97,12 +95,12 @@ def serve(connection: Connection, app_reference: str, torch_threads: int) -> Non
 class Worker:
     """One worker process and the message it has in hand."""
 
-    def __init__(self, app: str, torch_threads: int) -> None:
+    def __init__(self, app: str) -> None:
         # forkserver: the children share the pages of torch and flwr, and no lock of ours
         start = multiprocessing.get_context("forkserver")
         start.set_forkserver_preload(["autoprune.federation.local_grid", app.partition(":")[0]])
         self.connection, theirs = start.Pipe()
-        self.process = start.Process(target=serve, args=(theirs, app, torch_threads), daemon=True)
+        self.process = start.Process(target=serve, args=(theirs, app), daemon=True)
         self.process.start()
         theirs.close()
         self.message_id = ""
@@ -140,7 +138,6 @@ class LocalGrid(Grid):
         run_config: dict[str, bool | float | int | str],
         *,
         workers: int = 1,
-        torch_threads: int = 1,
     ) -> None:
         TaskIdentity.task_id, TaskIdentity.run_id = 1, RUN_ID
         TaskIdentity.node_id = SUPERLINK_NODE_ID
@@ -148,8 +145,7 @@ class LocalGrid(Grid):
         self._nodes = nodes
         self._run_config = run_config
         self._run = Run.create_empty(RUN_ID)
-        self._torch_threads = torch_threads
-        self._workers = [Worker(app, torch_threads) for _ in range(workers if workers > 1 else 0)]
+        self._workers = [Worker(app) for _ in range(workers if workers > 1 else 0)]
         self._contexts: dict[int, bytes] = {}
         self._queue: dict[str, Message] = {}
         self._sent = 0
@@ -229,7 +225,6 @@ class LocalGrid(Grid):
     def _in_process(
         self, waiting: dict[str, tuple[Message, bytes]], deadline: float | None
     ) -> dict[str, Message]:
-        torch.set_num_threads(self._torch_threads)
         app = load_app(self._app)
         replies = {}
         for message_id, (message, content) in waiting.items():
@@ -276,7 +271,7 @@ class LocalGrid(Grid):
 
     def _replace(self, worker: Worker) -> Worker:
         worker.stop()
-        fresh = Worker(self._app, self._torch_threads)
+        fresh = Worker(self._app)
         self._workers[self._workers.index(worker)] = fresh
         return fresh
 

@@ -1,7 +1,12 @@
 """The ServerApp: rounds of pruning, training and evaluation, and what a run leaves behind."""
 
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from flwr.app import ConfigRecord, Context
@@ -15,7 +20,7 @@ from autoprune.federation import checkpoint as checkpoints
 from autoprune.federation.history import Row, write_history
 from autoprune.federation.messages import arrays
 from autoprune.federation.settings import Settings
-from autoprune.federation.strategy import SeededFedAvg
+from autoprune.federation.strategy import SeededFedAvg, TooFewClients
 from autoprune.federation.training import evaluate, keep_memory
 from autoprune.files import write_json
 from autoprune.models import (
@@ -35,7 +40,14 @@ CHECKPOINT = "checkpoint.safetensors"
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """One run on whatever grid Flower hands over; the output folder is in the configuration."""
-    Run(Settings.from_run_config(dict(context.run_config)), grid).execute()
+    main_on(grid, dict(context.run_config))
+
+
+def main_on(grid: Grid, run_config: dict[str, Any]) -> None:
+    """``main`` with the run configuration given apart from a context."""
+    settings = Settings.from_run_config(run_config)
+    torch.set_num_threads(settings.torch_threads)
+    Run(settings, grid).execute()
 
 
 def stage_code(settings: Settings) -> str:
@@ -45,6 +57,32 @@ def stage_code(settings: Settings) -> str:
         f"autoprune.models.{settings.model}",
         f"autoprune.methods.{settings.method.replace('-', '_')}",
     )
+
+
+class Interrupted(Exception):
+    """SIGTERM or Ctrl-C: stop now, and keep what is finished."""
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Turn SIGTERM and SIGINT into Interrupted inside the block.
+
+    Only the main thread may: on Flower's runtimes, where the server runs in another, signals are
+    theirs and a killed run goes on at the last regular checkpoint.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: object) -> None:
+        raise Interrupted(signal.Signals(number).name)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Run:
@@ -64,7 +102,9 @@ class Run:
             self.architecture, settings.seed, settings.variant, settings.method_settings
         )
         self.network: Network = new_network(self.architecture, settings.seed)
-        self.strategy = SeededFedAvg(self.architecture, settings.clients_per_round, settings.seed)
+        self.strategy = SeededFedAvg(
+            self.architecture, settings.clients_per_round, settings.min_clients, settings.seed
+        )
         self.history: list[Row] = []
         self.output = Path(settings.output)
         self.mark = checkpoints.fingerprint(settings, self.data_checksum(), stage_code(settings))
@@ -74,21 +114,49 @@ class Run:
         return f"{self.store.checksum} {self.partition.checksum}"
 
     def execute(self) -> None:
-        """Run all rounds, from a checkpoint where there is one, and write the outputs."""
+        """Run all rounds, from a checkpoint where there is one, and write the outputs.
+
+        SIGTERM and Ctrl-C raise Interrupted at once, and too few clients TooFewClients, after
+        the state of the last finished round was written as a checkpoint.
+        """
         keep_memory()
         first = self.resume()
         rounds = range(first, self.settings.rounds + 1)
         on_terminal = sys.stderr.isatty()
-        for server_round in tqdm(
+        progress = tqdm(
             rounds, desc="rounds", unit="round", disable=not on_terminal, initial=first - 1
-        ):
-            self.history.append(self.round(server_round))
-            if not on_terminal:
-                print(self.line(self.history[-1]), file=sys.stderr, flush=True)
-            if server_round % self.settings.checkpoint_every == 0:
-                self.save_checkpoint(server_round)
+        )
+        finished = self.state(first - 1)
+        try:
+            with interruptible():
+                for server_round in progress:
+                    self.history.append(self.round(server_round))
+                    finished = self.state(server_round)
+                    if not on_terminal:
+                        print(self.line(self.history[-1]), file=sys.stderr, flush=True)
+                    if server_round % self.settings.checkpoint_every == 0:
+                        checkpoints.save(self.output / CHECKPOINT, self.mark, finished)
+        except (Interrupted, TooFewClients):
+            if finished.round:
+                checkpoints.save(self.output / CHECKPOINT, self.mark, finished)
+                print(
+                    f"{self.output / CHECKPOINT}: written after round {finished.round}; "
+                    "the same command goes on there",
+                    file=sys.stderr,
+                )
+            raise
         self.write_outputs()
         (self.output / CHECKPOINT).unlink(missing_ok=True)
+
+    def state(self, server_round: int) -> checkpoints.Checkpoint:
+        """A copy of what a later ``resume`` needs, as it stands after this round."""
+        return checkpoints.Checkpoint(
+            server_round,
+            self.architecture,
+            {name: tensor.clone() for name, tensor in self.network.state_dict().items()},
+            self.method.to_json(),
+            list(self.history),
+        )
 
     def resume(self) -> int:
         """The first round to run: after the checkpoint's, or 1."""
@@ -109,17 +177,6 @@ class Run:
         self.history = list(found.history)
         print(f"{path}: going on after round {found.round}", file=sys.stderr, flush=True)
         return found.round + 1
-
-    def save_checkpoint(self, server_round: int) -> None:
-        """Write what a later ``resume`` needs."""
-        state = checkpoints.Checkpoint(
-            server_round,
-            self.architecture,
-            self.network.state_dict(),
-            self.method.to_json(),
-            self.history,
-        )
-        checkpoints.save(self.output / CHECKPOINT, self.mark, state)
 
     def round(self, server_round: int) -> Row:
         """Let the method change the network, then one FedAvg round, then perhaps evaluate."""
@@ -170,6 +227,7 @@ class Run:
             strategy.bytes_up,
             int(shrunk),
             int(searching),
+            "; ".join(f"{client}: {reason}" for client, reason in strategy.failures.items()),
         )
 
     def line(self, row: Row) -> str:

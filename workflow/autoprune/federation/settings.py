@@ -6,6 +6,8 @@ from typing import Any
 from autoprune.errors import InputError
 from autoprune.models import Architecture
 
+PRECISIONS = ("fp32", "bf16")
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -31,8 +33,11 @@ class Settings:
     batch_size: int
     learning_rate: float
     epsilon: float
+    precision: str
+    min_clients: int
     evaluate_every: int
     checkpoint_every: int
+    torch_threads: int
     output: str
     method_settings: dict[str, Any]
 
@@ -42,11 +47,17 @@ class Settings:
             "clients_per_round",
             "local_epochs",
             "batch_size",
+            "min_clients",
             "evaluate_every",
             "checkpoint_every",
+            "torch_threads",
         ):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}: found {getattr(self, name)}, expected at least 1")
+        if self.precision not in PRECISIONS:
+            raise InputError(
+                f"precision: unknown {self.precision!r}; known are {', '.join(PRECISIONS)}"
+            )
         for name in ("learning_rate", "epsilon"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name}: found {getattr(self, name)}, expected above 0")

@@ -3,18 +3,28 @@
 from collections.abc import Iterable
 
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord
+from flwr.app import (
+    ArrayRecord,
+    ConfigRecord,
+    Message,
+    MessageType,
+    MetricRecord,
+    RecordDict,
+)
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 
 from autoprune import communication
+from autoprune.federation.local_grid import LocalGrid
 from autoprune.federation.messages import Update, arrays, instruction, read_reply
 from autoprune.models import Architecture
 from autoprune.seeds import generator
 
+QUESTION_TIMEOUT = 120  # seconds; a runtime that has crashed never answers
 
-class ClientFailure(RuntimeError):
-    """A client of the cohort gave no usable reply; the message names round, client and reason."""
+
+class TooFewClients(RuntimeError):
+    """A round has fewer usable replies than ``min_clients``; the message says what failed."""
 
 
 def cohort(seed: int, server_round: int, clients: int, size: int) -> list[int]:
@@ -44,61 +54,132 @@ def weighted_mean(updates: list[Update]) -> dict[str, torch.Tensor]:
     return {name: mean[name].to(tensor.dtype) for name, tensor in updates[0].state.items()}
 
 
+def partitions(grid: Grid) -> dict[int, int]:
+    """The node of each partition, in the order of the partitions.
+
+    LocalGrid knows it; on Flower's runtimes, whose node ids are drawn at random, each node is
+    asked. Raises TooFewClients naming a node that does not say.
+    """
+    if isinstance(grid, LocalGrid):
+        return dict(enumerate(grid.get_node_ids()))
+    nodes = list(grid.get_node_ids())
+    questions = [Message(RecordDict(), node, MessageType.QUERY) for node in nodes]
+    found = {}
+    for reply in grid.send_and_receive(questions, timeout=QUESTION_TIMEOUT):
+        if reply.has_error():
+            raise TooFewClients(f"node {reply.metadata.src_node_id}: {reason_of(reply)}")
+        client = int(reply.content.config_records["client"]["partition-id"])  # type: ignore[arg-type]
+        found[client] = reply.metadata.src_node_id
+    if len(found) < len(nodes):
+        raise TooFewClients(
+            f"only {len(found)} of {len(nodes)} nodes said which partition is theirs"
+        )
+    return dict(sorted(found.items()))
+
+
+def reason_of(reply: Message) -> str:
+    """The last line of an error reply, where Python puts what was raised."""
+    lines = str(reply.error.reason).strip().splitlines()
+    return lines[-1].strip() if lines else "no reason given"
+
+
+def fault(update: Update, sent: dict[str, tuple[int, ...]]) -> str:
+    """What makes a reply unusable, in a few words; "" when nothing does.
+
+    ``sent`` are the shapes of the arrays that went out.
+    """
+    shapes = {name: tuple(tensor.shape) for name, tensor in update.state.items()}
+    if shapes.keys() != sent.keys():
+        return f"arrays {sorted(shapes.keys() ^ sent.keys())} are missing or were not asked for"
+    for name, shape in shapes.items():
+        if shape != sent[name]:
+            return f"{name} has shape {shape}, expected {sent[name]}"
+    if not all(bool(tensor.isfinite().all()) for tensor in update.state.values()):
+        return "weights are not finite: its training diverged"
+    if update.examples < 1:
+        return f"trained on {update.examples} examples"
+    return ""
+
+
 class SeededFedAvg(FedAvg):
     """FedAvg whose cohorts and sums are reproducible, and which counts the bytes of each round.
 
-    ``architecture`` is that of the weights in hand; the server sets it before each round.
+    ``architecture`` is that of the weights in hand; the server sets it before each round. After a
+    round, ``clients`` are the cohort and ``failures`` those of it that were left out, with reasons.
     """
 
-    def __init__(self, architecture: Architecture, clients_per_round: int, seed: int) -> None:
+    def __init__(
+        self, architecture: Architecture, clients_per_round: int, min_clients: int, seed: int
+    ) -> None:
         super().__init__(fraction_evaluate=0.0, min_evaluate_nodes=0)
         self.architecture = architecture
         self.clients_per_round = clients_per_round
+        self.min_clients = min_clients
         self.seed = seed
         self.bytes_down = 0
         self.bytes_up = 0
         self.clients: list[int] = []
+        self.failures: dict[int, str] = {}
+        self._nodes: dict[int, int] = {}
+        self._sent: dict[str, tuple[int, ...]] = {}
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """One message for each client of the cohort, all with the same content."""
-        nodes = sorted(grid.get_node_ids())
-        self.clients = cohort(self.seed, server_round, len(nodes), self.clients_per_round)
+        self._nodes = self._nodes or partitions(grid)
+        self.clients = cohort(self.seed, server_round, len(self._nodes), self.clients_per_round)
+        self._sent = {name: tuple(array.shape) for name, array in arrays.items()}
         content = instruction(self.architecture, arrays, server_round)
         self.bytes_down = communication.size(content) * len(self.clients)
         return [
-            Message(content, nodes[client], MessageType.TRAIN, group_id=str(server_round))
+            Message(content, self._nodes[client], MessageType.TRAIN, group_id=str(server_round))
             for client in self.clients
         ]
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """The weighted mean, in the order of the clients' numbers; raises ClientFailure."""
-        updates = []
+        """The weighted mean of the usable replies, in the order of the clients' numbers.
+
+        A client that raised, did not answer, or sent other shapes or non-finite numbers is left
+        out and recorded in ``failures``. Raises TooFewClients when fewer than ``min_clients``
+        remain.
+        """
+        client_of = {node: client for client, node in self._nodes.items()}
+        self.failures = dict.fromkeys(self.clients, "no reply in time")
         self.bytes_up = 0
+        updates = []
         for message in replies:
+            client = client_of[message.metadata.src_node_id]
             if message.has_error():
-                reason = str(message.error.reason).strip().splitlines()[-1]
-                raise ClientFailure(
-                    f"round {server_round}: node {message.metadata.src_node_id}: {reason}"
-                )
+                self.failures[client] = reason_of(message)
+                continue
             self.bytes_up += communication.size(message.content)
-            updates.append(read_reply(message.content))
-        updates.sort(key=lambda update: update.client)
-        if [update.client for update in updates] != self.clients:
-            raise ClientFailure(
-                f"round {server_round}: expected replies of clients {self.clients}, "
-                f"got {[update.client for update in updates]}"
+            update, unusable = self._read(message)
+            if update is None or unusable:
+                self.failures[client] = unusable
+            else:
+                del self.failures[client]
+                updates.append(update)
+        self.failures = dict(sorted(self.failures.items()))
+        if len(updates) < self.min_clients:
+            first = next(iter(self.failures.items()), None)
+            why = f"; client {first[0]}: {first[1]}" if first else ""
+            raise TooFewClients(
+                f"round {server_round}: {len(updates)} usable replies of {len(self.clients)}, "
+                f"min_clients is {self.min_clients}{why}"
             )
-        for update in updates:
-            if not all(bool(t.isfinite().all()) for t in update.state.values()):
-                raise ClientFailure(
-                    f"round {server_round}: client {update.client}: weights are not finite, "
-                    "so its training diverged; lower the learning rate"
-                )
+        updates.sort(key=lambda update: update.client)
         examples = sum(update.examples for update in updates)
         loss = sum(update.train_loss * update.examples for update in updates) / examples
         metrics = MetricRecord({"num-examples": examples, "train-loss": loss})
         return arrays(weighted_mean(updates)), metrics
+
+    def _read(self, message: Message) -> tuple[Update | None, str]:
+        """A reply's update and what is wrong with it."""
+        try:
+            update = read_reply(message.content)
+        except (KeyError, TypeError, ValueError) as error:
+            return None, f"reply cannot be read: {type(error).__name__}: {error}"
+        return update, fault(update, self._sent)

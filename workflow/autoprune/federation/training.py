@@ -57,12 +57,14 @@ def train(
     batch_size: int,
     learning_rate: float,
     epsilon: float,
+    precision: str,
     shuffle: np.random.Generator,
 ) -> float:
     """Train in place with a fresh Adam; return the mean loss of the last epoch.
 
     ``images`` (image, channel, height, width) in [0, 1], ``labels`` (image,) int64. The last,
-    smaller batch of an epoch counts, as in Keras' fit.
+    smaller batch of an epoch counts, as in Keras' fit. With ``precision`` "bf16" convolutions and
+    linear layers compute in bfloat16 (torch.autocast); weights, optimizer and loss stay float32.
     """
     network.train()
     optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, eps=epsilon, fused=True)
@@ -72,7 +74,9 @@ def train(
         order = torch.from_numpy(shuffle.permutation(len(labels)))
         for batch in order.split(batch_size):
             optimizer.zero_grad()
-            loss = F.cross_entropy(network(images[batch]), labels[batch])
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+                logits = network(images[batch])
+            loss = F.cross_entropy(logits.float(), labels[batch])
             loss.backward()
             optimizer.step()
             total += loss.detach() * len(batch)
