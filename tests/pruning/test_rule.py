@@ -82,10 +82,13 @@ def test_at_most_the_share_one_over_k_squared_goes(norms, k):
 def test_the_order_of_filters_does_not_matter(norms, k, random):
     order = list(range(len(norms)))
     random.shuffle(order)
-    kept = {norms[n] for n in boundaries(norms, k).kept}
+    kept = sorted(norms[n] for n in boundaries(norms, k).kept)
     shuffled = [norms[n] for n in order]
-    again = {shuffled[n] for n in boundaries(shuffled, k).kept}
-    assert kept == again
+    again = sorted(shuffled[n] for n in boundaries(shuffled, k).kept)
+    if k >= 1:
+        assert kept == again
+    else:  # the rule may exclude all; then one of those nearest to the mean stays
+        assert len(kept) == len(again)
 
 
 @given(NORMS, KS, st.fractions(min_value="1/1000", max_value=1000))

@@ -124,13 +124,20 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     shown = table.drop(columns=["source_files", "unit"]).rename(
         columns={"tested_on": "tested on", "variant": "our variant"}
     )
-    for name in ("ours", "low", "high"):
-        shown[name] = [
-            "–" if pd.isna(value) else decimal(value, 2 if unit else 0) + unit
-            for value, unit in zip(table[name], table["unit"], strict=True)
-        ]
-    shown["n"] = ["–" if pd.isna(n) else str(n) for n in table["n"]]
-    return shown
+    shown["ours"] = [_ours(figures) for figures in table.itertuples()]
+    shown = shown.drop(columns=["low", "high", "n"])
+    return shown.rename(columns={"ours": "ours [95 % interval]"})
+
+
+def _ours(figures: Any) -> str:
+    """Our value with its interval and number of seeds, or what of that there is."""
+    if pd.isna(figures.ours):
+        return "–"
+    places = 2 if figures.unit else 0
+    text = decimal(figures.ours, places) + figures.unit
+    if not pd.isna(figures.low):
+        text += f" [{decimal(figures.low, places)}, {decimal(figures.high, places)}]"
+    return text if pd.isna(figures.n) else f"{text} (n={figures.n})"
 
 
 def main(argv: Sequence[str] | None = None) -> None:

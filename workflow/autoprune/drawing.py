@@ -1,5 +1,6 @@
 """What the figures share: how an arm looks, panels, axes, legend, and files of the same bytes."""
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -123,8 +124,11 @@ def finish(
     columns = max(1, min(len(entries), int(figure.get_figwidth() / (0.065 * longest + 0.6))))
     rows = -(-len(entries) // columns)
     columns = -(-len(entries) // rows)  # as even as can be
-    figure.legend(handles=entries, loc="outside lower center", ncols=columns, title=note)
-    figure.set_figheight(figure.get_figheight() + 0.2 * (rows + (note is not None)) + 0.15)
+    heading = textwrap.wrap(note or "", int(figure.get_figwidth() / 0.072))
+    figure.legend(
+        handles=entries, loc="outside lower center", ncols=columns, title="\n".join(heading)
+    )
+    figure.set_figheight(figure.get_figheight() + 0.2 * (rows + len(heading)) + 0.15)
     return figure
 
 

@@ -108,13 +108,14 @@ CSS = """
 @media (prefers-color-scheme: dark) { :root { --ink: #e8e8e8; --paper: #17191c; --rule: #464a50;
   --soft: #22262b; --good: #7fd6a5; --bad: #ffa38f; --open: #b5b5b5; } }
 body { margin: 1.5rem; color: var(--ink); background: var(--paper);
-  font: 15px/1.45 system-ui, sans-serif; }
+  font: 13px/1.4 system-ui, sans-serif; }
 h1 { font-size: 1.25rem; } .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .4rem .7rem; text-align: left; vertical-align: top;
+th, td { padding: .35rem .55rem; text-align: left; vertical-align: top;
   border-bottom: 1px solid var(--rule); }
 th { border-bottom: 2px solid var(--ink); background: var(--soft); white-space: nowrap; }
-td { min-width: 4.5rem; max-width: 26rem; } td.number { text-align: right; white-space: nowrap; }
+td { min-width: 4.5rem; max-width: 26rem; } td.long { min-width: 15rem; }
+td.medium { min-width: 9rem; } td.number { text-align: right; white-space: nowrap; }
 tr.group td { border-top: 2px solid var(--rule); }
 td.holds { color: var(--good); font-weight: 600; }
 td.does-not-hold { color: var(--bad); font-weight: 600; }
@@ -134,6 +135,8 @@ def html_page(frame: pd.DataFrame, title: str, notes: Sequence[str], group: int 
             css = f' class="{value.replace(" ", "-")}"'
         elif value[:1].isdigit() or value[:1] in ("+", MINUS, "–"):
             css = ' class="number"'
+        elif len(value) > 14:  # a sentence gets room, so that rows stay low
+            css = ' class="long"' if len(value) > 40 else ' class="medium"'
         return f"<td{css}>{html.escape(value)}</td>"
 
     rows, before = [], None
