@@ -22,14 +22,14 @@ fast: .venv/installed
 	$(run) $(bin)/python -m pytest -m "not slow"
 
 lint: .venv/installed
-	$(bin)/ruff check workflow tests
-	$(bin)/ruff format --check workflow tests
+	$(bin)/ruff check workflow tests benchmarks
+	$(bin)/ruff format --check workflow tests benchmarks
 	$(run) $(bin)/snakefmt --check Snakefile workflow
 	$(run) $(bin)/python -m snakemake --lint
 
 format: .venv/installed
-	$(bin)/ruff check --fix workflow tests
-	$(bin)/ruff format workflow tests
+	$(bin)/ruff check --fix workflow tests benchmarks
+	$(bin)/ruff format workflow tests benchmarks
 	$(run) $(bin)/snakefmt Snakefile workflow
 
 .venv/installed: envs/requirements.lock

@@ -83,13 +83,11 @@ def _whole(envelope: bytes, content: bytes) -> Message:
 def serve(connection: Connection, app_reference: str) -> None:
     """A worker's life: take a message, answer it, until the grid hangs up."""
     app = load_app(app_reference)
-    while True:
-        try:
+    with suppress(EOFError, OSError):  # of the connection: what the app raises, call() keeps
+        while True:
             frames = (connection.recv_bytes(), connection.recv_bytes(), connection.recv_bytes())
-        except (EOFError, OSError):
-            return
-        for frame in call(app, frames):
-            connection.send_bytes(frame)
+            for frame in call(app, frames):
+                connection.send_bytes(frame)
 
 
 class Worker:

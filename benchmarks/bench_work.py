@@ -1,0 +1,151 @@
+"""The works that are measured: networks, clients and random data, at full or at smoke size."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from autoprune.data import partition
+from autoprune.data.store import write_store
+from autoprune.federation.settings import Settings
+from autoprune.models import Architecture
+
+HERE = Path(__file__).resolve().parent
+LEARNING_RATE, EPSILON, BATCH = 1e-3, 1e-7, 32
+MARK = "FEDERATION_BENCHMARK"  # set in the environment of every process that is started here
+
+
+def say(text: str) -> None:
+    """Progress, for people."""
+    print(text, file=sys.stderr, flush=True)
+
+
+@dataclass(frozen=True)
+class Work:
+    """Clients of one data set and what a round asks of them; ``side`` in pixels."""
+
+    data: str
+    clients: int
+    samples: int
+    side: int
+    channels: int
+    classes: int
+    cohort: int
+    epochs: int
+    widths: tuple[int, ...]
+
+    @property
+    def architecture(self) -> Architecture:
+        """The network of this work."""
+        shape = (self.channels, self.side, self.side)
+        return Architecture("cnn", self.widths, shape, self.classes)
+
+    def settings(self, folder: Path, precision: str) -> Settings:
+        """Its run's settings; ``folder`` holds the data of all works."""
+        return Settings(
+            dataset=self.data,
+            stands_for="none",
+            store=str(folder / self.data / "store"),
+            partition=str(folder / self.data / "partition"),
+            target="class",
+            model="cnn",
+            widths=self.widths,
+            method="dense",
+            variant="fedavg",
+            seed=0,
+            rounds=1,
+            clients_per_round=self.cohort,
+            local_epochs=self.epochs,
+            batch_size=BATCH,
+            learning_rate=LEARNING_RATE,
+            epsilon=EPSILON,
+            precision=precision,
+            torch_threads=1,
+            min_clients=1,
+            evaluate_every=1,
+            checkpoint_every=1,
+            output=str(folder / "run"),
+            method_settings={},
+        )
+
+
+_SMALL = Work("28x28", 200, 200, 28, 1, 62, 50, 5, (32, 64))
+_LARGE = Work("84x84", 50, 20, 84, 3, 2, 20, 5, (32, 32, 32, 32))
+WORKS = {
+    "28x28 dense": _SMALL,
+    "28x28 pruned": replace(_SMALL, widths=(17, 43)),
+    "84x84 dense": _LARGE,
+    "84x84 pruned": replace(_LARGE, widths=(14, 9, 14, 9)),
+    "light": Work("light", 20, 60, 28, 1, 62, 10, 1, (32, 64)),
+}
+
+
+def works(smoke: bool) -> dict[str, Work]:
+    """The works by name; ``smoke`` shrinks them until they say nothing but that they run."""
+    if not smoke:
+        return WORKS
+    return {
+        name: replace(w, clients=6, samples=min(w.samples, 40), cohort=4, epochs=1)
+        for name, w in WORKS.items()
+    }
+
+
+def make_data(folder: Path, work: Work) -> None:
+    """Random images in a client store, and its natural partition, under ``folder``."""
+    rng = np.random.default_rng(0)
+    owners = np.concatenate([np.repeat(np.arange(work.clients), work.samples), np.zeros(16, int)])
+    splits = np.concatenate([np.zeros(len(owners) - 16, int), np.repeat([1, 2], 8)])
+    shape = (len(owners), work.side, work.side, work.channels)
+    write_store(
+        folder / work.data / "store",
+        name=work.data,
+        source="random numbers",
+        kind="stand-in",
+        images=rng.integers(0, 256, shape, np.uint8),
+        labels=rng.integers(0, work.classes, (len(owners), 1)),
+        clients=owners,
+        splits=splits,
+        client_ids=[f"client-{number}" for number in range(work.clients)],
+        targets=[{"name": "class", "classes": [str(n) for n in range(work.classes)]}],
+        dropped=[],
+        polarity="colour" if work.channels == 3 else "light-on-dark",
+        natural_clients=True,
+    )
+    store, divided = str(folder / work.data / "store"), str(folder / work.data / "partition")
+    partition.main(
+        ["--store", store, "--scheme", "natural", "--target", "class", "--output", divided]
+    )
+
+
+@contextmanager
+def environment(mark: str) -> Iterator[Callable[[], None]]:
+    """Set the environment of child processes; yields what ends those of them that are left.
+
+    A runtime's daemons survive the process that started them; they carry its environment.
+    """
+    paths = [str(HERE.parent / "workflow"), str(HERE)]
+    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
+    os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"  # silences a warning
+    os.environ[MARK] = mark
+
+    def end() -> None:
+        for process in psutil.process_iter():
+            try:
+                ours = process.pid != os.getpid() and process.environ().get(MARK) == mark
+                if ours:
+                    process.kill()
+            except psutil.Error:  # gone already, or another user's
+                continue
+
+    try:
+        yield end
+    finally:
+        end()
+        del os.environ[MARK]
