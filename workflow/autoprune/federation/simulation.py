@@ -52,6 +52,12 @@ def run(config: RunConfig, clients: int, workers: int) -> None:
 
     Raises InputError when Ray is not installed, and what the server raised.
     """
+    if " " in sys.executable:
+        # seen with Ray 2.55: its workers start but never answer, and the run waits for ever
+        raise InputError(
+            f"backend simulation: Ray does not work from a path with a space ({sys.executable}); "
+            "move the environment or use backend local"
+        )
     try:
         import ray  # noqa: F401
         from flwr.simulation import run_simulation
