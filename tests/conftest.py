@@ -4,6 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# a busy machine must not fail a law by its deadline; in CI the same examples every time
+settings.register_profile("study", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("study")
 
 ROOT = Path(__file__).resolve().parent.parent
 # test processes find the package as the workflow's jobs do, and nothing asks the network
