@@ -137,7 +137,7 @@ def test_wrong_input_is_one_line_and_leaves_nothing(
     assert left == []
 
 
-def test_the_main_process_never_outlives_its_parent_pipe(flags, tmp_path):
+def test_workers_end_with_a_killed_run(flags, tmp_path):
     """Workers end with the run, also when it is killed."""
     command = [
         sys.executable,

@@ -4,7 +4,6 @@ import argparse
 import csv
 import hashlib
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from autoprune import seeds
-from autoprune.data.sources import add_seed, checked, count
+from autoprune.data.sources import add_seed, checked, count, report_dropped
 from autoprune.data.store import ClientStore, whole_folder
 from autoprune.errors import InputError, run_main
 from autoprune.files import read_json, write_json
@@ -173,13 +172,7 @@ def make_partition(
         )
     small = sorted(set(range(len(parts))) - set(kept))
     reason = f"fewer than {min_samples} training samples"
-    dropped = [{"client": ids[n], "samples": len(parts[n]), "reason": reason} for n in small]
-    if dropped:
-        lost = sum(entry["samples"] for entry in dropped)
-        print(
-            f"dropped {len(dropped)} of {len(parts)} clients ({lost} samples): {reason}",
-            file=sys.stderr,
-        )
+    dropped = report_dropped(ids, [len(part) for part in parts], small, reason)
     parts = [parts[number] for number in kept]
     classes = store.classes(target)
     counts = np.stack([np.bincount(labels[part], minlength=len(classes)) for part in parts])

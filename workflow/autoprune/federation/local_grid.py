@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import Any, cast
 
-from flwr.app import Context, Error, Message, RecordDict
+from flwr.app import Context, Error, Message, RecordDict, UserConfig
 from flwr.app.message.message import make_message
 from flwr.clientapp import ClientApp
 from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
@@ -133,7 +133,7 @@ class LocalGrid(Grid):
         self,
         app: str,
         nodes: int,
-        run_config: dict[str, bool | float | int | str],
+        run_config: UserConfig,
         *,
         workers: int = 1,
     ) -> None:

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from flwr.app import UserConfig
+
 from autoprune.errors import InputError
 from autoprune.models import Architecture
 
@@ -66,7 +68,7 @@ class Settings:
         """The base architecture on data of this shape (channels, height, width)."""
         return Architecture(self.model, self.widths, input_shape, classes)
 
-    def run_config(self) -> dict[str, bool | float | int | str]:
+    def run_config(self) -> UserConfig:
         """As Flower's flat run configuration."""
         flat = asdict(self)
         flat["widths"] = " ".join(map(str, self.widths))

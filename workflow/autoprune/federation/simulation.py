@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from flwr.app import Context, Message
+from flwr.app import Context, Message, UserConfig
 from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import ClientAppCallable
 from flwr.serverapp import Grid, ServerApp
@@ -15,10 +15,8 @@ from flwr.serverapp import Grid, ServerApp
 from autoprune.errors import InputError
 from autoprune.federation import client_app, server_app
 
-RunConfig = dict[str, bool | float | int | str]
 
-
-def with_run_config(config: RunConfig) -> tuple[ServerApp, ClientApp]:
+def with_run_config(config: UserConfig) -> tuple[ServerApp, ClientApp]:
     """Our two apps, with this run configuration in every context.
 
     ``run_simulation`` hands out empty ones; `flwr run` fills them itself and needs no wrapper.
@@ -47,7 +45,7 @@ def with_run_config(config: RunConfig) -> tuple[ServerApp, ClientApp]:
     return server, client
 
 
-def run(config: RunConfig, clients: int, workers: int) -> None:
+def run(config: UserConfig, clients: int, workers: int) -> None:
     """One run with ``clients`` nodes, ``workers`` of them at a time, one core each.
 
     Raises InputError when Ray is not installed, and what the server raised.

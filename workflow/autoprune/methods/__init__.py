@@ -40,7 +40,10 @@ class Method(Protocol):
         """Whether the architecture may still change at the start of this round."""
 
     def to_json(self) -> dict[str, Any]:
-        """All that the method remembers, as ``restore`` takes it; written as plan.json if any."""
+        """All that the method remembers, as ``restore`` takes it; written as plan.json.
+
+        Empty only for the baseline, of whose runs the workflow expects no plan.json.
+        """
 
     def restore(self, value: dict[str, Any]) -> None:
         """Go on from ``to_json``'s value."""

@@ -140,6 +140,26 @@ def halved(test: np.ndarray, seed: int) -> np.ndarray:
     return splits
 
 
+def report_dropped(
+    client_ids: Sequence[str], sizes: Sequence[int], small: Iterable[int], reason: str
+) -> list[dict[str, Any]]:
+    """The header's entries for the clients numbered ``small``; a line on stderr if there are any.
+
+    ``sizes`` are the samples of every client in ``client_ids``.
+    """
+    dropped = [
+        {"client": client_ids[number], "samples": int(sizes[number]), "reason": reason}
+        for number in small
+    ]
+    if dropped:
+        lost = sum(entry["samples"] for entry in dropped)
+        print(
+            f"dropped {len(dropped)} of {len(client_ids)} clients ({lost} samples): {reason}",
+            file=sys.stderr,
+        )
+    return dropped
+
+
 def by_client(
     *,
     images: np.ndarray,
@@ -164,21 +184,8 @@ def by_client(
     small = sizes < min_samples
     if test is not None:
         small &= (np.bincount(clients[~test], minlength=len(client_ids)) > 0) | (sizes == 0)
-    dropped = [
-        {
-            "client": client_ids[client],
-            "samples": int(sizes[client]),
-            "reason": f"fewer than {min_samples} samples",
-        }
-        for client in np.flatnonzero(small)
-    ]
-    if dropped:
-        lost = sum(entry["samples"] for entry in dropped)
-        print(
-            f"dropped {len(dropped)} of {len(client_ids)} clients ({lost} samples): fewer than "
-            f"{min_samples} samples",
-            file=sys.stderr,
-        )
+    reason = f"fewer than {min_samples} samples"
+    dropped = report_dropped(client_ids, sizes, np.flatnonzero(small), reason)
     kept = np.flatnonzero(~small)
     if len(kept) == 0:
         raise InputError(
