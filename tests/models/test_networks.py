@@ -1,12 +1,14 @@
 """The networks: Keras' padding and initialisation, wiring that covers every tensor."""
 
 import itertools
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
+from autoprune.federation.training import flatten
 from autoprune.models import (
     Architecture,
     build,
@@ -14,7 +16,7 @@ from autoprune.models import (
     load_state,
     new_network,
 )
-from autoprune.models.layers import Conv2d
+from autoprune.models.layers import Conv2d, Network
 
 NETWORKS = [
     Architecture("cnn", (5, 7), (1, 28, 28), 10),
@@ -129,3 +131,40 @@ def test_load_state_refuses_other_shapes_and_keys():
 
 def test_families_are_the_modules():
     assert families() == ["cnn", "inception", "resnet"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("widths", "shape", "classes"),
+    [
+        ((32, 64), (1, 28, 28), 62),
+        ((17, 43), (1, 28, 28), 62),
+        ((1, 1), (1, 28, 28), 2),
+        ((14, 9, 14, 9), (3, 84, 84), 2),
+    ],
+)
+def test_the_cnns_own_backward_is_autograds_bit_for_bit(widths, shape, classes, dtype):
+    network = new_network(Architecture("cnn", widths, shape, classes), 0)
+    weights = flatten(network)
+    stream = torch.Generator().manual_seed(1)
+    images = torch.rand(7, *shape, generator=stream).contiguous(memory_format=torch.channels_last)
+    labels = torch.randint(0, classes, (7,), generator=stream)
+    found = []
+    for backward in (network.backward, partial(Network.backward, network)):
+        weights.grad.zero_()
+        found.append((backward(images, labels, dtype), weights.grad.clone()))
+    (loss, gradients), (expected_loss, expected) = found
+    assert loss == expected_loss
+    assert torch.equal(gradients, expected)
+    assert gradients.abs().max() > 0
+
+
+def test_flattening_keeps_the_weights_and_ties_them_to_one_tensor():
+    network = new_network(Architecture("inception", (2,) * 9, (1, 28, 28), 5), 0)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    weights = flatten(network)
+    after = network.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    with torch.no_grad():
+        weights.fill_(2)
+    assert all((tensor == 2).all() for tensor in network.state_dict().values())

@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from autoprune.models import Architecture, build
@@ -67,20 +67,45 @@ def train(
     linear layers compute in bfloat16 (torch.autocast); weights, optimizer and loss stay float32.
     """
     network.train()
-    optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, eps=epsilon, fused=True)
+    weights = flatten(network)
+    assert weights.grad is not None
+    optimizer = torch.optim.Adam([weights], lr=learning_rate, eps=epsilon, fused=True)
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     total = torch.zeros(())
     for _ in range(epochs):
         total = torch.zeros(())
         order = torch.from_numpy(shuffle.permutation(len(labels)))
-        for batch in order.split(batch_size):
-            optimizer.zero_grad()
-            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-                logits = network(images[batch])
-            loss = F.cross_entropy(logits.float(), labels[batch])
-            loss.backward()
+        batches = zip(images[order].split(batch_size), labels[order].split(batch_size), strict=True)
+        for batch, targets in batches:
+            weights.grad.zero_()
+            total += network.backward(batch, targets, dtype) * len(targets)
             optimizer.step()
-            total += loss.detach() * len(batch)
     return float(total) / len(labels)
+
+
+@torch.no_grad()
+def flatten(network: Network) -> nn.Parameter:
+    """Move the network's parameters, and their gradients, into one tensor (parameters,) each.
+
+    The network's own are views of them, kernels channels-last: the optimizer then has one tensor
+    to update instead of many small ones.
+    """
+    parameters = list(network.parameters())
+    weights = nn.Parameter(torch.empty(sum(p.numel() for p in parameters)))
+    weights.grad = torch.zeros_like(weights)
+    start = 0
+    for parameter in parameters:
+        shape = parameter.shape
+        for whole, into in ((weights.data, "data"), (weights.grad, "grad")):
+            view = whole[start : start + parameter.numel()]
+            if len(shape) == 4:  # (filter, channel, height, width)
+                view = view.view(shape[0], shape[2], shape[3], shape[1]).permute(0, 3, 1, 2)
+            view = view.view(shape)
+            if into == "data":
+                view.copy_(parameter)
+            setattr(parameter, into, view)
+        start += parameter.numel()
+    return weights
 
 
 @torch.no_grad()

@@ -57,6 +57,19 @@ class Network(nn.Module):
             if wiring.outputs == (Span(layer),) and isinstance(self.get_submodule(name), nn.Conv2d)
         ]
 
+    def backward(self, images: Tensor, labels: Tensor, dtype: torch.dtype) -> Tensor:
+        """Mean cross-entropy () of a batch; adds its gradients to those of the parameters.
+
+        ``images`` (batch, channel, height, width), ``labels`` (batch,) int64. With ``dtype``
+        bfloat16 convolutions and linear layers compute in it (torch.autocast). A family may
+        write this out by hand, where that is faster and gives the same.
+        """
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            logits = self(images)
+        loss = F.cross_entropy(logits.float(), labels)
+        loss.backward()
+        return loss.detach()
+
     def axes(self) -> Iterator[tuple[str, tuple[Spans, Spans]]]:
         """For each tensor of the state: its name, and the spans of its first and second axis."""
         for name in self.state_dict():
