@@ -7,7 +7,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -195,6 +196,44 @@ class Bench:
 
         return plain_part("workers", (row,), measure)
 
+    def ceiling_part(self) -> Part:
+        """What this machine gives to processes that have nothing to do with each other."""
+        row = Row(
+            "workers/ceiling",
+            f"our training loop in {WORKERS} processes at once",
+            "in one process",
+            "samples/s",
+            True,
+        )
+        work = self.works["28x28 dense"]
+        asked = {
+            "architecture": work.architecture.to_json(),
+            "samples": work.samples,
+            "epochs": work.epochs,
+            "clients": 1 if self.smoke else LOOP_CLIENTS["28x28 dense"],
+            "precision": "fp32",
+        }
+
+        @contextmanager
+        def opened() -> Iterator[Measure]:
+            with ExitStack() as stack:
+                loops = [stack.enter_context(self.loop("ours")) for _ in range(WORKERS)]
+                pool = stack.enter_context(ThreadPoolExecutor(WORKERS))
+
+                def together() -> float:
+                    started = time.perf_counter()
+                    found = list(pool.map(lambda ask: ask(**asked), loops))
+                    return sum(f["samples"] for f in found) / (time.perf_counter() - started)
+
+                together()  # warm
+
+                def measure() -> dict[str, Pair]:
+                    return {row.name: (together(), rate(loops[0](**asked)))}
+
+                yield measure
+
+        return Part("workers/ceiling", (row,), opened)
+
     def overhead_part(self) -> Part:
         """What a message costs when the client does nothing."""
         runtime = "Flower's simulation runtime"
@@ -302,6 +341,7 @@ class Bench:
         return [
             self.loop_part(),
             self.workers_part(),
+            self.ceiling_part(),
             self.overhead_part(),
             self.flower_part("28x28 dense", 1.0, {"fp32": 2.5, "bf16": 4.5}),
             *(() if self.smoke else more),

@@ -125,6 +125,9 @@ BAD = {
     "pixel below 0": (change_user("x", 1, image(-0.01)), r"pixel 700: -0\.01"),
     "pixel text": (change_user("x", 1, image("0.5")), "row 1: pixel '0.5'"),
     "pixel null": (change_user("x", 1, [None] * 784), "row 1: pixel None"),
+    "label NaN": (change_user("y", 2, math.nan), "user w2, row 2: label nan"),
+    "pixel -inf": (change_user("x", 1, image(-math.inf)), "row 1, pixel 700: -inf"),
+    "number too large": (change_user("x", 1, image(10**30)), r"bad\.json: not valid JSON \(parse"),
     "pixel list": (change_user("x", 1, image([0.5])), r"row 1: pixel \[0\.5\]"),
 }
 
@@ -135,7 +138,8 @@ def test_a_bad_shard_is_refused_in_one_line_that_names_the_place(tmp_path, leaf_
     path = leaf_shard(tmp_path / "in" / "bad.json", {"w1": [1, 2], "w2": [3, 4, 5]})
     path.write_text(json.dumps(alter(json.loads(path.read_text()))))
     with pytest.raises(InputError, match=message) as caught:
-        prepare(tmp_path / "store", "--folder", tmp_path / "in")
+        # Half for test: of so few samples there is one for validation, and the pixels are read.
+        prepare(tmp_path / "store", "--folder", tmp_path / "in", "--test-fraction", 0.5)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 300 + len(str(path))
@@ -147,6 +151,43 @@ def test_a_file_that_is_not_json_is_refused(tmp_path, content):
     (tmp_path / "x.json").write_bytes(content)
     with pytest.raises(InputError, match=r"x\.json"):
         prepare(tmp_path / "store", "--folder", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"user_data": {"w1": {"x": [], "y": []}, "w1": {"x": [], "y": []}}}', "more than once"),
+        ('{"user_data": {"w1": {"x": [], "y": []}}} {}', "not valid JSON .*trailing"),
+        ('{"user_data": {"w1": ' + "[0, " * 100_000, "nested too deep"),
+        ('{"user_data": {"w1": ' + '{"a": ' * 100_000, "nested too deep"),
+        ('{"user_data": {"w1": NaN', "not valid JSON"),
+        ('\ufeff{"user_data": {}}', "not valid JSON"),
+    ],
+)
+def test_what_one_parser_takes_and_another_does_not_is_refused(tmp_path, text, message):
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(InputError, match=rf"x\.json: .*{message}") as caught:
+        prepare(tmp_path / "store", "--folder", tmp_path)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "store").exists()
+
+
+def test_keys_may_stand_in_any_order_and_users_have_any_name(tmp_path, leaf_shard):
+    users = {"a.b": [1, 2, 3], "item": [4, 5, 6], "user_data": [7, 8], "NaN, [{é": [9, 10, 11]}
+    path = leaf_shard(tmp_path / "one" / "a.json", users)
+    shard = json.loads(path.read_text())
+    turned = {"user_data": shard["user_data"], "more": [{"users": 3}], **shard}
+    (tmp_path / "two").mkdir()
+    (tmp_path / "two" / "a.json").write_text(
+        json.dumps(dict(sorted(turned.items(), reverse=True)), ensure_ascii=False)
+    )
+    (tmp_path / "three").mkdir()
+    (tmp_path / "three" / "a.json").write_text(json.dumps({"user_data": shard["user_data"]}))
+    stores = [
+        prepare(tmp_path / f"{n} s", "--folder", tmp_path / n) for n in ("one", "two", "three")
+    ]
+    assert stores[0].client_ids == sorted(users)
+    assert len({store.checksum for store in stores}) == 1
 
 
 @settings(max_examples=60, deadline=None)

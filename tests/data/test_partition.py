@@ -4,10 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from autoprune.data.partition import Partition, entropy_bits, main, make_partition
+from autoprune.data.schemes import LEFT_OVER, NEEDS, SUMMARY, drawn
 from autoprune.data.store import ClientStore
 from autoprune.errors import InputError
 
@@ -56,6 +57,67 @@ def test_dirichlet_gives_each_row_once(
     assert all(entry["samples"] < min_samples for entry in dropped)
 
 
+NOTHING = dict.fromkeys(
+    ["clients", "alpha", "classes_per_client", "shards_per_client", "shard_size"]
+)
+
+
+@st.composite
+def chosen_settings(draw, scheme):
+    """Settings that ``scheme`` needs, not all of which fit every store."""
+    ranges = {
+        "clients": st.integers(1, 12),
+        "alpha": st.floats(1e-3, 1e3),
+        "classes_per_client": st.integers(1, 5),
+        "shards_per_client": st.integers(1, 5),
+        "shard_size": st.integers(1, 9),
+    }
+    names = [draw(st.sampled_from(need.split("|"))) for need in NEEDS[scheme]]
+    return {name: draw(ranges[name]) for name in names}
+
+
+@pytest.mark.parametrize("scheme", sorted(set(NEEDS) - {"natural"}))
+@settings(max_examples=40, deadline=None)
+@given(
+    data=st.data(),
+    count=st.integers(1, 400),
+    classes=st.integers(1, 10),
+    seed=st.integers(0, 2**62),
+)
+def test_every_scheme_gives_a_row_to_one_client_at_most(scheme, data, count, classes, seed):
+    labels = np.random.default_rng(seed).integers(0, classes, count)
+    chosen = {**NOTHING, **data.draw(chosen_settings(scheme))}
+    try:
+        ids, parts = drawn(scheme, labels, seed, chosen)
+    except InputError:
+        event("refused")
+        return
+    event("drawn")
+    assert len(ids) == len(set(ids)) == len(parts) == chosen["clients"]
+    everyone = np.concatenate(parts)
+    assert len(np.unique(everyone)) == len(everyone)
+    assert set(everyone) <= set(range(len(labels)))
+    assert all((np.diff(part) > 0).all() for part in parts)
+    assert len(everyone) == len(labels) or scheme in LEFT_OVER
+    again = drawn(scheme, labels, seed, chosen)[1]
+    assert all(np.array_equal(a, b) for a, b in zip(parts, again, strict=True))
+    sizes, present = np.array([len(part) for part in parts]), len(np.unique(labels))
+    if scheme == "iid":
+        assert sizes.max() - sizes.min() <= 1
+    if scheme == "pathological":
+        each = chosen["classes_per_client"]
+        assert all(len(set(labels[part])) == each for part in parts)
+        if chosen["clients"] >= present:
+            assert len(everyone) == len(labels)
+    if scheme == "shards":
+        size, number = chosen["shard_size"], chosen["shards_per_client"]
+        assert size is None or len(everyone) == len(labels)
+        assert number is None or len(set(sizes)) == 1
+    if scheme in ("linear", "square", "exponential"):
+        assert (np.diff(sizes) >= 0).all()
+        assert sizes[0] >= 1
+
+
 @settings(max_examples=40, deadline=None)
 @given(owners=st.lists(st.integers(0, 6), min_size=2, max_size=60), min_samples=st.integers(1, 3))
 def test_natural_keeps_each_clients_own_rows(tmp_path_factory, make_store, owners, min_samples):
@@ -83,7 +145,10 @@ def partition_of(store, output, *flags):
     return Partition.open(output)
 
 
-DIRICHLET = ("--scheme", "dirichlet", "--target", "kind", "--clients", 5, "--alpha", 0.5)
+DRAWN = ("--target", "kind", "--clients", 5)
+DIRICHLET = (*DRAWN, "--scheme", "dirichlet", "--alpha", 0.5)
+# SHA-256 of the indices of a partition that an earlier version made: results hang on it.
+EARLIER = "54f9fb93a99bc582e155b3147b871551b75ccc3385c97e83e4be96478d775fc5"
 
 
 def test_a_seed_fixes_every_byte_and_another_changes_the_parts(tmp_path, make_store):
@@ -94,6 +159,11 @@ def test_a_seed_fixes_every_byte_and_another_changes_the_parts(tmp_path, make_st
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
     first, other = (Partition.open(tmp_path / name) for name in "ac")
     assert not np.array_equal(first.all_indices, other.all_indices)
+
+
+def test_dirichlet_gives_the_parts_it_always_gave(tmp_path, make_store):
+    store = make_store(tmp_path / "store", np.arange(200) % 10)
+    assert partition_of(store, tmp_path / "out", *DIRICHLET, "--seed", 1).checksum == EARLIER
 
 
 def test_a_small_alpha_skews_labels_more(tmp_path, make_store):
@@ -147,6 +217,33 @@ def test_entropy_lies_between_one_class_and_all_alike(rows):
         ([*DIRICHLET, "--target", "sort"], "no target 'sort'; it has kind"),
         ([*DIRICHLET, "--clients", 99], "more than the 20 training samples"),
         ([*DIRICHLET, "--min-samples", 21], "no client is left"),
+        (["--scheme", "iid", "--target", "kind"], "--scheme iid needs --clients N$"),
+        ([*DIRICHLET, "--scheme", "iid"], "--scheme iid does not use --alpha; leave it out"),
+        (
+            [*DIRICHLET, "--scheme", "natural"],
+            "--scheme natural does not use --alpha and --clients; leave them out",
+        ),
+        (
+            [*DRAWN, "--scheme", "shards"],
+            "needs --clients N and either --shards-per-client N or --shard-size N",
+        ),
+        (
+            [*DRAWN, "--scheme", "shards", "--shards-per-client", 2, "--shard-size", 2],
+            "either --shards-per-client N or --shard-size N",
+        ),
+        ([*DRAWN, "--scheme", "shards", "--shards-per-client", 5], "more than the 20 training"),
+        ([*DRAWN, "--scheme", "shards", "--shard-size", 6], "give a smaller --shard-size"),
+        ([*DRAWN, "--scheme", "pathological"], "needs --clients N and --classes-per-client N"),
+        (
+            [*DRAWN, "--scheme", "pathological", "--classes-per-client", 11],
+            "--classes-per-client 11 is more than the 10 classes",
+        ),
+        (
+            [*DRAWN, "--scheme", "pathological", "--classes-per-client", 9],
+            "a class has fewer samples than clients that are to have it",
+        ),
+        ([*DRAWN, "--scheme", "exponential"], "smallest client would get no sample"),
+        ([*DRAWN, "--scheme", "square", "--clients", 9], "smallest client would get no sample"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused_and_nothing_is_left(
@@ -158,10 +255,53 @@ def test_settings_that_do_not_fit_are_refused_and_nothing_is_left(
     assert not (tmp_path / "out").exists()
 
 
-def test_dirichlets_settings_do_not_go_with_natural(tmp_path, make_store):
-    store = make_store(tmp_path / "store", [1, 2], [0, 1])
-    with pytest.raises(InputError, match="--clients and --alpha are for --scheme dirichlet"):
-        partition_of(store, tmp_path / "out", *DIRICHLET, "--scheme", "natural")
+def test_rows_that_no_client_gets_are_counted_with_the_reason(tmp_path, make_store, capsys):
+    store = make_store(tmp_path / "store", np.arange(20) % 10)
+    flags = ("--target", "kind", "--clients", 3, "--scheme")
+    shards = partition_of(store, tmp_path / "s", *flags, "shards", "--shards-per-client", 2)
+    assert [entry for entry in shards.header["dropped"] if entry["stage"] == "partition"] == [
+        {"client": None, "samples": 2, "reason": LEFT_OVER["shards"], "stage": "partition"}
+    ]
+    assert "dropped 2 samples: more than fill the shards" in capsys.readouterr().err
+    classes = partition_of(store, tmp_path / "c", *flags, "pathological", "--classes-per-client", 1)
+    assert [entry["samples"] for entry in classes.header["dropped"][1:]] == [14]
+    for partition in (shards, classes):
+        check_laws(ClientStore.open(store), partition)
+
+
+def test_a_drawn_client_of_a_store_with_writers_is_not_a_writer(tmp_path, make_store):
+    owners = np.repeat(np.arange(20), 50)
+    store = make_store(tmp_path / "store", np.arange(1000) % 10, owners)
+    for scheme, more in {
+        "iid": (),
+        "linear": (),
+        "quantity": ("--alpha", 10),
+        "pathological": ("--classes-per-client", 3),
+        "shards": ("--shards-per-client", 2),
+    }.items():
+        flags = ("--target", "kind", "--scheme", scheme, "--clients", 20, *more)
+        partition = partition_of(store, tmp_path / scheme, *flags)
+        rows = max((partition.indices(c) for c in range(partition.clients)), key=len)
+        assert np.bincount(owners[rows]).max() < len(rows) / 2
+
+
+def test_a_small_alpha_makes_quantities_uneven(tmp_path, make_store):
+    store = make_store(tmp_path / "store", np.arange(2000) % 10)
+    flags = ("--target", "kind", "--scheme", "quantity", "--clients", 10, "--min-samples", 1)
+    largest = [
+        partition_of(store, tmp_path / str(alpha), *flags, "--alpha", alpha).header[
+            "samples_per_client"
+        ]["max"]
+        for alpha in (0.1, 1, 1000)
+    ]
+    assert largest == sorted(largest, reverse=True)
+    assert largest[2] < 230
+
+
+def test_every_scheme_has_a_summary_for_the_help(stage):
+    assert SUMMARY.keys() == NEEDS.keys()
+    help_text = " ".join(stage("partition", "--help").stdout.split())
+    assert all(f"{scheme}: " in help_text for scheme in NEEDS)
 
 
 @pytest.mark.parametrize("name", ["partition.json", "offsets.npy", "indices.npy"])

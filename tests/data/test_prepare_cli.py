@@ -87,6 +87,33 @@ def test_wrong_input_ends_in_one_line_and_leaves_nothing(stage, refused, folders
     assert not (tmp_path / "out").exists()
 
 
+def test_the_store_does_not_depend_on_the_number_of_workers(stage, leaf_shard, tmp_path):
+    for number in range(3):
+        leaf_shard(tmp_path / "in" / f"{number}.json", {f"w{number}": range(number, 62, 2)})
+    flags = ("--folder", tmp_path / "in", "--name", "x", "--crop", 5, 20, "--resize", 14)
+    stores = []
+    for workers in (1, 2):
+        folder = tmp_path / str(workers)
+        process = stage("prepare", "leaf", *flags, "--workers", workers, "--output", folder)
+        assert process.returncode == 0, process.stderr
+        assert process.stderr == ""
+        stores.append({path.name: path.read_bytes() for path in folder.iterdir()})
+    assert stores[0] == stores[1]
+    assert ClientStore.open(folder).shape == (14, 14, 1)
+
+
+def test_a_fault_in_a_worker_ends_in_one_line_and_leaves_nothing(
+    stage, refused, leaf_shard, tmp_path
+):
+    leaf_shard(tmp_path / "in" / "a.json", {"w1": range(20)})
+    path = leaf_shard(tmp_path / "in" / "b.json", {"w2": range(20)})
+    path.write_text(path.read_text().replace("0.0, 0.0, 0.0", "0.0, 2.5, 0.0", 1))
+    flags = ("--folder", tmp_path / "in", "--name", "x", "--workers", 2)
+    line = refused(stage("prepare", "leaf", *flags, "--output", tmp_path / "new" / "out"))
+    assert "b.json: user w2, row 0, pixel 1: 2.5" in line
+    assert not (tmp_path / "new").exists()
+
+
 def test_the_report_repeats_and_says_what_stands_in(stage, folders, tmp_path):
     for name in ("one", "two"):
         process = report(stage, tmp_path / name, folders / "pd", folders / "ps")

@@ -96,7 +96,7 @@ REFUSED = [
     ),
     (
         {"datasets": {"glyphs": {"source": "tape"}}},
-        "datasets.glyphs.source: found 'tape'; known are digits, faces, glyphs, leaf, tff",
+        "datasets.glyphs.source: found 'tape'; known are celeba, digits, faces, folder, glyphs",
     ),
     (
         {"datasets": {"glyphs": {"options": {"writers": 3}}}},

@@ -1,5 +1,7 @@
 """The workflow as its users run it, on config/ci.yaml, from a path with a space."""
 
+import itertools
+import json
 import os
 import re
 import shutil
@@ -7,12 +9,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 CI = ["--configfile", "config/ci.yaml"]
 RESULTS = Path("results/ci")
+MNIST = ROOT.parent / "shared/data/mnist"
 
 pytestmark = pytest.mark.slow
 
@@ -201,11 +206,64 @@ def test_a_failed_job_shows_its_reason_and_leaves_no_output(study, tmp_path):
     assert not list((study / "results/femnist-leaf/data").rglob("*.npy"))
 
 
-def test_the_papers_configuration_dry_runs_and_says_what_is_missing(study):
+def test_the_papers_configuration_starts_with_its_downloads(study):
     done = snakemake(study, "-n", "all", "--configfile", "config/paper.yaml")
+    assert "missing:" not in done.stderr
+    assert re.findall(r"^download +(\d+)$", done.stdout, re.MULTILINE)[0] == "2"
+    uncropped = snakemake(
+        *(study, "-n", "data", "--configfile", "config/paper.yaml", "config/paper-uncropped.yaml")
+    )
+    assert re.findall(r"^prepare +(\d+)$", uncropped.stdout, re.MULTILINE)[0] == "1"
+
+
+def test_a_missing_folder_of_the_users_is_named_before_anything_runs(study):
+    done = snakemake(study, "-n", "data", "--configfile", "config/mnist.yaml")
     missing = [line for line in done.stderr.splitlines() if line.startswith("missing: ")]
-    assert "data set femnist: archive resources/tff/fed_emnist.tar.bz2" in missing[0]
-    assert "data set celeba" in missing[1]
-    done = snakemake(study, "data", "--configfile", "config/paper.yaml", check=False)
+    assert missing == ["missing: data set mnist: folder ../shared/data/mnist does not exist"]
+
+
+@pytest.mark.skipif(not MNIST.is_dir(), reason="the real MNIST files are not beside the project")
+def test_a_file_put_in_resources_by_hand_is_checked_and_used(study):
+    receipt = "resources/downloads/mnist_test_labels.json"
+    by_hand = study / "resources/downloads/t10k-labels-idx1-ubyte.gz"
+    by_hand.parent.mkdir(parents=True)
+    by_hand.write_bytes(b"\x1f\x8b something else")
+    done = snakemake(study, receipt, check=False)
     assert done.returncode != 0
-    assert "cannot read TensorFlow Federated's archives yet" in done.stderr
+    assert "error: resources/downloads/t10k-labels-idx1-ubyte.gz" in done.stdout + done.stderr
+    assert not (study / receipt).exists()
+    assert by_hand.read_bytes() == b"\x1f\x8b something else"
+
+    shutil.copy(MNIST / by_hand.name, by_hand)
+    snakemake(study, receipt)
+    assert "published" in (study / receipt).read_text()
+    by_hand.unlink()  # to spare the space: what was made from it stays as it is
+    assert "Nothing to be done" in snakemake(study, receipt).stderr
+
+
+def test_the_readmes_example_of_own_images_makes_a_store(study):
+    config = re.search(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+    (study / "mine.yaml").write_text(config)
+    rng = np.random.default_rng(0)
+    for client, label, number in itertools.product("ab", ("cat", "dog"), range(10)):
+        path = study / "folder" / client / label / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (28, 30), np.uint8)).save(path)
+    snakemake(study, "data", "--configfile", "mine.yaml")
+    header = json.loads((study / "results/mine/data/mine/store/header.json").read_text())
+    assert header["clients"] == ["a", "b"]
+    assert header["shape"] == [28, 28, 1]
+    assert header["targets"] == [{"name": "label", "classes": ["cat", "dog"]}]
+    assert sum(header["samples"].values()) == 40
+
+
+def test_a_store_is_shared_between_workflows_by_the_cache(study, tmp_path, monkeypatch):
+    monkeypatch.setenv("SNAKEMAKE_OUTPUT_CACHE", str(tmp_path))
+    for results in ("one", "two"):
+        overlay = study / f"{results}.yaml"
+        overlay.write_text(f"pathvars: {{results: results/{results}}}\n")
+        store = f"results/{results}/data/digits/store/header.json"
+        done = snakemake(study, store, "--cache", *CI, str(overlay))
+    assert (study / store).exists()
+    assert "python -m autoprune.data.prepare" not in done.stdout + done.stderr
+    assert len(list(tmp_path.iterdir())) >= 5

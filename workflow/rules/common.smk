@@ -28,6 +28,9 @@ resolve(config)
 
 PAIRS = [config["pairs"][pair] for pair in config["study"]]
 DATASETS = list(dict.fromkeys(pair["dataset"] for pair in PAIRS))
+# options of sources that name files or folders, and the endings of the files that are read there
+PLACES = ["folder", "train", "test", "raw", "local", "archive", "database", "table"]
+FILES_READ = set(".json .txt .zip .gz .xz .bz2 .lzma .h5 .sqlite .parquet .csv .tsv".split())
 FIGURES = [
     "accuracy_by_round",
     "widths_by_round",
@@ -87,14 +90,18 @@ def folders(name):
 
 
 def flags(settings):
-    """Settings as command-line words: {"test_fraction": 0.2} becomes --test-fraction 0.2."""
-    pairs = ((f"--{name.replace('_', '-')}", str(value)) for name, value in settings.items())
-    return [word for pair in pairs for word in pair]
+    """Settings as command-line words: {"crop": [5, 20]} becomes --crop 5 20."""
+    words = []
+    for name, value in settings.items():
+        values = value if isinstance(value, list) else [value]
+        words += [f"--{name.replace('_', '-')}", *map(str, values)]
+    return words
 
 
 def source_flags(wildcards):
-    """The flags of a data set's source."""
-    return flags(config["datasets"][wildcards.dataset]["options"])
+    """The flags of a data set's source and of what is done to its images."""
+    dataset = config["datasets"][wildcards.dataset]
+    return flags(dataset["options"] | dataset.get("preprocessing", {}))
 
 
 def partition_flags(wildcards):
@@ -108,16 +115,35 @@ def method_flags(wildcards):
     return flags(pair.get(wildcards.method, {}))
 
 
+def readers(wildcards):
+    """Cores for writing a store: what is generated needs one, files are read by as many as given."""
+    generated = ["digits", "faces", "glyphs"]
+    return 1 if config["datasets"][wildcards.dataset]["source"] in generated else 64
+
+
+def receipts(wildcards):
+    """Of the files that a data set is downloaded from: each says what was found right."""
+    names = config["datasets"][wildcards.dataset].get("downloads", [])
+    return [f"<resources>/downloads/{name}.json" for name in names]
+
+
 def source_files(wildcards):
-    """The files a data set is read from, so that other files make another store."""
-    folders = map(Path, located(wildcards.dataset).values())
-    return sorted(str(path) for folder in folders for path in folder.glob("*.json"))
+    """The user's own files a data set is read from, so that other files make another store."""
+    places = map(Path, located(wildcards.dataset).values())
+    return sorted(
+        str(file)
+        for place in places
+        for file in ([place] if place.is_file() else place.rglob("*"))
+        if file.suffix in FILES_READ
+    )
 
 
 def located(dataset):
     """Those options of a data set that name a file or folder of the user's."""
+    if config["datasets"][dataset].get("downloads"):
+        return {}
     options = config["datasets"][dataset]["options"]
-    return {key: options[key] for key in ("folder", "train", "test", "archive") if key in options}
+    return {key: options[key] for key in PLACES if key in options}
 
 
 for dataset in DATASETS:

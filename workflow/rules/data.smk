@@ -1,15 +1,40 @@
 """Data: one client store per data set, and its division among clients.
 
-in:  a source (a generator, scikit-learn's digits, LEAF shards)
+in:  a source (a generator, scikit-learn's digits, files that are downloaded or the user's own)
 out: <results>/data/{dataset}/store/      images, labels, clients, splits, header.json
      <results>/data/{dataset}/partition/  the training rows of each client, label counts
      <results>/{tables,figures}/partition.*
 """
 
 
+rule download:
+    """Fetch a registered file, or check the one put there by hand; only the receipt is an output.
+
+    So Snakemake never deletes the file itself, and a broken transfer goes on where it was.
+    """
+    output:
+        "<resources>/downloads/{file}.json",
+    log:
+        "<logs>/download/{file}.log",
+    benchmark:
+        "<benchmarks>/download/{file}.tsv"
+    params:
+        folder=subpath(output[0], parent=True),
+        code=stage("autoprune.data.download"),
+    shell:
+        """
+        python -m autoprune.data.download {wildcards.file:q} \
+            --folder {params.folder:q} \
+            --lock {params.folder:q}/downloads.lock \
+            --receipt {output:q} \
+            2>&1 | tee {log:q}
+        """
+
+
 rule prepare:
     """Read or generate a data set and write it as a client store."""
     input:
+        receipts,
         source_files,
     output:
         header="<results>/data/{dataset}/store/header.json",
@@ -19,8 +44,9 @@ rule prepare:
         splits="<results>/data/{dataset}/store/splits.npy",
     log:
         "<logs>/prepare/{dataset}.log",
-    benchmark:
-        "<benchmarks>/prepare/{dataset}.tsv"
+    # a store is the same bytes for every workflow on the machine: SNAKEMAKE_OUTPUT_CACHE shares it
+    cache: "omit-software"
+    threads: readers
     params:
         store=subpath(output.header, parent=True),
         source=lookup(dpath="datasets/{dataset}/source", within=config),
@@ -31,6 +57,7 @@ rule prepare:
         python -m autoprune.data.prepare {params.source:q} \
             --name {wildcards.dataset:q} \
             {params.flags:q} \
+            --workers {threads} \
             --output {params.store:q} \
             >{log:q} 2>&1
         """

@@ -3,7 +3,7 @@
 import argparse
 import csv
 import hashlib
-import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from autoprune import seeds
+from autoprune.data.schemes import LEFT_OVER, NEEDS, SUMMARY, check_settings, drawn, natural
 from autoprune.data.sources import add_seed, checked, count, report_dropped
 from autoprune.data.store import ClientStore, whole_folder
 from autoprune.errors import InputError, run_main
 from autoprune.files import read_json, write_json
 
 SCHEMA_VERSION = 1
-SCHEMES = ("natural", "dirichlet")
 FILES = ("partition.json", "offsets.npy", "indices.npy", "label_counts.csv")
 
 
@@ -77,67 +76,6 @@ class Partition:
         return self.all_indices[self.offsets[client] : self.offsets[client + 1]]
 
 
-def natural(store: ClientStore) -> tuple[list[str], list[np.ndarray]]:
-    """The store's own clients that have training rows: their ids and rows.
-
-    Raises InputError for a store whose samples have no owner.
-    """
-    if not store.natural_clients:
-        raise InputError(
-            f"{store.folder}: data set {store.name!r} has no clients of its own; use "
-            "--scheme dirichlet --clients N --alpha A"
-        )
-    rows = store.rows("train")
-    numbers, starts = np.unique(store.clients[rows], return_index=True)
-    ends = [*starts[1:], rows.stop]
-    parts = [np.arange(start, end) for start, end in zip(starts, ends, strict=True)]
-    return [store.client_ids[number] for number in numbers], parts
-
-
-def dirichlet(
-    labels: np.ndarray, clients: int, alpha: float, seed: int
-) -> tuple[list[str], list[np.ndarray]]:
-    """Divide rows 0..N-1 with ``labels`` (N,) among clients, each class by Dirichlet(alpha).
-
-    The scheme of Yurochkin et al. (arXiv 1905.12022) as flwr-datasets has it. A client may get
-    no row. Raises InputError when there are more clients than rows.
-    """
-    if clients > len(labels):
-        raise InputError(
-            f"--clients {clients} is more than the {len(labels)} training samples; "
-            "give fewer clients"
-        )
-    # Read at import: nothing may reach for the network, nor report home.
-    os.environ.update(
-        HF_HUB_OFFLINE="1",
-        HF_DATASETS_OFFLINE="1",
-        HF_HUB_DISABLE_TELEMETRY="1",
-        FLWR_TELEMETRY_ENABLED="0",
-    )
-    from datasets import Dataset
-    from flwr_datasets.partitioner import DirichletPartitioner
-
-    partitioner = DirichletPartitioner(
-        num_partitions=clients,
-        partition_by="label",
-        alpha=alpha,
-        # 0: a positive size makes it draw up to ten times and then give up; the small clients
-        # are dropped and counted here instead, so that any alpha gives a partition.
-        min_partition_size=0,
-        # Balancing stops feeding a client at the mean size, so that which classes it gets hangs
-        # on their order as much as on alpha; without it alpha alone sets the skew.
-        self_balancing=False,
-        shuffle=False,
-        seed=int(seeds.sequence(seed, "partition").generate_state(1)[0]),
-    )
-    partitioner.dataset = Dataset.from_dict({"label": labels, "row": np.arange(len(labels))})
-    parts = [
-        np.sort(np.asarray(partitioner.load_partition(client)["row"], np.int64))
-        for client in range(clients)
-    ]
-    return [f"part-{client:04d}" for client in range(clients)], parts
-
-
 def make_partition(
     store: ClientStore,
     output: Path,
@@ -147,22 +85,29 @@ def make_partition(
     seed: int,
     clients: int | None = None,
     alpha: float | None = None,
+    classes_per_client: int | None = None,
+    shards_per_client: int | None = None,
+    shard_size: int | None = None,
     min_samples: int = 2,
 ) -> None:
     """Write the partition of a store's training rows; nothing is written when it fails.
 
-    Clients below ``min_samples`` rows are dropped and counted. Raises InputError for settings
-    that do not fit the store.
+    Clients below ``min_samples`` rows are dropped and counted, and so are rows that the scheme
+    gives to nobody. Raises InputError for settings that do not fit the scheme or the store.
     """
+    settings = {
+        "clients": clients,
+        "alpha": alpha,
+        "classes_per_client": classes_per_client,
+        "shards_per_client": shards_per_client,
+        "shard_size": shard_size,
+    }
+    check_settings(scheme, settings)
     labels = store.labels[store.rows("train"), store.target_column(target)]
     if scheme == "natural":
-        if clients is not None or alpha is not None:
-            raise InputError("--clients and --alpha are for --scheme dirichlet; leave them out")
         ids, parts = natural(store)
     else:
-        if clients is None or alpha is None:
-            raise InputError("--scheme dirichlet needs --clients N and --alpha A")
-        ids, parts = dirichlet(labels, clients, alpha, seed)
+        ids, parts = drawn(scheme, labels, seed, settings)
 
     kept = [number for number, part in enumerate(parts) if len(part) >= min_samples]
     if not kept:
@@ -173,6 +118,7 @@ def make_partition(
     small = sorted(set(range(len(parts))) - set(kept))
     reason = f"fewer than {min_samples} training samples"
     dropped = report_dropped(ids, [len(part) for part in parts], small, reason)
+    dropped += left_over(scheme, len(labels) - sum(map(len, parts)))
     parts = [parts[number] for number in kept]
     classes = store.classes(target)
     counts = np.stack([np.bincount(labels[part], minlength=len(classes)) for part in parts])
@@ -180,12 +126,7 @@ def make_partition(
     header = {
         "schema_version": SCHEMA_VERSION,
         "scheme": scheme,
-        "settings": {
-            "seed": seed,
-            "min_samples": min_samples,
-            "clients": clients,
-            "alpha": alpha,
-        },
+        "settings": {"seed": seed, "min_samples": min_samples, **settings},
         "store": {
             "name": store.name,
             "kind": store.kind,
@@ -210,6 +151,14 @@ def make_partition(
         np.save(scratch["indices.npy"], np.concatenate(parts).astype(np.int64))
         _write_counts(scratch["label_counts.csv"], counts, classes)
         write_json(scratch["partition.json"], header)
+
+
+def left_over(scheme: str, samples: int) -> list[dict[str, Any]]:
+    """The header's entry for rows with no client, whose client is null; a line on stderr."""
+    if not samples:
+        return []
+    print(f"dropped {samples} samples: {LEFT_OVER[scheme]}", file=sys.stderr)
+    return [{"client": None, "samples": samples, "reason": LEFT_OVER[scheme]}]
 
 
 def spread(values: np.ndarray) -> dict[str, float]:
@@ -245,15 +194,30 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--scheme",
         required=True,
-        choices=SCHEMES,
-        help="natural: the store's own clients; dirichlet: drawn clients with skewed labels",
+        choices=NEEDS,
+        metavar="SCHEME",
+        help="; ".join(f"{scheme}: {summary}" for scheme, summary in SUMMARY.items()),
     )
     parser.add_argument("--target", required=True, help="label that is predicted and divided by")
-    parser.add_argument("--clients", type=count, help="dirichlet: number of clients drawn")
+    parser.add_argument("--clients", type=count, help="number of clients drawn; not for natural")
     parser.add_argument(
         "--alpha",
         type=checked(float, 1e-3, 1e9, "a number from 0.001 to 1e9"),
-        help="dirichlet: concentration; below 1 a client sees few classes, above 100 all alike",
+        help="dirichlet, quantity: concentration; below 1 clients differ much, above 100 they "
+        "are all alike",
+    )
+    parser.add_argument("--classes-per-client", type=count, help="pathological: classes")
+    parser.add_argument(
+        "--shards-per-client",
+        type=count,
+        help="shards: number for each client; their size follows, and rows beyond are dropped "
+        "and counted",
+    )
+    parser.add_argument(
+        "--shard-size",
+        type=count,
+        help="shards: training samples of one, instead; their number follows, and some clients "
+        "get one more than others",
     )
     parser.add_argument(
         "--min-samples",

@@ -29,13 +29,45 @@ def title(header: dict) -> str:
 
 
 def scheme(header: dict) -> str:
-    """The scheme with the setting that sets its skew."""
-    alpha = header["settings"]["alpha"]
-    return header["scheme"] if alpha is None else f"{header['scheme']}, α = {alpha:g}"
+    """The scheme with the setting that sets its skew; the number of clients stands beside it."""
+    settings = header["settings"]
+    words = {
+        "alpha": "α = {:g}",
+        "classes_per_client": "{} classes a client",
+        "shards_per_client": "{} a client",
+        "shard_size": "of {} samples",
+    }
+    chosen = [
+        text.format(settings[name])
+        for name, text in words.items()
+        if settings.get(name) is not None
+    ]
+    return ", ".join([header["scheme"], *chosen])
+
+
+def reasons(dropped: Sequence[dict]) -> str:
+    """Why clients and samples were dropped, with counts: the store's reasons, then the scheme's.
+
+    An entry whose client is None is samples that went to no client.
+    """
+    found: dict[tuple[str, str], list[dict]] = {}
+    for entry in dropped:
+        found.setdefault((entry["stage"], entry["reason"]), []).append(entry)
+    parts = []
+    for (stage, reason), entries in found.items():
+        clients = sum(entry["client"] is not None for entry in entries)
+        samples = sum(entry["samples"] for entry in entries)
+        who = f"{clients} client{'s' * (clients != 1)}, " if clients else ""
+        parts.append(f"{who}{samples} sample{'s' * (samples != 1)}: {reason} ({stage})")
+    return "; ".join(parts) or "nothing"
 
 
 def table(headers: Sequence[dict]) -> pd.DataFrame:
-    """One row a partition: its data, clients, samples, labels and what was dropped."""
+    """One row a partition: its data, clients, samples, labels, what was dropped and why.
+
+    ``source`` says whose split the numbers are from: the same writers count differently in
+    TensorFlow Federated's, LEAF's and the hub's.
+    """
     rows = []
     for header in headers:
         sizes, samples, dropped = (
@@ -56,8 +88,9 @@ def table(headers: Sequence[dict]) -> pd.DataFrame:
                 "train": samples["train"],
                 "validation": samples["validation"],
                 "test": samples["test"],
-                "dropped clients": len(dropped),
+                "dropped clients": sum(entry["client"] is not None for entry in dropped),
                 "dropped samples": sum(entry["samples"] for entry in dropped),
+                "dropped, why": reasons(dropped),
             }
         )
     return pd.DataFrame(rows)
@@ -119,6 +152,7 @@ def _draw_panel(figure: plt.Figure, place: matplotlib.gridspec.SubplotSpec, part
     heat = figure.add_subplot(inner[1, 0])
     bars.bar(np.arange(len(clients)) + 0.5, sizes[clients], color="#8c8c8c", width=0.8)
     bars.set(xlim=(0, len(clients)), xticks=[], ylabel="samples")
+    bars.yaxis.set_major_formatter("{x:,.0f}")
     bars.spines[["top", "right"]].set_visible(False)
     bars.set_title(f"{title(header)}: {header['target']}, {scheme(header)}", loc="left")
 
@@ -163,7 +197,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
     partitions = [Partition.open(folder) for folder in args.partition]
     rows = table([partition.header for partition in partitions])
-    sides = ["left"] * 4 + ["right"] * (len(rows.columns) - 4)
+    sides = ["left"] * 4 + ["right"] * (len(rows.columns) - 5) + ["left"]
     style = {
         "svg.hashsalt": "autoprune",  # with no date, the same data gives the same bytes
         "svg.fonttype": "none",

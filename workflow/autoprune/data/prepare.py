@@ -2,10 +2,12 @@
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
-from autoprune.data import sources
+from autoprune.data import preprocess, sources
 from autoprune.data.store import write_store
+from autoprune.data.workers import given_cores
 from autoprune.errors import run_main
 
 
@@ -18,15 +20,34 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         command = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
         command.add_argument("--name", required=True, help="name of the data set in every table")
         command.add_argument("--output", required=True, type=Path, help="folder of the new store")
+        command.add_argument(
+            "--workers",
+            type=sources.count,
+            default=given_cores(),
+            help="processes that read the data; the store does not depend on it (default: the "
+            "cores that this process may use, %(default)s)",
+        )
         source.add_arguments(command)
+        preprocess.add_arguments(command)
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Prepare one data set; raises InputError for wrong input, and then writes nothing."""
     args = parse(argv)
+    pixel_range = preprocess.checked_range(*args.pixel_range)
     samples = sources.discover()[args.source].prepare(args)
-    write_store(args.output, name=args.name, source=args.source, **vars(samples))
+    steps = preprocess.chosen(samples, args.crop, args.resize, args.polarity)
+    samples = preprocess.preprocessed(samples, steps)
+    write_store(
+        args.output,
+        name=args.name,
+        source=args.source,
+        **vars(samples),
+        pixel_range=pixel_range,
+        preprocessing=asdict(steps),
+        workers=args.workers,
+    )
     print(
         f"{args.name}: {len(samples.images)} samples of {len(samples.client_ids)} clients "
         f"in {args.output}"

@@ -1,18 +1,26 @@
 """The client store: every sample of one data set on disk, its client, labels and split."""
 
-import hashlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from autoprune.data.images import (
+    Images,
+    checksum,
+    need_space,
+    read_singly,
+    write_array,
+    write_images,
+)
 from autoprune.errors import InputError
 from autoprune.files import read_json, whole_file, write_json
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SPLITS = ("train", "validation", "test")
 KINDS = ("real", "stand-in")
 POLARITIES = ("dark-on-light", "light-on-dark", "colour")
@@ -20,20 +28,20 @@ ARRAYS = ("images", "labels", "clients", "splits")
 HEADER_KEYS = {
     *("schema_version", "name", "source", "kind", "shape", "targets", "clients", "samples"),
     *("dropped", "polarity", "natural_clients", "checksum"),
+    *("pixel_range", "preprocessing"),
 }
-BLOCK = 4096  # rows moved at once, so that sorting images never needs a second copy of them all
 
 
 @dataclass(frozen=True, eq=False)
 class Samples:
     """What a source hands over: N samples in any order.
 
-    images (N, H, W, C) uint8; labels (N, T), one column a target; clients (N,) numbers into
-    ``client_ids``; splits (N,) with 0 train, 1 validation, 2 test; targets a list of
-    ``{"name", "classes"}``; dropped a list of ``{"client", "samples", "reason"}``.
+    images (N, H, W, C) uint8, an array or read later; labels (N, T), one column a target; clients
+    (N,) numbers into ``client_ids``; splits (N,) with 0 train, 1 validation, 2 test; targets a
+    list of ``{"name", "classes"}``; dropped a list of ``{"client", "samples", "reason"}``.
     """
 
-    images: np.ndarray
+    images: np.ndarray | Images
     labels: np.ndarray
     clients: np.ndarray
     splits: np.ndarray
@@ -50,17 +58,24 @@ def whole_folder(folder: str | Path, names: Sequence[str]) -> Iterator[dict[str,
     """Yield a scratch path for each file name; all take their place together, or none does.
 
     ``names[0]`` is the file that says the folder is complete: an old one goes first and the new
-    one comes last. A failed write (full disk, no permission) is an InputError.
+    one comes last. A failed write (full disk, no permission) is an InputError. On failure the
+    folders made for it go too.
     """
     folder = Path(folder)
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         with ExitStack() as stack:
             # The stack renames in reverse, hence the first name last.
             scratch = {name: stack.enter_context(whole_file(folder / name)) for name in names}
             yield scratch
             (folder / names[0]).unlink(missing_ok=True)
+            made = []
     except OSError as error:
         raise InputError(f"{folder}: cannot write there ({error.strerror or error})") from None
+    finally:
+        with suppress(OSError):  # not there, or somebody else's file is in it
+            for path in made:
+                path.rmdir()
 
 
 def write_store(
@@ -69,7 +84,7 @@ def write_store(
     name: str,
     source: str,
     kind: str,
-    images: np.ndarray,
+    images: np.ndarray | Images,
     labels: np.ndarray,
     clients: np.ndarray,
     splits: np.ndarray,
@@ -78,12 +93,18 @@ def write_store(
     dropped: Sequence[Mapping[str, Any]],
     polarity: str,
     natural_clients: bool,
+    pixel_range: tuple[float, float] = (0, 1),
+    preprocessing: Mapping[str, Any] | None = None,
+    workers: int = 1,
 ) -> None:
     """Write a store, rows sorted by (split, client), stable; shapes as in ``Samples``.
 
-    Raises InputError for an empty data set or split, ValueError for arrays that contradict each
-    other (a source's mistake, not the user's). On failure no file is left behind and a store
-    that stood there before is untouched.
+    ``Images`` are read by ``workers`` processes; the files do not depend on their number, nor on
+    whether the images came as an array. ``pixel_range`` is what training scales 0 and 255 to,
+    ``preprocessing`` what was done to the images; both are only recorded. Raises InputError for
+    an empty data set or split, a full disk and what ``Images`` cannot read; ValueError for arrays
+    that contradict each other (a source's mistake, not the user's). On failure no file is left
+    behind and a store that stood there before is untouched.
     """
     samples = Samples(
         *(images, labels, clients, splits, client_ids, targets, dropped),
@@ -93,15 +114,19 @@ def write_store(
     order = np.lexsort((clients, splits))
     widest = max(len(target["classes"]) for target in targets)
     columns = {
-        "images": images,
         "labels": labels.astype(np.uint8 if widest <= 256 else np.uint16),
         "clients": clients.astype(np.int32),
         "splits": splits.astype(np.uint8),
     }
-    digest = hashlib.sha256()
+    more = sum(column.nbytes for column in columns.values())
+    need_space(Path(folder), math.prod(images.shape) + more)
     with whole_folder(folder, ["header.json", *(f"{array}.npy" for array in ARRAYS)]) as scratch:
+        if isinstance(images, Images):
+            write_images(scratch["images.npy"], images, order, workers)
+        else:
+            columns["images"] = images
         for array, values in columns.items():
-            _write_rows(scratch[f"{array}.npy"], array, values, order, digest)
+            write_array(scratch[f"{array}.npy"], values, order)
         header = {
             "schema_version": SCHEMA_VERSION,
             "name": name,
@@ -114,7 +139,9 @@ def write_store(
             "dropped": [dict(entry) for entry in dropped],
             "polarity": polarity,
             "natural_clients": bool(natural_clients),
-            "checksum": digest.hexdigest(),
+            "pixel_range": [float(end) for end in pixel_range],
+            "preprocessing": dict(preprocessing or {}),
+            "checksum": checksum({array: scratch[f"{array}.npy"] for array in ARRAYS}),
         }
         write_json(scratch["header.json"], header)
 
@@ -135,7 +162,8 @@ def _check(name: str, samples: Samples) -> None:
                 f"{sizes[1]}, test {sizes[2]}): give more data or change the test fraction"
             )
     shapes = {
-        "images": samples.images.dtype == np.uint8 and samples.images.ndim == 4,
+        "images": len(samples.images.shape) == 4
+        and (isinstance(samples.images, Images) or samples.images.dtype == np.uint8),
         "labels": samples.labels.shape == (count, len(samples.targets)),
         "clients": samples.clients.shape == (count,),
         "splits": samples.splits.shape == (count,),
@@ -152,22 +180,6 @@ def _check(name: str, samples: Samples) -> None:
     for what, right in shapes.items():
         if not right:
             raise ValueError(f"data set {name!r}: the {what} does not fit the other arrays")
-
-
-def _describe(digest: Any, array: str, dtype: np.dtype, shape: tuple[int, ...]) -> None:
-    digest.update(f"{array} {np.dtype(dtype).str} {tuple(map(int, shape))}\n".encode())
-
-
-def _write_rows(path: Path, array: str, values: np.ndarray, order: np.ndarray, digest: Any) -> None:
-    """Write ``values[order]`` as .npy block by block and feed the same bytes to ``digest``."""
-    _describe(digest, array, values.dtype, values.shape)
-    with open(path, "wb") as stream:
-        form = {"descr": values.dtype.str, "fortran_order": False, "shape": values.shape}
-        np.lib.format.write_array_header_1_0(stream, form)
-        for start in range(0, len(order), BLOCK):
-            block = values[order[start : start + BLOCK]].tobytes()
-            stream.write(block)
-            digest.update(block)
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,6 +200,8 @@ class ClientStore:
     dropped: list[dict[str, Any]]
     polarity: str
     natural_clients: bool
+    pixel_range: tuple[float, float]
+    preprocessing: dict[str, Any]
     checksum: str
     images: np.ndarray
     labels: np.ndarray
@@ -213,6 +227,7 @@ class ClientStore:
                     f"{folder / array}.npy: shape {arrays[array].shape} where header.json says "
                     f"{shape}; prepare the data again"
                 )
+        read_singly(arrays["images"], header["samples"]["train"])
         fields = {key: header[key] for key in HEADER_KEYS - {"schema_version", "clients", "shape"}}
         return cls(
             folder=folder,
@@ -242,15 +257,10 @@ class ClientStore:
 
     def verify(self) -> None:
         """Read every array and raise InputError unless the bytes are those of the header."""
-        digest = hashlib.sha256()
-        for array in ARRAYS:
-            values = getattr(self, array)
-            _describe(digest, array, values.dtype, values.shape)
-            for start in range(0, len(values), BLOCK):
-                digest.update(values[start : start + BLOCK].tobytes())
-        if digest.hexdigest() != self.checksum:
+        found = checksum({array: self.folder / f"{array}.npy" for array in ARRAYS})
+        if found != self.checksum:
             raise InputError(
-                f"{self.folder}: the arrays have checksum {digest.hexdigest()}, header.json says "
+                f"{self.folder}: the arrays have checksum {found}, header.json says "
                 f"{self.checksum}; prepare the data again"
             )
 

@@ -46,7 +46,7 @@ def fit(message: Message, context: Context) -> Message:
     store, partition = _data(settings.store, settings.partition)
 
     rows = partition.indices(client)
-    images = to_input(store.images[rows])
+    images = to_input(store.images[rows], store.pixel_range)
     column = store.target_column(settings.target)
     labels = torch.from_numpy(store.labels[rows, column].astype(np.int64))
 

@@ -248,7 +248,7 @@ class Run:
         rows = self.store.rows(split)
         labels = self.store.labels[rows, self.store.target_column(self.settings.target)]
         network = to_channels_last(self.network)
-        return evaluate(network, self.store.images[rows], labels)
+        return evaluate(network, self.store.images[rows], labels, self.store.pixel_range)
 
     def write_outputs(self) -> None:
         """The files of a finished run; see the README's list of what a run leaves."""

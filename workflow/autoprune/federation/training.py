@@ -40,12 +40,15 @@ def workspace(architecture: Architecture) -> Network:
     return network
 
 
-def to_input(images: np.ndarray) -> Tensor:
-    """uint8 (image, height, width, channel) -> float32 (image, channel, height, width) in [0, 1].
+def to_input(images: np.ndarray, pixel_range: tuple[float, float] = (0, 1)) -> Tensor:
+    """uint8 (image, height, width, channel) -> float32 (image, channel, height, width).
 
-    The result is channels-last in memory, which is how the images are stored.
+    0 and 255 become the ends of ``pixel_range``. The result is channels-last in memory, which is
+    how the images are stored.
     """
-    return torch.from_numpy(images).permute(0, 3, 1, 2).to(torch.float32).div_(255)
+    low, high = pixel_range
+    scaled = torch.from_numpy(images).permute(0, 3, 1, 2).to(torch.float32).div_(255)
+    return scaled if (low, high) == (0, 1) else scaled.mul_(high - low).add_(low)
 
 
 def train(
@@ -62,7 +65,7 @@ def train(
 ) -> float:
     """Train in place with a fresh Adam; return the mean loss of the last epoch.
 
-    ``images`` (image, channel, height, width) in [0, 1], ``labels`` (image,) int64. The last,
+    ``images`` (image, channel, height, width), ``labels`` (image,) int64. The last,
     smaller batch of an epoch counts, as in Keras' fit. With ``precision`` "bf16" convolutions and
     linear layers compute in bfloat16 (torch.autocast); weights, optimizer and loss stay float32.
     """
@@ -109,7 +112,12 @@ def flatten(network: Network) -> nn.Parameter:
 
 
 @torch.no_grad()
-def evaluate(network: Network, images: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+def evaluate(
+    network: Network,
+    images: np.ndarray,
+    labels: np.ndarray,
+    pixel_range: tuple[float, float] = (0, 1),
+) -> tuple[float, float]:
     """Accuracy (fraction) and mean cross-entropy on a pooled data set.
 
     ``images`` are uint8 (image, height, width, channel), ``labels`` (image,). Read in batches, so
@@ -120,7 +128,7 @@ def evaluate(network: Network, images: np.ndarray, labels: np.ndarray) -> tuple[
     for start in range(0, len(labels), EVALUATION_BATCH):
         batch = slice(start, start + EVALUATION_BATCH)
         target = torch.from_numpy(labels[batch].astype(np.int64))
-        logits = network(to_input(np.array(images[batch])))
+        logits = network(to_input(np.array(images[batch]), pixel_range))
         correct += int((logits.argmax(1) == target).sum())
         loss += float(F.cross_entropy(logits, target, reduction="sum"))
     return correct / len(labels), loss / len(labels)

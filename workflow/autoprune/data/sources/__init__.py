@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from autoprune import seeds
-from autoprune.data.store import Samples
+from autoprune.data.store import Images, Samples
 from autoprune.errors import InputError
 
 Item = TypeVar("Item")
@@ -121,8 +121,9 @@ def held_out(groups: np.ndarray, keys: Sequence[int], share: float, seed: int) -
     other groups.
     """
     test = np.zeros(len(groups), bool)
-    for group, key in enumerate(keys):
-        rows = np.flatnonzero(groups == group)
+    order = np.argsort(groups, kind="stable")
+    ends = np.searchsorted(groups[order], np.arange(len(keys)), side="right")
+    for key, rows in zip(keys, np.split(order, ends[:-1]), strict=True):
         number = min(round(share * len(rows)), len(rows) - 1)
         if number > 0:
             test[seeds.generator(seed, "test-split", key).permutation(rows)[:number]] = True
@@ -162,7 +163,7 @@ def report_dropped(
 
 def by_client(
     *,
-    images: np.ndarray,
+    images: np.ndarray | Images,
     labels: np.ndarray,
     clients: np.ndarray,
     client_ids: Sequence[str],
@@ -174,7 +175,7 @@ def by_client(
     test: np.ndarray | None = None,
     test_fraction: float = 0.2,
 ) -> Samples:
-    """Drop small clients and split the rest; arrays as in ``Samples``.
+    """Drop small clients and split the rest; arrays as in ``Samples``. Reads no ``Images``.
 
     ``test`` (N,) bool is the split that the source brings; without one each client's samples are
     split by seed. A client that only has test samples of a given split is kept, however few:
@@ -200,9 +201,10 @@ def by_client(
         mark = held_out(clients, keys, test_fraction, seed)
     else:
         mark = test[rows]
-    whole = len(rows) == len(images)  # no copy of all images where none is dropped
+    if len(rows) < len(images):  # no copy of all images where none is dropped
+        images = images.take(rows) if isinstance(images, Images) else images[rows]
     return Samples(
-        images=images if whole else images[rows],
+        images=images,
         labels=labels[rows],
         clients=clients,
         splits=halved(mark, seed),

@@ -1,0 +1,429 @@
+"""A user's own images come in from folders and from tables as they are; each fault is one line."""
+
+import csv
+import io
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from autoprune.data import decoding
+from autoprune.data.prepare import main
+from autoprune.data.store import ClientStore
+from autoprune.errors import InputError
+
+# (client, label, grey level) of every image; the level says which image it is
+IMAGES = [
+    (client, label, 40 * number + 10 * place + 3 * again)
+    for number, client in enumerate(("anna", "bob", "eve"))
+    for place, label in enumerate(("9", "10", "2"))
+    for again in range(3)
+]
+CLASSES = ["2", "9", "10"]  # by value, since all are numbers
+
+
+def prepare(output, source, *flags):
+    main([source, "--name", "own", "--output", str(output), "--workers", "1", *map(str, flags)])
+    store = ClientStore.open(output)
+    store.verify()
+    return store
+
+
+def plain(level, size=(8, 6)):
+    return Image.new("RGB", size, (level, 0, 255 - level))
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """CLIENT/LABEL/image, 27 lossless images in four formats."""
+    for number, (client, label, level) in enumerate(IMAGES):
+        folder = tmp_path / "own" / client / label
+        folder.mkdir(parents=True, exist_ok=True)
+        plain(level).save(folder / f"{level}.{('png', 'bmp', 'PNG', 'tif')[number % 4]}")
+    return tmp_path / "own"
+
+
+def found(store):
+    """(client, label, level) of every sample of a store."""
+    classes = store.targets[0]["classes"]
+    return sorted(
+        (store.client_ids[client], classes[label], int(image[0, 0, 0]))
+        for image, client, label in zip(
+            store.images, store.clients, store.labels[:, 0], strict=True
+        )
+    )
+
+
+def write_table(tree, rows=None, **columns):
+    """A csv of ``tree`` beside it; ``rows`` (list of lists) replaces what would be written."""
+    if rows is None:
+        rows = [["path", "label", "client", *columns]]
+        for number, path in enumerate(sorted(p for p in tree.glob("*/*/*"))):
+            where = path.relative_to(tree.parent)
+            own = [values[number % len(values)] for values in columns.values()]
+            rows.append([str(where), where.parts[2], where.parts[1], *own])
+    with open(tree.parent / "table.csv", "w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows(rows)
+    return tree.parent / "table.csv"
+
+
+def test_a_tree_keeps_every_image_with_its_client_and_label(tree, tmp_path, capsys):
+    store = prepare(tmp_path / "out", "folder", "--folder", tree)
+    assert capsys.readouterr().err == ""
+    assert found(store) == sorted(IMAGES)
+    assert store.shape == (6, 8, 3)
+    assert store.targets == [{"name": "label", "classes": CLASSES}]
+    assert (store.kind, store.polarity, store.natural_clients) == ("real", "colour", True)
+    assert store.client_ids == ["anna", "bob", "eve"]
+    assert np.bincount(store.clients[store.rows("train")]).tolist() == [7, 7, 7]
+    assert (store.images == store.images[:, :1, :1]).all()
+
+
+def test_a_table_gives_the_same_data_as_the_tree(tree, tmp_path):
+    by_folder = prepare(tmp_path / "a", "folder", "--folder", tree, "--min-samples", 3)
+    by_table = prepare(tmp_path / "b", "table", "--table", write_table(tree), "--min-samples", 3)
+    assert by_table.checksum == by_folder.checksum
+    assert by_table.targets == by_folder.targets
+
+
+def as_tsv(path):
+    pd.read_csv(path, dtype=str).to_csv(path.with_suffix(".tsv"), sep="\t", index=False)
+    return path.with_suffix(".tsv")
+
+
+def as_parquet(path):
+    table = pd.read_csv(path)  # labels as numbers, clients as text
+    table.to_parquet(path.with_suffix(".parquet"), row_group_size=5)
+    return path.with_suffix(".parquet")
+
+
+def as_windows_writes(path):
+    text = path.read_text().replace("\r\n", "\n").replace("\n", "\r\n")
+    path.write_bytes(b"\xef\xbb\xbf" + text.encode() + b"\r\n\r\n")
+    return path
+
+
+def absolute(path):
+    table = pd.read_csv(path, dtype=str)
+    table["path"] = [str(path.parent / name) for name in table["path"]]
+    table[["client", "path", "label"]].to_csv(path, index=False)
+    return path
+
+
+@pytest.mark.parametrize("change", [as_tsv, as_parquet, as_windows_writes, absolute])
+def test_a_table_may_come_in_several_forms(tree, tmp_path, change):
+    table = change(write_table(tree))
+    store = prepare(tmp_path / "out", "table", "--table", table)
+    assert found(store) == sorted(IMAGES)
+    assert store.targets == [{"name": "label", "classes": CLASSES}]
+
+
+@pytest.mark.parametrize(
+    ("words", "sizes"),
+    [
+        (["train", "test", "train"], {"train": 18, "validation": 4, "test": 5}),
+        (["train", "validation", "test"], {"train": 9, "validation": 9, "test": 9}),
+    ],
+)
+def test_a_tables_own_split_is_kept(tree, tmp_path, words, sizes):
+    table = write_table(tree, part=words)
+    flags = ("--split-column", "part", "--name-of-target", "digit")
+    store = prepare(tmp_path / "out", "table", "--table", table, *flags)
+    assert store.samples == sizes
+    assert store.targets[0]["name"] == "digit"
+    rows = pd.read_csv(table, dtype=str)
+    levels = [int(Path(path).stem) for path in rows["path"][rows["part"] == "train"]]
+    assert sorted(store.images[store.rows("train"), 0, 0, 0]) == sorted(levels)
+    if "validation" in words:
+        levels = [int(Path(path).stem) for path in rows["path"][rows["part"] == "validation"]]
+        assert sorted(store.images[store.rows("validation"), 0, 0, 0]) == sorted(levels)
+
+
+def test_columns_may_have_other_names(tree, tmp_path):
+    table = write_table(tree)
+    table.write_text(table.read_text().replace("path,label,client", "file,digit,phone"))
+    flags = ("--path-column", "file", "--label-column", "digit", "--client-column", "phone")
+    store = prepare(tmp_path / "out", "table", "--table", table, *flags)
+    assert found(store) == sorted(IMAGES)
+    assert store.targets[0]["name"] == "digit"
+
+
+def test_what_is_no_image_is_counted_and_left_out(tree, tmp_path, capsys):
+    for name in ("Thumbs.db", "anna/.DS_Store", "bob/2/Thumbs.db", "bob/2/._10.png"):
+        (tree / name).write_bytes(b"not an image")
+    store = prepare(tmp_path / "out", "folder", "--folder", tree)
+    assert found(store) == sorted(IMAGES)
+    assert f"{tree}: 4 files left out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "shape"),
+    [
+        (["--side", "5"], (5, 5, 3)),
+        (["--height", "4", "--width", "9", "--channels", "1"], (4, 9, 1)),
+    ],
+)
+def test_images_of_any_size_are_resized(tree, tmp_path, flags, shape):
+    plain(3, (300, 11)).save(tree / "anna" / "9" / "3.tif")
+    store = prepare(tmp_path / "out", "folder", "--folder", tree, *flags)
+    assert store.shape == shape
+    assert (store.images == store.images[:, :1, :1]).all()  # plain before, plain after
+    if shape[2] == 3:
+        assert found(store) == sorted([*IMAGES, ("anna", "9", 3)])
+    assert store.polarity == ("colour" if shape[2] == 3 else "dark-on-light")
+
+
+def form(channels=3, background=255):
+    return decoding.Form(2, 3, channels, background=background)
+
+
+def decoded(folder, image, suffix, channels=3, background=255, **options):
+    image.save(folder / f"a.{suffix}", **options)
+    part = (0, [(f"a.{suffix}", "")])
+    ((rows, images),) = decoding.read(part, root=folder, form=form(channels, background))
+    assert rows.tolist() == [0]
+    return images[0]
+
+
+GREY = np.array([[0, 7, 128], [200, 254, 255]], np.uint8)
+COLOUR = np.stack([GREY, 255 - GREY, GREY // 2], axis=2)
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "webp"])
+def test_lossless_formats_keep_every_pixel(tmp_path, suffix):
+    options = {"lossless": True} if suffix == "webp" else {}
+    assert np.array_equal(decoded(tmp_path, Image.fromarray(COLOUR), suffix, **options), COLOUR)
+
+
+def test_grey_palette_and_16_bit_images_become_8_bit_ones(tmp_path):
+    grey = Image.fromarray(GREY)
+    as_colour = np.repeat(GREY[..., None], 3, axis=2)
+    assert np.array_equal(decoded(tmp_path, grey, "png"), as_colour)
+    assert np.array_equal(decoded(tmp_path, grey, "png", channels=1), GREY[..., None])
+    assert np.array_equal(decoded(tmp_path, grey.convert("P"), "png"), as_colour)
+    assert np.array_equal(decoded(tmp_path, grey.convert("P"), "gif"), as_colour)
+    bilevel = np.where(GREY > 127, 255, 0).astype(np.uint8)
+    found_ = decoded(tmp_path, Image.fromarray(bilevel).convert("1"), "png", channels=1)
+    assert np.array_equal(found_, bilevel[..., None])
+    deep = Image.fromarray(GREY.astype(np.uint16) * 257)
+    assert deep.mode == "I;16"
+    assert np.array_equal(decoded(tmp_path, deep, "png", channels=1), GREY[..., None])
+
+
+@pytest.mark.parametrize("background", [0, 255])
+def test_transparent_pixels_show_the_background(tmp_path, background):
+    alpha = np.array([[0, 255, 0], [255, 0, 255]], np.uint8)
+    image = Image.fromarray(np.dstack([COLOUR, alpha]))
+    pixels = decoded(tmp_path, image, "png", background=background)
+    assert np.array_equal(pixels, np.where(alpha[..., None] == 255, COLOUR, background))
+    palette = Image.fromarray(GREY).convert("P")
+    pixels = decoded(tmp_path, palette, "png", channels=1, background=77, transparency=7)
+    assert np.array_equal(pixels[..., 0], np.where(GREY == 7, 77, GREY))
+
+
+def test_the_background_follows_what_is_drawn(tree, tmp_path):
+    for path in tree.glob("*/*/*"):
+        path.unlink()
+        Image.new("LA", (8, 6), (100, 0)).save(path.with_suffix(".png"))
+    for drawn, level in (("light-on-dark", 0), ("dark-on-light", 255), ("colour", 255)):
+        flags = ("--folder", tree, "--drawn", drawn, "--channels", 1)
+        store = prepare(tmp_path / drawn, "folder", *flags)
+        assert store.polarity == drawn
+        assert (store.images == level).all()
+
+
+@pytest.mark.parametrize("turned", range(1, 9))
+def test_photographs_are_turned_upright(tmp_path, turned):
+    """Orientation 6, the phone held upright: the stored picture is turned left."""
+    marks = Image.fromarray(COLOUR)
+    back = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    exif = Image.Exif()
+    exif[0x0112] = turned
+    stored = marks.transpose(back[turned]) if turned > 1 else marks
+    assert np.array_equal(decoded(tmp_path, stored, "png", exif=exif), COLOUR)
+
+
+@settings(max_examples=40, deadline=None)
+@given(rows=st.integers(1, 9), height=st.integers(1, 40), width=st.integers(1, 40))
+def test_every_row_comes_once_and_in_its_place(tmp_path_factory, rows, height, width):
+    folder = tmp_path_factory.mktemp("rows")
+    for row in range(rows):
+        plain(row).save(folder / f"{row}.png")
+    files = [(f"{row}.png", "") for row in range(rows)]
+    images = decoding.images(folder, files, decoding.Form(height, width, 3))
+    assert images.shape == (rows, height, width, 3)
+    blocks = [block for part in images.parts for block in images.read(part)]
+    assert np.concatenate([rows for rows, _ in blocks]).tolist() == list(range(rows))
+    pixels = np.concatenate([pixels for _, pixels in blocks])
+    assert (pixels[..., 0] == np.arange(rows)[:, None, None]).all()
+
+
+def picture(path, image, **options):
+    def apply(tree):
+        (tree / path).unlink(missing_ok=True)
+        image.save(tree / path, **options)
+
+    return apply
+
+
+def content(path, data):
+    return lambda tree: (tree / path).write_bytes(data)
+
+
+def emptied(path):
+    def apply(tree):
+        shutil.rmtree(tree / path)
+        (tree / path).mkdir()
+
+    return apply
+
+
+def one_label(tree):
+    for label in ("2", "10"):
+        for client in ("anna", "bob", "eve"):
+            shutil.rmtree(tree / client / label)
+
+
+def broken_png():
+    stream = io.BytesIO()
+    Image.effect_noise((50, 50), 90).save(stream, "png")
+    return stream.getvalue()[:1000]
+
+
+BOMB = b"P5\n10000 10000\n255\n"  # just above where Pillow begins to warn
+BAD_TREES = {
+    "absent": (shutil.rmtree, ["own: no such folder", "CLIENT/LABEL/image"]),
+    "empty": (emptied(""), ["own: no client folder in it"]),
+    "client empty": (emptied("bob"), ["bob: no label folder in it"]),
+    "label empty": (emptied("bob/2"), ["bob/2: no image in it (0 other files)"]),
+    "no image": (
+        lambda tree: (emptied("bob/2")(tree), content("bob/2/Thumbs.db", b"x")(tree)),
+        ["bob/2: no image in it (1 other files)"],
+    ),
+    "image too high": (picture("bob/a.png", plain(1)), ["bob/a.png", "only label folders"]),
+    "image at the top": (picture("a.jpg", plain(1)), ["a.jpg", "only client folders"]),
+    "too deep": (lambda tree: (tree / "bob/2/x").mkdir(), ["bob/2/x: a folder where only images"]),
+    "odd name": (lambda tree: (tree / "bob/a\nb").mkdir(), [r"'a\nb'", "cannot be shown"]),
+    "one label": (one_label, ["'9' is the only label"]),
+    "another size": (
+        picture("eve/9/80.png", plain(80, (9, 6))),
+        ["eve/9/80.png: 9x6 pixels, expected 8x6", "anna/10/10.tif", "give --side"],
+    ),
+    "text": (content("eve/9/x.png", b"hello"), ["eve/9/x.png: not an image (5 bytes)"]),
+    "PostScript": (picture("eve/9/x.png", plain(1), format="eps"), ["x.png: not an image"]),
+    "cut off": (content("eve/9/x.png", broken_png()), ["x.png: the image cannot be decoded"]),
+    "too large": (content("eve/9/x.pgm", BOMB), ["x.pgm: the image cannot be decoded", "bomb"]),
+    "32 bits": (
+        picture("eve/9/x.tif", Image.new("F", (8, 6))),
+        ["eve/9/x.tif: 32-bit pixels (mode F)"],
+    ),
+}
+
+
+def refused_in_one_line(tmp_path, words, *command):
+    with pytest.raises(InputError) as caught:
+        prepare(tmp_path / "out", *command)
+    message = str(caught.value)
+    assert all(word in message for word in words), message
+    assert "\n" not in message
+    assert len(message) < 600 + 2 * len(str(tmp_path))
+    assert not list(tmp_path.glob("out/*"))
+
+
+@pytest.mark.parametrize("case", BAD_TREES)
+def test_a_bad_tree_is_refused_in_one_line_that_names_the_place(tree, tmp_path, case):
+    damage, words = BAD_TREES[case]
+    damage(tree)
+    refused_in_one_line(tmp_path, [str(tree), *words], "folder", "--folder", tree)
+
+
+def altered(number, cell, value):
+    def apply(table):
+        rows = list(csv.reader(io.StringIO(table.read_text())))
+        rows[number][cell : cell + 1] = value
+        with open(table, "w", newline="") as stream:
+            csv.writer(stream).writerows(rows)
+
+    return apply
+
+
+def broken_image(table):
+    for path in (table.parent / "own" / "eve" / "9").glob("80.*"):
+        path.write_bytes(b"")
+
+
+BAD_TABLES = {
+    "absent": (lambda table: table.unlink(), ["no such file"]),
+    "header only": (lambda table: table.write_text("path,label,client\n"), ["no row in it"]),
+    "empty": (lambda table: table.write_text(""), ["0 columns 'path' (there are: none)"]),
+    "no client": (altered(0, 2, ["clients"]), ["0 columns 'client' (there are: clients)"]),
+    "label twice": (altered(0, 2, ["label"]), ["2 columns 'label'"]),
+    "short row": (altered(3, 2, []), ["line 4: 2 cells, the header has 3"]),
+    "long row": (altered(3, 2, ["a", "b"]), ["line 4: 4 cells, the header has 3"]),
+    "empty label": (altered(3, 1, [" "]), ["line 4: label is empty"]),
+    "quoted line end": (altered(3, 1, ["a\nb"]), ["line 5: label is 'a\\nb'"]),
+    "missing file": (altered(3, 0, ["own/x.png"]), ["line 4: no file", "own/x.png"]),
+    "a folder": (altered(3, 0, ["own"]), ["line 4: no file"]),
+    "long name": (altered(3, 0, ["x" * 300]), ["line 4: no file"]),
+    "twice": (
+        altered(3, 0, ["own/../own/anna/10/10.tif"]),
+        ["line 4: own/../own/anna/10/10.tif occurs twice, first on line 2"],
+    ),
+    "not an image": (broken_image, ["line 26: ", "own/eve/9/80.", "not an image"]),
+    "not UTF-8": (lambda table: table.write_bytes(b"path,label\xff\n"), ["save it as UTF-8"]),
+    "open quote": (
+        lambda table: table.write_text('path,label,client\n"a,1,b\n'),
+        ["cannot be read as a table"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_TABLES)
+def test_a_bad_table_is_refused_in_one_line_that_names_the_line(tree, tmp_path, case):
+    damage, words = BAD_TABLES[case]
+    table = write_table(tree)
+    damage(table)
+    refused_in_one_line(tmp_path, [str(table), *words], "table", "--table", table)
+
+
+def test_bad_splits_parquets_and_flags_are_refused_in_one_line(tree, tmp_path):
+    table = write_table(tree, part=["train", "dev"])
+    flags = ("table", "--table", table, "--split-column")
+    words = ["line 3: part is 'dev', expected one of train, validation, test"]
+    refused_in_one_line(tmp_path, words, *flags, "part")
+    refused_in_one_line(tmp_path, ["0 columns 'parts' (there are: part"], *flags, "parts")
+
+    parquet = as_parquet(write_table(tree))
+    frame = pd.read_parquet(parquet)
+    frame.loc[6, "client"] = None
+    frame.to_parquet(parquet)
+    refused_in_one_line(tmp_path, [f"{parquet}, row 7: client is empty"], *flags[:2], parquet)
+    parquet.write_bytes(parquet.read_bytes()[:-9])
+    refused_in_one_line(tmp_path, [f"{parquet}: not a whole parquet"], *flags[:2], parquet)
+
+    other = table.rename(table.with_suffix(".xlsx"))
+    refused_in_one_line(tmp_path, [".csv, .tsv or .parquet"], *flags[:2], other)
+    for sizes in (["--side", 5, "--height", 5, "--width", 5], ["--height", 5]):
+        words = ["--side, or --height and --width together"]
+        refused_in_one_line(tmp_path, words, "folder", "--folder", tree, *sizes)
+
+
+def test_a_fault_is_one_line_of_the_command(tree, tmp_path, stage, refused):
+    (tree / "bob" / "2" / "x.png").write_bytes(broken_png())
+    flags = ("--name", "own", "--output", tmp_path / "out", "--folder", tree)
+    line = refused(stage("prepare", "folder", *flags))
+    assert f"{tree}/bob/2/x.png: the image cannot be decoded" in line
+    assert not list(tmp_path.glob("out/*"))
