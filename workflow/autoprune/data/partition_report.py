@@ -129,6 +129,17 @@ def draw(partitions: Sequence[Partition]) -> plt.Figure:
     return figure
 
 
+def settle(figure: plt.Figure) -> None:
+    """Lay the figure out for good, at rounded places.
+
+    The solver's last digits differ from process to process, and an SVG's ids are made from them.
+    """
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        axes.set_position([round(float(number), 4) for number in axes.get_position().bounds])
+
+
 def _height(header: dict) -> float:
     """Inches of one panel: what the class names need."""
     return BARS + 0.9 + _heat_height(header)
@@ -207,6 +218,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     with plt.rc_context(style):
         figure = draw(partitions)
+        settle(figure)
         for path, form in ((args.figure_svg, "svg"), (args.figure_png, "png")):
             with whole_file(path) as scratch:
                 figure.savefig(scratch, format=form, metadata=METADATA[form])

@@ -1,0 +1,123 @@
+"""What is compared with what: preparing a store, opening it and reading clients from it."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from bench_parts import Measure, Pair, Part, Row
+from bench_sides import COHORT
+from bench_work import say
+from make_full_size import SIZES, Size, make
+
+from autoprune.data.store import ClientStore
+
+HERE = Path(__file__).resolve().parent
+MEGA = 1e6
+STEP = 0.02  # seconds between two looks at a process's memory
+PLAIN = "h5py in a loop, list, np.concatenate, np.save"
+OURS = "autoprune.data.prepare tff"
+
+
+def measured_process(command: list[str]) -> tuple[float, float]:
+    """Seconds that a command took and the most memory (MB) of it and its children together.
+
+    Memory is the sum of resident pages, so that shared ones count for each process.
+    """
+    started, peak = time.perf_counter(), 0
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        tree = psutil.Process(process.pid)
+        while process.poll() is None:
+            held = 0
+            try:
+                for one in (tree, *tree.children(recursive=True)):
+                    held += one.memory_info().rss
+            except psutil.NoSuchProcess:
+                pass  # it ended meanwhile; a part of the sum is no more than the sum
+            peak = max(peak, held)
+            time.sleep(STEP)
+        seconds = time.perf_counter() - started
+        if process.returncode:
+            raise RuntimeError(f"{command} failed:\n{process.stdout.read().decode()}")
+    return seconds, peak / MEGA
+
+
+@dataclass(frozen=True)
+class PreparationBench:
+    """The part of one data set: ``kind`` and ``compression`` as make_full_size.py has them.
+
+    ``share`` is that of the full size.
+    """
+
+    kind: str
+    folder: Path
+    share: float
+    compression: str | None
+
+    @property
+    def files(self) -> tuple[Path, Path]:
+        """The training and the test file."""
+        return self.folder / f"{self.kind}_train.h5", self.folder / f"{self.kind}_test.h5"
+
+    def scaled(self) -> Size:
+        """The data set's size; a cohort must remain, and more images than clients."""
+        full = vars(SIZES[self.kind])
+        return Size(*(max(2 * COHORT, round(self.share * number)) for number in full.values()))
+
+    def part(self) -> Part:
+        """Everything about this data set, so that its files are made once."""
+        kind, images = self.kind, f"images/s of {self.kind}"
+        raw = "store's files / its pixels as uint8"
+        rows = (
+            Row(f"{kind}/throughput", OURS, PLAIN, images, True),
+            Row(f"{kind}/read rate", OURS, PLAIN, "MB/s of the HDF5 files", True),
+            Row(f"{kind}/peak memory", OURS, PLAIN, "MB", False, 1500, True),
+            Row(f"{kind}/one worker", f"{OURS} --workers 1", PLAIN, images, True),
+            Row(f"{kind}/size", raw, "", "ratio", False, 1.1, True),
+            Row(f"{kind}/first open", "ClientStore.open in a new process", "", "ms", False),
+            Row(f"{kind}/open", "ClientStore.open", "", "ms", False, 10, True),
+            Row(f"{kind}/cohort", f"read {COHORT} clients, not in the page cache", "", "ms", False),
+            Row(f"{kind}/disk", "read from disk / images of these clients", "", "ratio", False),
+        )
+
+        @contextmanager
+        def opened() -> Iterator[Measure]:
+            size = self.scaled()
+            say(f"  writing {size.train_images} + {size.test_images} images")
+            make(kind, *self.files, size, self.compression)
+            yield self._measure
+
+        return Part(kind, rows, opened)
+
+    def _measure(self) -> dict[str, Pair]:
+        files = [str(path) for path in self.files]
+        store, simple = str(self.folder / f"{self.kind}_store"), str(self.folder / "plain")
+        flags = ["--name", self.kind, "--output", store, "--train", files[0], "--test", files[1]]
+        ours = [sys.executable, "-m", "autoprune.data.prepare", "tff", *flags]
+        this = [sys.executable, str(HERE / "bench_sides.py")]
+        a, peak_a = measured_process(ours)
+        b, peak_b = measured_process([*this, "plain", *files, simple])
+        one, _ = measured_process([*ours, "--workers", "1"])
+        answer = subprocess.run([*this, "read", store], check=True, capture_output=True, text=True)
+        found = json.loads(answer.stdout)
+        pixels = ClientStore.open(store).images
+        count, pixel_bytes = len(pixels), pixels.nbytes
+        total = sum(path.stat().st_size for path in Path(store).iterdir())
+        bytes_in = sum(path.stat().st_size for path in self.files) / MEGA
+        values: dict[str, Pair] = {
+            "throughput": (count / a, count / b),
+            "read rate": (bytes_in / a, bytes_in / b),
+            "peak memory": (peak_a, peak_b),
+            "one worker": (count / one, count / b),
+            "size": (total / pixel_bytes, None),
+            "first open": (1000 * found["first"], None),
+            "open": (1000 * found["again"], None),
+            "cohort": (1000 * found["seconds"], None),
+            "disk": (found["disk"] / found["wanted"], None),
+        }
+        return {f"{self.kind}/{name}": pair for name, pair in values.items()}
