@@ -6,12 +6,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from signal import SIGINT
 
 import numpy as np
 import psutil
 import pytest
 
 from autoprune.data.store import ClientStore, Images, write_store
+from autoprune.errors import run_main
 
 pytestmark = pytest.mark.slow
 
@@ -32,6 +34,13 @@ def read_and_wait(part):
     print(os.getpid(), flush=True)
     time.sleep(600)
     yield from read_client(part)
+
+
+def read_for_ever(part):
+    """Say who reads, then hand over blocks of no image."""
+    print(os.getpid(), flush=True)
+    while True:
+        yield np.empty(0, np.int64), np.empty((0, SIDE, SIDE, 3), np.uint8)
 
 
 def write(folder, clients, workers, read=read_client):
@@ -134,6 +143,24 @@ def test_no_worker_outlives_a_process_that_was_ended(tmp_path, signal):
         assert not alive
 
 
+def test_ctrl_c_ends_all_processes_in_one_line_and_leaves_nothing(tmp_path):
+    run = command("for ever", tmp_path / "new" / "store", 8, 2)
+    with subprocess.Popen(
+        run,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,  # a terminal, too, tells all processes of its foreground
+    ) as process:
+        workers = [psutil.Process(int(process.stdout.readline())) for _ in range(2)]
+        os.killpg(process.pid, SIGINT)
+        assert process.stderr.read() == b"interrupted\n"
+        assert process.wait() == 1
+        _, alive = psutil.wait_procs(workers, timeout=30)
+        assert not alive
+    assert not (tmp_path / "new").exists()
+
+
 def read_some(folder):
     """Print the bytes of files mapped by opening a store and by 50 clients, and those wanted."""
     start = psutil.Process().memory_info().shared
@@ -161,4 +188,5 @@ if __name__ == "__main__":
     elif what == "verify":
         ClientStore.open(folder).verify()
     else:
-        write(folder, *map(int, numbers), read_and_wait if what == "wait" else read_client)
+        readers = {"write": read_client, "wait": read_and_wait, "for ever": read_for_ever}
+        run_main(lambda _: write(folder, *map(int, numbers), readers[what]))

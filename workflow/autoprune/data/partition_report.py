@@ -212,6 +212,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     style = {
         "svg.hashsalt": "autoprune",  # with no date, the same data gives the same bytes
         "svg.fonttype": "none",
+        "savefig.dpi": "figure",  # whatever another theme of the same process has set
         "font.size": 9,
         "text.color": INK,
         "axes.labelcolor": INK,

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing.synchronize import Event
 from typing import Any
 
@@ -51,7 +52,8 @@ def each(
     with ProcessPoolExecutor(workers, start, _begin, (work, shared, stop)) as pool:
         try:
             rest = iter(items)
-            waiting = [pool.submit(_do, i) for i in itertools.islice(rest, QUEUE * workers)]
+            with _ctrl_c_later():  # the first call starts the processes
+                waiting = [pool.submit(_do, i) for i in itertools.islice(rest, QUEUE * workers)]
             while waiting:
                 result = waiting.pop(0).result()
                 waiting += [pool.submit(_do, item) for item in itertools.islice(rest, 1)]
@@ -66,10 +68,31 @@ def each(
             pool.shutdown(cancel_futures=True)
 
 
+@contextmanager
+def _ctrl_c_later() -> Iterator[None]:
+    """Let Ctrl-C wait for the end of the block; processes started in it never hear it.
+
+    It reaches them too, but it is for this one to say when to stop. And a pool with half of its
+    processes, which is what an exception in between leaves, never ends.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python hands signals to the main thread alone
+        return
+    heard = []
+    before = signal.signal(signal.SIGINT, lambda *_: heard.append(True))
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which processes inherit
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.signal(signal.SIGINT, before)
+    if heard:
+        raise KeyboardInterrupt
+
+
 def _begin(work: Callable[[Any, Any], Any], shared: Any, stop: Event) -> None:
     global _work, _shared, _stop
     _work, _shared, _stop = work, shared, stop
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which says stop
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
