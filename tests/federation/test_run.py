@@ -16,6 +16,7 @@ from autoprune.errors import InputError
 from autoprune.federation import simulation
 from autoprune.federation.checkpoint import load
 from autoprune.federation.server_app import CHECKPOINT
+from autoprune.federation.training import to_input
 from autoprune.pruning.plan import Plan
 
 
@@ -45,12 +46,26 @@ def test_what_a_run_leaves(finished):
     assert rows[-1]["widths"].split() == [str(width) for width in widths]
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, 2, 3])
 def test_the_same_seed_gives_the_same_bytes(train, finished, tmp_path, workers, contents):
     """History, plan, weights and provenance, whatever the number of worker processes."""
     done = train(tmp_path, "autoprune", "inherit", workers=workers)
     assert done.returncode == 0, done.stderr
     assert contents(tmp_path) == contents(finished)
+
+
+def test_pixels_are_scaled_to_the_stores_range(train, finished, tiny, tmp_path, contents):
+    """0 and 255 become its ends, and a run trains on what comes out."""
+    images = np.array([0, 255], np.uint8).reshape(2, 1, 1, 1)
+    assert to_input(images).flatten().tolist() == [0, 1]
+    assert to_input(images, (-1, 3)).flatten().tolist() == [-1, 3]
+    shutil.copytree(tiny / "store", tmp_path / "store")
+    header = json.loads((tmp_path / "store/header.json").read_text())
+    (tmp_path / "store/header.json").write_text(json.dumps(header | {"pixel_range": [-1, 1]}))
+    done = train(tmp_path / "run", "autoprune", "inherit", store=tmp_path / "store")
+    assert done.returncode == 0, done.stderr
+    here, there = contents(tmp_path / "run"), contents(finished)
+    assert here["weights.safetensors"] != there["weights.safetensors"]
 
 
 def test_another_seed_gives_others(train, finished, tmp_path, contents):

@@ -110,8 +110,8 @@ class Run:
         self.mark = checkpoints.fingerprint(settings, self.data_checksum(), stage_code(settings))
 
     def data_checksum(self) -> str:
-        """Which data: the store's checksum and the partition's."""
-        return f"{self.store.checksum} {self.partition.checksum}"
+        """Which data: the store's checksum, what its bytes are scaled to, the partition's."""
+        return f"{self.store.checksum} {self.store.pixel_range} {self.partition.checksum}"
 
     def execute(self) -> None:
         """Run all rounds, from a checkpoint where there is one, and write the outputs.
