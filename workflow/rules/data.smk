@@ -25,7 +25,6 @@ rule download:
         """
         python -m autoprune.data.download {wildcards.file:q} \
             --folder {params.folder:q} \
-            --lock {params.folder:q}/downloads.lock \
             --receipt {output:q} \
             2>&1 | tee {log:q}
         """

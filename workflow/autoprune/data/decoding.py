@@ -74,7 +74,7 @@ def read(
     first, files = part
     pixels = np.empty((len(files), form.height, form.width, form.channels), np.uint8)
     for row, (name, named) in enumerate(files):
-        pixels[row] = _fitted(opened(root, name, named), where(root, name, named), form)
+        pixels[row] = fitted(opened(root, name, named), where(root, name, named), form)
     yield np.arange(first, first + len(files)), pixels
 
 
@@ -85,27 +85,34 @@ def where(root: Path, name: str, named: str = "") -> str:
 
 def opened(root: Path, name: str, named: str = "") -> "Image":
     """The decoded image of one file, upright by its EXIF orientation; its first frame only."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import ImageOps, UnidentifiedImageError
 
     place = where(root, name, named)
     content = _content(root, name, place)
+    try:
+        return ImageOps.exif_transpose(loaded(content))
+    except UnidentifiedImageError:
+        raise InputError(
+            f"{place}: not an image ({len(content)} bytes), expected one of "
+            f"{', '.join(SUFFIXES)}; fetch or convert the file again"
+        ) from None
+    # Pillow's readers raise whatever broken bytes lead them to.
+    except Exception as error:
+        raise InputError(
+            f"{place}: the image cannot be decoded ({error}); fetch the file again"
+        ) from None
+
+
+def loaded(content: bytes) -> "Image":
+    """The first image of a file's content, of a format in SUFFIXES; raises what Pillow raises."""
+    from PIL import Image
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about odd metadata; of an image we take the pixels
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        try:
-            image = Image.open(io.BytesIO(content), formats=tuple(SUFFIXES))
-            image.load()
-            return ImageOps.exif_transpose(image)
-        except UnidentifiedImageError:
-            raise InputError(
-                f"{place}: not an image ({len(content)} bytes), expected one of "
-                f"{', '.join(SUFFIXES)}; fetch or convert the file again"
-            ) from None
-        # Pillow's readers raise whatever broken bytes lead them to.
-        except Exception as error:
-            raise InputError(
-                f"{place}: the image cannot be decoded ({error}); fetch the file again"
-            ) from None
+        image = Image.open(io.BytesIO(content), formats=tuple(SUFFIXES))
+        image.load()
+        return image
 
 
 def _content(root: Path, name: str, place: str) -> bytes:
@@ -138,7 +145,7 @@ def _archive(path: Path, modified: int, size: int) -> zipfile.ZipFile:
     return zipfile.ZipFile(path)
 
 
-def _fitted(image: "Image", place: str, form: Form) -> np.ndarray:
+def fitted(image: "Image", place: str, form: Form) -> np.ndarray:
     """Bring a decoded image to ``form``, (height, width, channels) uint8.
 
     It is cut and resized (bilinear, antialiased) by torchvision as a Pillow image: the result

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autoprune.data.registry import REGISTRY, Entry, load_entry
+from autoprune.data.registry import Entry, add_arguments, load_entry, write_receipt
 from autoprune.data.transfer import PAGE, Patience, Refused, discard, is_page, meter, transfer
 from autoprune.errors import InputError, run_main
 from autoprune.files import read_json, write_json
@@ -213,11 +213,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m autoprune.data.download", description=__doc__, allow_abbrev=False
     )
-    parser.add_argument("name", metavar="NAME", help="entry of the registry, such as fed_emnist")
-    parser.add_argument("--folder", type=Path, required=True, help="where the file goes, or is")
-    parser.add_argument(
-        "--receipt", type=Path, required=True, help="JSON written when the file is there and right"
-    )
+    add_arguments(parser, "where the file goes, or is")
     parser.add_argument(
         "--lock",
         type=Path,
@@ -226,9 +222,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--url", action="append", default=[], help="instead of the registry's addresses; repeatable"
-    )
-    parser.add_argument(
-        "--registry", type=Path, default=REGISTRY, help="YAML of entries (default: the package's)"
     )
     parser.add_argument(
         "--timeout",
@@ -259,10 +252,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     lock = args.lock or args.folder / "downloads.lock.json"
     patience = Patience(timeout=args.timeout, retries=args.retries, wait=args.retry_wait)
     receipt = fetch(entry, args.folder, lock, args.url, patience)
-    try:
-        write_json(args.receipt, receipt)
-    except OSError as error:
-        raise InputError(f"{args.receipt}: cannot be written ({error.strerror})") from None
+    write_receipt(args.receipt, receipt)
     print(f"{args.name}: {args.folder / entry.file}, {receipt['bytes']} bytes, checksum right")
 
 

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from autoprune.data.download import alone
-from autoprune.data.registry import REGISTRY, load_entry
+from autoprune.data.registry import add_arguments, load_entry, write_receipt
 from autoprune.data.transfer import CHUNK, meter
 from autoprune.errors import InputError, run_main
 from autoprune.files import read_json, sha256_file, write_json
@@ -246,16 +246,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m autoprune.data.extract", description=__doc__, allow_abbrev=False
     )
-    parser.add_argument("name", metavar="NAME", help="entry of the registry, such as fed_emnist")
-    parser.add_argument("--folder", type=Path, required=True, help="where the fetched file is")
+    add_arguments(parser, "where the fetched file is")
     parser.add_argument(
         "--output", type=Path, required=True, help="new folder, or new file of a compressed one"
-    )
-    parser.add_argument(
-        "--receipt", type=Path, required=True, help="JSON written when everything is out"
-    )
-    parser.add_argument(
-        "--registry", type=Path, default=REGISTRY, help="YAML of entries (default: the package's)"
     )
     return parser.parse_args(argv)
 
@@ -272,10 +265,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         receipt = extract(archive, args.output, *limits)
     else:
         receipt = decompress(archive, args.output, entry.limits["bytes"])
-    try:
-        write_json(args.receipt, receipt)
-    except OSError as error:
-        raise InputError(f"{args.receipt}: cannot be written ({error.strerror})") from None
+    write_receipt(args.receipt, receipt)
     print(f"{args.name}: {receipt['files']} files, {receipt['bytes']} bytes in {args.output}")
 
 

@@ -1,12 +1,15 @@
 """The registry of files that can be fetched: names, addresses, checksums, limits, terms."""
 
+import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from autoprune.errors import InputError
+from autoprune.files import write_json
 
 REGISTRY = Path(__file__).with_name("downloads.yaml")
 FORMATS = ("tar.bz2", "tar.gz", "tar.xz", "tar", "zip", "lzma", "xz", "bz2", "gz", "plain")
@@ -48,6 +51,26 @@ class Entry:
     limits: dict[str, int] | None = None
     checked: str | None = None
     terms: str | None = None
+
+
+def add_arguments(parser: argparse.ArgumentParser, folder: str) -> None:
+    """Add the flags of a stage on one registered file: NAME, --folder, --receipt, --registry."""
+    parser.add_argument("name", metavar="NAME", help="entry of the registry, such as fed_emnist")
+    parser.add_argument("--folder", type=Path, required=True, help=folder)
+    parser.add_argument(
+        "--receipt", type=Path, required=True, help="JSON written when everything is done and right"
+    )
+    parser.add_argument(
+        "--registry", type=Path, default=REGISTRY, help="YAML of entries (default: the package's)"
+    )
+
+
+def write_receipt(path: Path, receipt: dict[str, Any]) -> None:
+    """Write a stage's receipt; raises InputError when that fails."""
+    try:
+        write_json(path, receipt)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
 
 
 def load_entry(name: str, registry: Path = REGISTRY) -> Entry:

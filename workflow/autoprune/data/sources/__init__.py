@@ -6,6 +6,7 @@ import pkgutil
 import sys
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -215,3 +216,27 @@ def by_client(
         natural_clients=True,
         kind=kind,
     )
+
+
+def by_own_split(splits: np.ndarray, *, labels: np.ndarray, **samples: Any) -> Samples:
+    """As ``by_client``, but ``splits`` (N,) with 0 train, 1 validation, 2 test stay."""
+    # A column of the labels, since only by_client knows which rows it keeps.
+    carried = np.column_stack([labels, splits])
+    kept = by_client(labels=carried, test=splits > 0, **samples)
+    return replace(kept, labels=kept.labels[:, :-1], splits=kept.labels[:, -1].astype(np.uint8))
+
+
+def class_numbers(labels: list[str], where: str) -> tuple[list[str], np.ndarray]:
+    """The classes in order, by value if all are whole numbers, and the labels (N, 1) as numbers.
+
+    Raises InputError unless there are two classes at least.
+    """
+    known = set(labels)
+    numbers = all(label.isdecimal() for label in known)
+    classes = sorted(known, key=lambda label: (int(label), label) if numbers else (0, label))
+    if len(classes) < 2:
+        raise InputError(
+            f"{where}: {classes[0]!r} is the only label; give images of two labels at least"
+        )
+    place = {label: number for number, label in enumerate(classes)}
+    return classes, np.array([place[label] for label in labels], np.uint16)[:, None]

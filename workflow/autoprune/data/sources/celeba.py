@@ -4,7 +4,6 @@ import argparse
 import difflib
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -109,15 +108,7 @@ def prepare(args: argparse.Namespace) -> Samples:
     }
     if splits is None:
         return sources.by_client(**samples, test_fraction=args.test_fraction)
-    return by_own_split(splits, **samples)
-
-
-def by_own_split(splits: np.ndarray, *, labels: np.ndarray, **samples) -> Samples:
-    """As ``sources.by_client``, but ``splits`` (N,) with 0 train, 1 validation, 2 test stay."""
-    # A column of the labels, since only by_client knows which rows it keeps.
-    carried = np.column_stack([labels, splits])
-    kept = sources.by_client(labels=carried, test=splits > 0, **samples)
-    return replace(kept, labels=kept.labels[:, :-1], splits=kept.labels[:, -1].astype(np.uint8))
+    return sources.by_own_split(splits, **samples)
 
 
 def face_form(args: argparse.Namespace) -> decoding.Form:

@@ -55,7 +55,7 @@ def prepare(args: argparse.Namespace) -> Samples:
     files = [("/".join(parts), "") for parts in found]
     form = decoding.form(args, args.folder, files[0])
     client_ids, clients = np.unique(clients, return_inverse=True)
-    classes, labels = class_numbers(labels, str(args.folder))
+    classes, labels = sources.class_numbers(labels, str(args.folder))
     return sources.by_client(
         images=decoding.images(args.folder, files, form),
         labels=labels,
@@ -68,22 +68,6 @@ def prepare(args: argparse.Namespace) -> Samples:
         seed=args.seed,
         test_fraction=args.test_fraction,
     )
-
-
-def class_numbers(labels: list[str], where: str) -> tuple[list[str], np.ndarray]:
-    """The classes in order, by value if all are whole numbers, and the labels (N, 1) as numbers.
-
-    Raises InputError unless there are two classes at least.
-    """
-    known = set(labels)
-    numbers = all(label.isdecimal() for label in known)
-    classes = sorted(known, key=lambda label: (int(label), label) if numbers else (0, label))
-    if len(classes) < 2:
-        raise InputError(
-            f"{where}: {classes[0]!r} is the only label; give images of two labels at least"
-        )
-    place = {label: number for number, label in enumerate(classes)}
-    return classes, np.array([place[label] for label in labels], np.uint16)[:, None]
 
 
 def _folders(parent: Path, what: str) -> tuple[list[Path], int]:

@@ -2,9 +2,7 @@
 
 import argparse
 import functools
-import io
 import re
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +12,7 @@ import numpy as np
 
 from autoprune.data import decoding, hub_files, sources
 from autoprune.data.images import Images
-from autoprune.data.sources.celeba import ANSWERS, by_own_split
+from autoprune.data.sources.celeba import ANSWERS
 from autoprune.data.store import Samples
 from autoprune.errors import InputError
 
@@ -145,7 +143,7 @@ def prepare(args: argparse.Namespace) -> Samples:
     if not numbers.any():
         raise InputError(f"--split own: {args.repository} has train files alone; use by-client")
     if set(numbers) == {0, 1, 2}:
-        return by_own_split(numbers, **samples)
+        return sources.by_own_split(numbers, **samples)
     return sources.by_client(**samples, test=numbers > 0)
 
 
@@ -160,8 +158,7 @@ def read(part: hub_files.Part, form: decoding.Form) -> Iterator[tuple[Any, np.nd
         pixels = np.empty((len(batch), form.height, form.width, form.channels), np.uint8)
         for place, content in enumerate(batch):
             where = f"{path}, row {row + place}"
-            # Named like this there, since files and archives are its first use.
-            pixels[place] = decoding._fitted(_decoded(content.as_py(), where), where, form)
+            pixels[place] = decoding.fitted(_decoded(content.as_py(), where), where, form)
         yield first + np.arange(row, row + len(batch)) - start, pixels
         row += len(batch)
 
@@ -216,21 +213,16 @@ def _drawn(part: hub_files.Part, form: decoding.Form) -> str:
 
 def _decoded(content: bytes | None, where: str) -> "Image":
     """The image of a file's content; ``where`` is for messages."""
-    from PIL import Image
+    from PIL import UnidentifiedImageError
 
     if not content:
         raise InputError(f"{where}: no image in it, perhaps only a path; {AGAIN}")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about odd metadata; of an image we take the pixels
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        try:
-            image = Image.open(io.BytesIO(content), formats=tuple(decoding.SUFFIXES))
-            image.load()
-        # Pillow's readers raise whatever broken bytes lead them to.
-        except Exception as error:
-            reason = "not an image" if "cannot identify" in str(error) else error
-            raise InputError(f"{where}: the image cannot be decoded ({reason}); {AGAIN}") from None
-    return image
+    try:
+        return decoding.loaded(content)
+    # Pillow's readers raise whatever broken bytes lead them to.
+    except Exception as error:
+        reason = "not an image" if isinstance(error, UnidentifiedImageError) else error
+        raise InputError(f"{where}: the image cannot be decoded ({reason}); {AGAIN}") from None
 
 
 def _folder(args: argparse.Namespace, known: Repository | None) -> Path:

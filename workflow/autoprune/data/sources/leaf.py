@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from autoprune.data import sources, workers
+from autoprune.data import leaf_shards, sources, workers
 from autoprune.data.images import Images
 from autoprune.data.json_stream import JsonStream, unquoted
 from autoprune.data.store import Samples
@@ -25,19 +25,7 @@ Pool = dict[str, list[tuple[Path, np.ndarray]]]  # user -> (shard, labels)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this source's flags."""
-    parser.add_argument("--train", type=Path, help="folder of LEAF's training shards (*.json)")
-    parser.add_argument(
-        "--test", type=Path, help="folder of LEAF's test shards (*.json); keeps LEAF's own split"
-    )
-    parser.add_argument(
-        "--folder",
-        type=Path,
-        help="folder of shards (*.json) with no split, instead of --train and --test; each "
-        "writer's samples are then split by seed",
-    )
-    sources.add_test_fraction(parser)
-    sources.add_min_samples(parser)
-    sources.add_seed(parser)
+    leaf_shards.add_arguments(parser, "writer")
 
 
 def prepare(args: argparse.Namespace) -> Samples:
@@ -45,16 +33,7 @@ def prepare(args: argparse.Namespace) -> Samples:
 
     The labels are read now, a writer at a time, and the pixels when the store is written.
     """
-    if args.folder and not (args.train or args.test):
-        folders = [args.folder]
-    elif args.train and args.test and not args.folder:
-        if args.train.resolve() == args.test.resolve():
-            raise InputError(f"{args.train}: --train and --test are one folder; use --folder")
-        folders = [args.train, args.test]
-    else:
-        raise InputError("leaf needs --train FOLDER and --test FOLDER, or --folder FOLDER alone")
-
-    pools = [_read_folder(folder, args.workers) for folder in folders]
+    pools = [_read_folder(folder, args.workers) for folder in leaf_shards.folders(args)]
     users = sorted(set().union(*pools))  # so that client numbers do not depend on shard order
     parts: dict[Path, dict[str, int]] = {}
     labels, clients, test = [], [], []
@@ -95,11 +74,7 @@ def read_images(part: tuple[Path, dict[str, int]]) -> Iterator[tuple[np.ndarray,
 
 def _read_folder(folder: Path, processes: int) -> Pool:
     """Every user's labels, by user, of all shards of a folder."""
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; give the folder of LEAF's *.json shards")
-    paths = sorted(folder.glob("*.json"))
-    if not paths:
-        raise InputError(f"{folder}: no *.json file in it; give the folder of LEAF's shards")
+    paths = leaf_shards.paths(folder)
     pool: Pool = {}
     with closing(workers.each(_read_labels, None, paths, processes)) as shards:
         found = zip(sources.progress(paths, f"reading {folder.name}"), shards, strict=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from autoprune.data import decoding, sources
+from autoprune.data import decoding, leaf_shards, sources
 from autoprune.data.sources import celeba
 from autoprune.data.store import Samples
 from autoprune.errors import InputError
@@ -21,16 +21,7 @@ Row = tuple[str, str, int, str]  # celebrity, image name, answer, place for mess
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this source's flags."""
-    parser.add_argument("--train", type=Path, help="folder of LEAF's training shards (*.json)")
-    parser.add_argument(
-        "--test", type=Path, help="folder of LEAF's test shards (*.json); keeps LEAF's own split"
-    )
-    parser.add_argument(
-        "--folder",
-        type=Path,
-        help="folder of shards (*.json) with no split, instead of --train and --test; each "
-        "celebrity's images are then split by seed",
-    )
+    leaf_shards.add_arguments(parser, "celebrity")
     parser.add_argument(
         "--raw",
         type=Path,
@@ -38,9 +29,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder of img_align_celeba/ or img_align_celeba.zip: LEAF's data/celeba/data/raw",
     )
     celeba.add_frame(parser, "whole")
-    sources.add_test_fraction(parser)
-    sources.add_min_samples(parser)
-    sources.add_seed(parser)
 
 
 def prepare(args: argparse.Namespace) -> Samples:
@@ -50,19 +38,10 @@ def prepare(args: argparse.Namespace) -> Samples:
     names and `y` 0.0 or 1.0, since it halves them by `/`. Raises InputError naming shard, user and
     row of a fault, or the image.
     """
-    if args.folder and not (args.train or args.test):
-        folders = [args.folder]
-    elif args.train and args.test and not args.folder:
-        folders = [args.train, args.test]
-        if args.train.resolve() == args.test.resolve():
-            raise InputError(f"{args.train}: --train and --test are one folder; use --folder")
-    else:
-        raise InputError(
-            "leaf_celeba needs --train FOLDER and --test FOLDER, or --folder FOLDER alone"
-        )
+    folders = leaf_shards.folders(args)
     rows, test = [], []
     for part, folder in enumerate(folders):
-        found = [row for path in _shards(folder) for row in _read_shard(path)]
+        found = [row for path in leaf_shards.paths(folder) for row in _read_shard(path)]
         if not found:
             raise InputError(f"{folder}: its *.json files hold no image; {FETCH}")
         rows += found
@@ -88,13 +67,6 @@ def prepare(args: argparse.Namespace) -> Samples:
         test=np.array(test) if len(folders) == 2 else None,
         test_fraction=args.test_fraction,
     )
-
-
-def _shards(folder: Path) -> list[Path]:
-    paths = sorted(folder.glob("*.json"))
-    if not paths:
-        raise InputError(f"{folder}: no *.json file in it; give the folder of LEAF's shards")
-    return paths
 
 
 def _read_shard(path: Path) -> Iterator[Row]:

@@ -10,8 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from autoprune.data import decoding, sources
-from autoprune.data.sources.celeba import by_own_split
-from autoprune.data.sources.folder import class_numbers
 from autoprune.data.store import Samples
 from autoprune.errors import InputError
 
@@ -75,7 +73,7 @@ def prepare(args: argparse.Namespace) -> Samples:
         raise InputError(f"{args.table}: no row in it; expected one for each image")
     form = decoding.form(args, args.table.parent, files[0])
     client_ids, clients = np.unique(clients, return_inverse=True)
-    classes, labels = class_numbers(labels, str(args.table))
+    classes, labels = sources.class_numbers(labels, str(args.table))
     samples = {
         "images": decoding.images(args.table.parent, files, form),
         "labels": labels,
@@ -88,7 +86,7 @@ def prepare(args: argparse.Namespace) -> Samples:
         "seed": args.seed,
     }
     if 1 in splits:
-        return by_own_split(np.array(splits, np.uint8), **samples)
+        return sources.by_own_split(np.array(splits, np.uint8), **samples)
     test = np.array(splits) == 2 if splits else None
     return sources.by_client(**samples, test=test, test_fraction=args.test_fraction)
 
