@@ -26,7 +26,7 @@ wildcard_constraints:
     dataset="[a-z0-9_]+",
     model="[a-z0-9_]+",
     method="[a-z0-9-]+",
-    variant="[a-z0-9-]+",
+    variant="[a-z0-9.-]+",
     seed="[0-9]+",
 
 

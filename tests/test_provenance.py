@@ -73,11 +73,11 @@ def test_an_unknown_module_is_refused(package):
 
 def test_the_real_stages_have_versions_of_their_own():
     """Publishing does not depend on torch code, nor the dense baseline on the pruning rule."""
-    closure = provenance._closure(("autoprune.train", "autoprune.methods.dense"))
+    closure = provenance.closure("autoprune.train", "autoprune.methods.dense")
     assert "autoprune.federation.client_app" in closure
     assert not any(name.startswith("autoprune.pruning") for name in closure)
     for stage in ("metrics", "tables", "claims", "figures"):
-        names = provenance._closure((f"autoprune.{stage}",))
+        names = provenance.closure(f"autoprune.{stage}")
         assert not any(name.startswith("autoprune.federation") for name in names)
 
 

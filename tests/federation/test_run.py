@@ -15,7 +15,7 @@ import pytest
 from autoprune.errors import InputError
 from autoprune.federation import simulation
 from autoprune.federation.checkpoint import load
-from autoprune.federation.server_app import CHECKPOINT
+from autoprune.federation.run import CHECKPOINT
 from autoprune.federation.training import to_input
 from autoprune.pruning.plan import Plan
 
@@ -107,7 +107,7 @@ def test_a_checkpoint_of_other_settings_is_passed_over(train, finished, tmp_path
 def test_reinit_draws_its_network_anew(train, finished, tmp_path, contents):
     done = train(tmp_path, "autoprune", "reinit")
     assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "plan.json").read_text())["variant"] == "reinit"
+    assert json.loads((tmp_path / "plan.json").read_text())["weights"] == "reinit"
     assert contents(tmp_path)["history.csv"] != contents(finished)["history.csv"]
 
 
@@ -124,7 +124,7 @@ def test_methods_at_one_seed_see_the_same_cohorts(train, finished, tmp_path):
     ("method", "variant", "changes", "words"),
     [
         ("dense", "inherit", {}, "method dense has no 'inherit'"),
-        ("magic", "fedavg", {}, "unknown 'magic'; known are autoprune, dense"),
+        ("magic", "fedavg", {}, "unknown 'magic'; known are autoprune, dense, fedmap"),
         ("autoprune", "inherit", {"k": 0}, "above 0"),
         ("autoprune", "inherit", {"k": -2}, "above 0"),
         ("autoprune", "inherit", {"patience": 0}, "at least 1"),

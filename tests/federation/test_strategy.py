@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoprune.communication import decode, encode, size
-from autoprune.federation.messages import Update, arrays, instruction, read_instruction
+from autoprune.federation.messages import Update, instruction, read_instruction
 from autoprune.federation.strategy import cohort, fault, weighted_mean
+from autoprune.federation.wire import arrays, tensors
 from autoprune.models import Architecture, new_network
 
 
@@ -48,8 +49,10 @@ def test_a_message_brings_the_architecture_along():
     architecture = Architecture("resnet", (4, 6, 5), (3, 84, 84), 2)
     state = new_network(architecture, 0).state_dict()
     content = instruction(architecture, arrays(state), 7)
-    found, weights, server_round = read_instruction(decode(encode(content)))
-    assert (found, server_round) == (architecture, 7)
+    arrived = decode(encode(content))
+    found, server_round, asked = read_instruction(arrived)
+    assert (found, server_round, asked) == (architecture, 7, {})
+    weights = tensors(arrived.array_records["arrays"])
     assert weights.keys() == state.keys()
     assert all(torch.equal(weights[name], state[name]) for name in state)
 

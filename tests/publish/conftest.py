@@ -15,8 +15,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 HISTORY = (
-    "round,train_loss,validation_accuracy,validation_loss,parameters,parameters_with_statistics,"
-    "widths,clients,bytes_down,bytes_up,shrunk,searching"
+    "round,train_loss,validation_accuracy,validation_loss,test_accuracy,parameters,"
+    "parameters_with_statistics,nonzeros,widths,clients,bytes_down,bytes_up,shrunk,searching"
 )
 STARTS = {"cnn": (32, 64), "resnet": (16, 32, 64), "inception": (32, *[16] * 3, *[32] * 3, 96, 96)}
 # dataset, data_kind, stands_for, model, classes
@@ -81,7 +81,9 @@ def write_run(
                 "" if at == 0 else round(2 * math.exp(-at / rounds), 6),
                 round(seen, 6) if evaluated else "",
                 round(1 - seen, 6) if evaluated else "",
+                round(accuracy, 6) if evaluated else "",
                 size,
+                size + 10,
                 size + 10,
                 " ".join(map(str, widths)),
                 clients if at else 0,
@@ -101,7 +103,10 @@ def write_run(
     }  # fmt: skip
     size = count(widths)
     evaluation = {
-        "test_accuracy": final, "test_loss": 0.5, "test_examples": test_examples,
+        "test_accuracy": final, "test_accuracy_last": final, "test_accuracy_best": final,
+        "test_accuracy_worst_decile": final / 2, "test_macro_accuracy": final,
+        "nonzeros": size + 10, "bits": 32 * (size + 10),
+        "test_loss": 0.5, "test_examples": test_examples,
         "validation_accuracy": rows[-1][2], "validation_loss": 0.5, "validation_examples": 400,
     }  # fmt: skip
     complexity = {

@@ -88,7 +88,8 @@ def test_values_round_trip(run_folder, tmp_path):
         ["--runs", str(run_folder(test_accuracy=accuracy)), "--output", str(tmp_path / "m.csv")]
     )
     table = read_metrics(tmp_path / "m.csv")
-    assert table[table["metric"] == "test_accuracy"]["value"].tolist() == [accuracy]
+    final = table[table["round"].isna() & (table["metric"] == "test_accuracy")]
+    assert final["value"].tolist() == [accuracy]
 
 
 def test_parquet_holds_the_same(run_folder, tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from autoprune.config import check, resolve
+from autoprune.config import METHODS, check, followed, follows_plan, resolve, run_settings
 from autoprune.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,6 +48,23 @@ def test_a_pair_overrides_training_and_nothing_else_does():
     resolve(config)
     assert config["pairs"]["digits-cnn"]["rounds"] == 7
     assert config["pairs"]["faces-resnet"]["rounds"] == config["training"]["rounds"]
+
+
+def test_a_named_variant_sets_training_and_method():
+    named = {"inherit-low": {"like": "inherit", "tails": "low", "rounds": 7}}
+    config = loaded({"variants": {"autoprune": named}})
+    resolve(config)
+    training, settings = run_settings(config, "digits-cnn", "autoprune", "inherit-low")
+    assert training == {**training, "rounds": 7}
+    assert settings == {"k": 2.2, "patience": 3, "cap": 8, "tails": "low"}
+    assert followed(config, "found-widths", "inherit-low") == "inherit-low"
+    assert followed(config, "random-filters", "inherit") == "inherit"
+    assert followed(config, "l1-uniform", "iterative") == "reinit"
+
+
+def test_which_methods_follow_a_plan():
+    found = {name for name in METHODS if follows_plan(name)}
+    assert found == set(METHODS) - {"dense", "autoprune", "null-norms"}
 
 
 REFUSED = [
@@ -107,10 +124,16 @@ REFUSED = [
         {"pairs": {"glyphs-cnn": {"roundz": {}}}},
         "pairs.glyphs-cnn: unknown key 'roundz'; known are",
     ),
+    (
+        {"methods": {"found-widths": ["low"]}},
+        "methods.found-widths.0: found 'low'; known are reinit, inherit",
+    ),
+    ({"controls": {"reference": "low"}}, "controls.reference: found 'low'; known are reinit"),
+    ({"variants": {"magic": {}}}, "variants: unknown method 'magic'; known are autoprune, dense"),
     ({"pairs": {"glyphs-cnn": {"dense": 3}}}, "pairs.glyphs-cnn.dense: found 3, expected settings"),
     (
-        {"methods": {"autoprune": ["rewind"]}},
-        "methods.autoprune.0: found 'rewind'; known are reinit, inherit",
+        {"methods": {"autoprune": ["again"]}},
+        "methods.autoprune.0: found 'again'; known are reinit, inherit",
     ),
 ]
 

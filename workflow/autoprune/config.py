@@ -9,6 +9,8 @@ from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.exceptions import best_match
 
 from autoprune.errors import InputError
+from autoprune.provenance import closure
+from autoprune.pruning.options import WEIGHTS
 
 Config = dict[str, Any]
 
@@ -21,6 +23,37 @@ def _modules(package: str) -> list[str]:
 
 MODELS = _modules("models")
 METHODS = _modules("methods")
+# the variants that these methods know; of the others a run says so itself
+AFTER_WEIGHTS = ("autoprune", "null-norms", "narrow", "found-widths", "random-filters")
+
+
+def follows_plan(method: str) -> bool:
+    """Whether runs of a method need the plan of an autoprune run, as its imports tell."""
+    return "autoprune.methods._following" in closure(module_of(method))
+
+
+def module_of(method: str) -> str:
+    """The module of a method."""
+    return f"autoprune.methods.{method.replace('-', '_')}"
+
+
+def methods_of(config: Mapping[str, Any], pair: str) -> Mapping[str, Sequence[str]]:
+    """Method -> variants that run on a pair: its own, or else the study's."""
+    found: Mapping[str, Sequence[str]] = config["pairs"][pair].get("methods", config["methods"])
+    return found
+
+
+def variant_settings(config: Mapping[str, Any], method: str, variant: str) -> Mapping[str, Any]:
+    """What a named variant sets: keys of the training, of the method, and ``like``."""
+    found: Mapping[str, Any] = config["variants"].get(method, {}).get(variant, {})
+    return found
+
+
+def followed(config: Mapping[str, Any], method: str, variant: str) -> str:
+    """The variant of autoprune whose plan a run follows."""
+    named = variant_settings(config, method, variant).get("like", variant)
+    known = (*WEIGHTS, *config["variants"].get("autoprune", {}))
+    return named if method in AFTER_WEIGHTS and named in known else config["controls"]["reference"]
 
 
 def check(config: Mapping[str, Any], files: Sequence[str | Path], schema: str | Path) -> None:
@@ -33,9 +66,10 @@ def check(config: Mapping[str, Any], files: Sequence[str | Path], schema: str | 
     error = best_match(Draft202012Validator(rules).iter_errors(config))
     if error is not None:
         _refuse(files, list(error.absolute_path), _explain(error))
-    for name in config["methods"]:
+    _check_methods(config, files, ["methods"], config["methods"])
+    for name in config["variants"]:
         if name not in METHODS:
-            _refuse(files, ["methods"], f"unknown method {name!r}{_known(METHODS)}")
+            _refuse(files, ["variants"], f"unknown method {name!r}{_known(METHODS)}")
     datasets, pairs = config["datasets"], config["pairs"]
     for position, name in enumerate(config["study"]):
         if name not in pairs:
@@ -62,14 +96,60 @@ def check(config: Mapping[str, Any], files: Sequence[str | Path], schema: str | 
                 _refuse(files, ["pairs", name], f"unknown key {key!r}{_known(known)}")
             if key in METHODS and not isinstance(pair[key], dict):
                 _refuse(files, ["pairs", name, key], f"found {pair[key]!r}, expected settings")
-        if "autoprune" in config["methods"] and "autoprune" not in pair:
+        if "methods" in pair:
+            _check_methods(config, files, ["pairs", name, "methods"], pair["methods"])
+        if "autoprune" not in pair and set(methods_of(config, name)) != {"dense"}:
             _refuse(files, ["pairs", name], "settings of method autoprune are missing")
+    _check_followed(config, files)
+
+
+def _check_methods(
+    config: Config | Mapping[str, Any],
+    files: Sequence[str | Path],
+    path: list[Any],
+    methods: Mapping[str, Sequence[str]],
+) -> None:
+    """Refuse methods that do not exist, and variants that are known not to."""
+    for name, variants in methods.items():
+        if name not in METHODS:
+            _refuse(files, path, f"unknown method {name!r}{_known(METHODS)}")
+        own = config["variants"].get(name, {})
+        known = ("fedavg", *own) if name == "dense" else (*WEIGHTS, *own)
+        if name in ("narrow", "found-widths", "random-filters"):
+            known = (*known, *config["variants"].get("autoprune", {}))
+        for position, variant in enumerate(variants):
+            if name in ("dense", *AFTER_WEIGHTS) and variant not in known:
+                _refuse(files, [*path, name, position], f"found {variant!r}{_known(known)}")
+
+
+def _check_followed(config: Mapping[str, Any], files: Sequence[str | Path]) -> None:
+    """The plan that a control follows must be one of an autoprune variant that is known."""
+    known = (*WEIGHTS, *config["variants"].get("autoprune", {}))
+    if config["controls"]["reference"] not in known:
+        found = config["controls"]["reference"]
+        _refuse(files, ["controls", "reference"], f"found {found!r}{_known(known)}")
 
 
 def resolve(config: Config) -> None:
-    """Fill each pair with what it does not set itself, from ``training``; in place."""
+    """Fill each pair with what it does not set itself, in place.
+
+    From ``training``; and the null control's settings from autoprune's.
+    """
     for name, pair in config["pairs"].items():
         config["pairs"][name] = {**config["training"], **pair}
+        if "autoprune" in pair:
+            config["pairs"][name].setdefault("null-norms", pair["autoprune"])
+
+
+def run_settings(
+    config: Mapping[str, Any], pair: str, method: str, variant: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Of a run of a resolved configuration: (training, method), the variant's settings first."""
+    named = {k: v for k, v in variant_settings(config, method, variant).items() if k != "like"}
+    training = {key: config["pairs"][pair][key] for key in config["training"]}
+    training |= {key: value for key, value in named.items() if key in training}
+    own = {key: value for key, value in named.items() if key not in training}
+    return training, {**config["pairs"][pair].get(method, {}), **own}
 
 
 def _explain(error: ValidationError) -> str:

@@ -23,8 +23,10 @@ HISTORY = (
     "train_loss",
     "validation_accuracy",
     "validation_loss",
+    "test_accuracy",
     "parameters",
     "parameters_with_statistics",
+    "nonzeros",
     "widths",
     "clients",
     "bytes_down",
@@ -32,12 +34,29 @@ HISTORY = (
     "shrunk",
     "searching",
 )
-MAY_BE_EMPTY = {"train_loss", "validation_accuracy", "validation_loss"}
+MAY_BE_EMPTY = {"train_loss", "validation_accuracy", "validation_loss", "test_accuracy"}
 # A diverged run has a loss of nan or inf: a finding to carry, not a broken file.
 MAY_BE_INFINITE = {"train_loss", "validation_loss", "test_loss"}
 
+SCORES = (
+    "test_accuracy",
+    "test_accuracy_last",
+    "test_accuracy_best",
+    "test_accuracy_worst_decile",
+    "test_macro_accuracy",
+    "test_loss",
+    "test_examples",
+    "nonzeros",
+    "bits",
+)
+SETTINGS = ("k", "patience", "cap")  # of a method, where it has them
+
 UNITS = {
     "test_accuracy": "fraction",
+    "test_accuracy_last": "fraction",
+    "test_accuracy_best": "fraction",
+    "test_accuracy_worst_decile": "fraction",
+    "test_macro_accuracy": "fraction",
     "validation_accuracy": "fraction",
     "validation_accuracy_best": "fraction",
     "test_loss": "nats",
@@ -49,6 +68,10 @@ UNITS = {
     "bytes_cumulative": "bytes",
     "bytes_down_per_client_per_round": "bytes",
     "bytes_up_per_client_per_round": "bytes",
+    "bits": "bits",
+    "k": "standard deviations",
+    "patience": "rounds",
+    "cap": "rounds",
     "macs": "multiply-adds",
     "flops_tf_profiler": "operations",
     "rounds": "rounds",
@@ -121,11 +144,11 @@ def round_rows(history: list[dict[str, Any]], source: Path) -> Iterator[Row]:
     traffic = accumulate(row["bytes_down"] + row["bytes_up"] for row in history)
     for row, sent in zip(history, traffic, strict=True):
         at = int(row["round"])
-        for name in ("train_loss", "validation_accuracy", "validation_loss"):
+        for name in ("train_loss", "validation_accuracy", "validation_loss", "test_accuracy"):
             if row[name] is not None:
                 yield Row(at, name, row[name], source)
         yield Row(at, "bytes_cumulative", sent, source)
-        for name in ("parameters", "shrunk", "searching"):
+        for name in ("parameters", "nonzeros", "shrunk", "searching"):
             yield Row(at, name, row[name], source)
         for layer, width in enumerate(row["widths"], start=1):
             yield Row(at, f"width_{layer}", width, source)
@@ -172,6 +195,14 @@ def _figures(path: Path, names: Sequence[str]) -> Iterator[Row]:
         yield Row(None, name, value, path)
 
 
+def _settings(folder: Path, about: dict[str, Any]) -> Iterator[Row]:
+    """The method's settings that tables speak of."""
+    source = folder / "run.json"
+    for name in SETTINGS:
+        if name in about.get("settings", {}):
+            yield Row(None, name, number(about["settings"][name], name, str(source)), source)
+
+
 def read_run(folder: Path) -> tuple[dict[str, str], list[Row]]:
     """A run's identity (the columns RUN) and its rows; InputError for anything missing.
 
@@ -199,8 +230,7 @@ def read_run(folder: Path) -> tuple[dict[str, str], list[Row]]:
             f"{folder / 'complexity.json'}: parameters: found {complexity[0].value:g}, expected "
             f"{history[-1]['parameters']:g} as in the last round of {source.name}; run it again"
         )
-    scores = ("test_accuracy", "test_loss", "test_examples")
-    rows = list(_figures(folder / "evaluation.json", scores)) + complexity
+    rows = [*_figures(folder / "evaluation.json", SCORES), *complexity, *_settings(folder, about)]
     rows += [*total_rows(history, source), *round_rows(history, source)]
     return identity, rows
 

@@ -24,7 +24,7 @@ def code_version(*modules: str) -> str:
     tracks scripts by the time stamp of one file.
     """
     digest = hashlib.sha256()
-    for name in sorted(_closure(modules)):
+    for name in sorted(closure(*modules)):
         digest.update(f"{name}\n{_essence(name)}\n".encode())
     return digest.hexdigest()[:16]
 
@@ -51,8 +51,11 @@ def _cpu() -> str:
     return platform.processor()
 
 
-def _closure(modules: tuple[str, ...]) -> set[str]:
-    """The modules, all that they import from the package, and the packages they stand in."""
+def closure(*modules: str) -> set[str]:
+    """The modules, all that they import from the package, and the packages they stand in.
+
+    Raises InputError when a module does not exist.
+    """
     found: set[str] = set()
     waiting = list(modules)
     while waiting:

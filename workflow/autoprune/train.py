@@ -13,8 +13,9 @@ from autoprune import methods
 from autoprune.data.partition import Partition
 from autoprune.errors import InputError, run_main
 from autoprune.federation import client_app, simulation
+from autoprune.federation.interruption import Interrupted
 from autoprune.federation.local_grid import RUN_ID, LocalGrid
-from autoprune.federation.server_app import Interrupted, app
+from autoprune.federation.server_app import app
 from autoprune.federation.settings import Settings
 from autoprune.federation.strategy import TooFewClients
 
@@ -40,6 +41,7 @@ def parser_of_run() -> argparse.ArgumentParser:
     add("--widths", type=int, nargs="+", required=True, help="filters, before pruning")
     add("--method", required=True, help="what the server does between rounds")
     add("--variant", required=True, help="variant of the method")
+    add("--like", default="", help="the method's own variant, where --variant is another name")
     add("--seed", type=int, required=True)
     add("--rounds", type=int, required=True, help="federated rounds, the search included")
     add("--clients-per-round", type=int, required=True, help="size of a cohort")
@@ -48,6 +50,11 @@ def parser_of_run() -> argparse.ArgumentParser:
     add("--learning-rate", type=float, required=True, help="Adam's")
     add("--epsilon", type=float, required=True, help="Adam's")
     add("--precision", default="fp32", help="of the clients' arithmetic: fp32, or bf16 autocast")
+    add(
+        "--optimizer-state",
+        default="fresh",
+        help="fresh at every client, or carried from client to client within a round",
+    )
     add("--min-clients", type=int, default=1, help="usable replies that a round needs")
     add("--evaluate-every", type=int, required=True, help="rounds between validations")
     add("--checkpoint-every", type=int, required=True, help="rounds between checkpoints")

@@ -12,7 +12,7 @@ from pathlib import Path
 WORKFLOW = Path(workflow.current_basedir).parent
 sys.path.insert(0, str(WORKFLOW))
 
-from autoprune.config import check, resolve
+from autoprune.config import check, followed, follows_plan, methods_of, resolve, run_settings
 from autoprune.errors import InputError
 from autoprune.provenance import code_version
 
@@ -26,8 +26,8 @@ except InputError as error:
     sys.exit(f"error: {error}")
 resolve(config)
 
-PAIRS = [config["pairs"][pair] for pair in config["study"]]
-DATASETS = list(dict.fromkeys(pair["dataset"] for pair in PAIRS))
+PAIRS = {pair: config["pairs"][pair] for pair in config["study"]}
+DATASETS = list(dict.fromkeys(pair["dataset"] for pair in PAIRS.values()))
 # options of sources that name files or folders, and the endings of the files that are read there
 PLACES = ["folder", "train", "test", "raw", "local", "archive", "database", "table"]
 FILES_READ = set(".json .txt .zip .gz .xz .bz2 .lzma .h5 .sqlite .parquet .csv .tsv".split())
@@ -60,8 +60,8 @@ def runs(file, only=None, without=()):
     """Paths of one file of every run in the study: pair x method x variant x seed."""
     return [
         f"<results>/runs/{pair['dataset']}/{pair['model']}/{method}/{variant}/seed-{seed}/{file}"
-        for pair in PAIRS
-        for method, variants in config["methods"].items()
+        for name, pair in PAIRS.items()
+        for method, variants in methods_of(config, name).items()
         if method not in without and (only is None or method in only)
         for variant in variants
         for seed in config["seeds"]
@@ -109,10 +109,38 @@ def partition_flags(wildcards):
     return flags(config["datasets"][wildcards.dataset]["partition"])
 
 
-def method_flags(wildcards):
-    """The flags of a method on this pair: the pair's settings under the method's name."""
-    pair = config["pairs"][f"{wildcards.dataset}-{wildcards.model}"]
-    return flags(pair.get(wildcards.method, {}))
+def training(key):
+    """A param: a key of the training, of the variant where it sets it, of the pair otherwise."""
+
+    def value(wildcards):
+        pair, method = f"{wildcards.dataset}-{wildcards.model}", wildcards.get("method", "dense")
+        return run_settings(config, pair, method, wildcards.variant)[0][key]
+
+    return value
+
+
+def method_flags(wildcards, input):
+    """The flags of a method on this pair, and the plan that it follows."""
+    pair = f"{wildcards.dataset}-{wildcards.model}"
+    settings = run_settings(config, pair, wildcards.method, wildcards.variant)[1]
+    return flags(settings) + (["--plan", str(input.plan)] if input.get("plan") else [])
+
+
+def like(wildcards):
+    """The method's own variant, where the variant is a name of the study's."""
+    named = config["variants"].get(wildcards.get("method", "dense"), {})
+    return named.get(wildcards.variant, {}).get("like", wildcards.variant)
+
+
+def plan_followed(wildcards):
+    """The plan of the autoprune run that a control is compared with; none for other methods."""
+    if not follows_plan(wildcards.method):
+        return []
+    variant = followed(config, wildcards.method, wildcards.variant)
+    return (
+        f"<results>/runs/{wildcards.dataset}/{wildcards.model}/autoprune/{variant}"
+        f"/seed-{wildcards.seed}/plan.json"
+    )
 
 
 def readers(wildcards):

@@ -39,17 +39,19 @@ rule baseline:
         target=lookup(dpath="datasets/{dataset}/target", within=config),
         widths=lookup(dpath="pairs/{dataset}-{model}/widths", within=config),
         method="dense",
+        like=like,
         method_flags=[],
-        rounds=lookup(dpath="pairs/{dataset}-{model}/rounds", within=config),
-        clients_per_round=lookup(dpath="pairs/{dataset}-{model}/clients_per_round", within=config),
-        local_epochs=lookup(dpath="pairs/{dataset}-{model}/local_epochs", within=config),
-        batch_size=lookup(dpath="pairs/{dataset}-{model}/batch_size", within=config),
-        learning_rate=lookup(dpath="pairs/{dataset}-{model}/learning_rate", within=config),
-        epsilon=lookup(dpath="pairs/{dataset}-{model}/epsilon", within=config),
-        precision=lookup(dpath="pairs/{dataset}-{model}/precision", within=config),
-        min_clients=lookup(dpath="pairs/{dataset}-{model}/min_clients", within=config),
-        evaluate_every=lookup(dpath="pairs/{dataset}-{model}/evaluate_every", within=config),
-        checkpoint_every=lookup(dpath="pairs/{dataset}-{model}/checkpoint_every", within=config),
+        rounds=training("rounds"),
+        clients_per_round=training("clients_per_round"),
+        local_epochs=training("local_epochs"),
+        batch_size=training("batch_size"),
+        learning_rate=training("learning_rate"),
+        epsilon=training("epsilon"),
+        precision=training("precision"),
+        optimizer_state=training("optimizer_state"),
+        min_clients=training("min_clients"),
+        evaluate_every=training("evaluate_every"),
+        checkpoint_every=training("checkpoint_every"),
         backend=lookup(dpath="backend", within=config),
         code=stage("autoprune.train", "autoprune.models.{model}", "autoprune.methods.dense"),
     shell:
@@ -64,6 +66,7 @@ rule baseline:
             --widths {params.widths:q} \
             --method {params.method:q} \
             --variant {wildcards.variant:q} \
+            --like {params.like:q} \
             --seed {wildcards.seed:q} \
             --rounds {params.rounds:q} \
             --clients-per-round {params.clients_per_round:q} \
@@ -72,6 +75,7 @@ rule baseline:
             --learning-rate {params.learning_rate:q} \
             --epsilon {params.epsilon:q} \
             --precision {params.precision:q} \
+            --optimizer-state {params.optimizer_state:q} \
             --min-clients {params.min_clients:q} \
             --evaluate-every {params.evaluate_every:q} \
             --checkpoint-every {params.checkpoint_every:q} \
@@ -84,6 +88,12 @@ rule baseline:
 
 
 use rule baseline as prune with:
+    input:
+        store="<results>/data/{dataset}/store/header.json",
+        images="<results>/data/{dataset}/store/images.npy",
+        partition="<results>/data/{dataset}/partition/partition.json",
+        indices="<results>/data/{dataset}/partition/indices.npy",
+        plan=plan_followed,
     output:
         history="<results>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}/history.csv",
         evaluation="<results>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}/evaluation.json",
@@ -95,6 +105,7 @@ use rule baseline as prune with:
         "<logs>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}.log",
     benchmark:
         "<benchmarks>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}.tsv"
+    # a control waits for the run it follows, so that one goes first
     priority: 0
     params:
         method="{method}",

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +15,27 @@ from autoprune.federation.settings import Settings
 from autoprune.models import Architecture
 from autoprune.weights import load_weights, save_weights
 
+STATE, WIRE, CLIENT = "state/", "wire/", "client/"  # prefixes of the tensors' names
 # what a run's numbers do not depend on: a resumed run may differ in it
 FREE = ("output", "checkpoint_every", "store", "partition")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state after ``round``: the aggregate, the method's memory, the history so far."""
+    """The state after ``round``: the aggregate, the method's memory, the history so far.
+
+    ``wire`` and ``wire_tensors`` are what the wire remembers, ``clients`` what the clients do:
+    by node, serialised.
+    """
 
     round: int
     architecture: Architecture
     state: Mapping[str, torch.Tensor]
     method: dict[str, Any]
     history: list[Row]
+    wire: dict[str, Any] = field(default_factory=dict)
+    wire_tensors: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    clients: Mapping[int, bytes] = field(default_factory=dict)
 
 
 def fingerprint(settings: Settings, data: str, code: str) -> str:
@@ -43,9 +51,16 @@ def save(path: str | Path, mark: str, checkpoint: Checkpoint) -> None:
         "fingerprint": mark,
         "round": str(checkpoint.round),
         "method": json.dumps(checkpoint.method),
+        "wire": json.dumps(checkpoint.wire),
         "history": json.dumps([asdict(row) for row in checkpoint.history]),
     }
-    save_weights(path, checkpoint.architecture, checkpoint.state, notes)
+    tensors = {STATE + name: tensor for name, tensor in checkpoint.state.items()}
+    tensors |= {WIRE + name: tensor for name, tensor in checkpoint.wire_tensors.items()}
+    tensors |= {
+        f"{CLIENT}{node}": torch.frombuffer(bytearray(content), dtype=torch.uint8)
+        for node, content in checkpoint.clients.items()
+    }
+    save_weights(path, checkpoint.architecture, tensors, notes)
 
 
 def load(path: str | Path, mark: str) -> Checkpoint | None:
@@ -56,7 +71,7 @@ def load(path: str | Path, mark: str) -> Checkpoint | None:
     if not Path(path).exists():
         return None
     try:
-        architecture, state, notes = load_weights(path)
+        architecture, tensors, notes = load_weights(path)
     except InputError:
         return None
     if notes.get("fingerprint") != mark:
@@ -64,7 +79,15 @@ def load(path: str | Path, mark: str) -> Checkpoint | None:
     return Checkpoint(
         int(notes["round"]),
         architecture,
-        state,
+        _under(STATE, tensors),
         json.loads(notes["method"]),
         [Row(**row) for row in json.loads(notes["history"])],
+        json.loads(notes["wire"]),
+        _under(WIRE, tensors),
+        {int(n): t.numpy().tobytes() for n, t in _under(CLIENT, tensors).items()},
     )
+
+
+def _under(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors whose names begin with the prefix, without it."""
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}

@@ -9,9 +9,10 @@ from flwr.clientapp import ClientApp
 
 from autoprune.data.partition import Partition
 from autoprune.data.store import ClientStore
-from autoprune.federation.messages import read_instruction, reply
+from autoprune.federation.messages import OPTIMIZER, read_instruction, reply
 from autoprune.federation.settings import Settings
-from autoprune.federation.training import keep_memory, to_input, train, workspace
+from autoprune.federation.training import importance, keep_memory, to_input, train, workspace
+from autoprune.federation.wire import answered, arrays, received, tensors
 from autoprune.models import load_state
 from autoprune.seeds import generator
 
@@ -35,14 +36,15 @@ def identify(message: Message, context: Context) -> Message:
 def fit(message: Message, context: Context) -> Message:
     """Train on this client's images and send the weights back.
 
-    Needs nothing but the message, the partition number in the node's configuration, and the
-    run's configuration. The shuffling depends on (seed, round, client) only.
+    Needs the message, the partition number in the node's configuration and the run's
+    configuration; only masks and int8's rounding errors are kept between rounds, in the context.
+    The shuffling depends on (seed, round, client) only.
     """
     keep_memory()
     settings = Settings.from_run_config(dict(context.run_config))
     torch.set_num_threads(settings.torch_threads)  # the order of sums depends on it
     client = int(context.node_config["partition-id"])
-    architecture, state, server_round = read_instruction(message.content)
+    architecture, server_round, ask = read_instruction(message.content)
     store, partition = _data(settings.store, settings.partition)
 
     rows = partition.indices(client)
@@ -51,7 +53,16 @@ def fit(message: Message, context: Context) -> Message:
     labels = torch.from_numpy(store.labels[rows, column].astype(np.int64))
 
     network = workspace(architecture)
+    state, masks = received(message.content, context, network.state_dict())
     load_state(network, state)
+    kind = str(ask.get("importance", ""))
+    answers = {}
+    if kind and ask.get("when", "after") == "before":
+        answers = importance(kind, network, images, labels, settings.batch_size)
+    moments = None
+    if settings.optimizer_state == "carried":
+        came = message.content.array_records.get(OPTIMIZER)
+        moments = tensors(came) if came is not None else {}
     loss = train(
         network,
         images,
@@ -62,5 +73,14 @@ def fit(message: Message, context: Context) -> Message:
         epsilon=settings.epsilon,
         precision=settings.precision,
         shuffle=generator(settings.seed, "client", server_round, client),
+        masks=masks,
+        norm_l1=float(ask.get("norm-l1", 0)),
+        moments=moments,
     )
-    return Message(reply(client, network.state_dict(), len(rows), loss), reply_to=message)
+    if kind and not answers:
+        answers = importance(kind, network, images, labels, settings.batch_size)
+    sent = answered(message.content, context, network.state_dict(), masks)
+    content = reply(client, sent, len(rows), loss, answers)
+    if moments is not None:
+        content[OPTIMIZER] = arrays(moments)
+    return Message(content, reply_to=message)

@@ -12,9 +12,11 @@ from autoprune.files import write_text
 class Row:
     """One round. Round 0 is the initial network, before anything was sent.
 
-    ``train_loss`` is the clients' mean in their last local epoch; validation is empty in rounds
-    without an evaluation. ``bytes_*`` sum over the round's ``clients``. ``shrunk``: the network
-    lost filters at the start of the round. ``searching``: the search was on.
+    ``train_loss`` is the clients' mean in their last local epoch; validation and test are empty in
+    rounds without an evaluation. ``nonzeros`` are the numbers of the network that no mask takes
+    away, batch-norm statistics included. ``bytes_*`` sum over the round's ``clients``.
+    ``shrunk``: the network lost filters at the start of the round. ``searching``: the search was
+    on.
     ``failures``: clients that were left out, "client: reason" each, joined by "; ".
     """
 
@@ -22,8 +24,10 @@ class Row:
     train_loss: float | None
     validation_accuracy: float | None
     validation_loss: float | None
+    test_accuracy: float | None
     parameters: int
     parameters_with_statistics: int
+    nonzeros: int
     widths: str
     clients: int
     bytes_down: int

@@ -7,7 +7,7 @@ Flower would send, and a node's context persists between rounds.
 import importlib
 import multiprocessing
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
@@ -161,6 +161,20 @@ class LocalGrid(Grid):
             worker.stop()
         self._workers = []
 
+    def kept(self) -> dict[int, bytes]:
+        """What each node's client keeps between rounds, serialised; nothing for most methods."""
+        kept = {}
+        for node, context in sorted(self._contexts.items()):
+            state = context_from_proto(ProtoContext.FromString(context)).state
+            if len(state):
+                kept[node] = communication.encode(state)
+        return kept
+
+    def restore(self, kept: Mapping[int, bytes]) -> None:
+        """Go on with what the clients of an earlier grid kept."""
+        for node, state in kept.items():
+            self._contexts[node] = self._context(node, communication.decode(state))
+
     def set_run(self, run: Run) -> None:
         """Take over a run's identity."""
         self._run = run
@@ -276,13 +290,16 @@ class LocalGrid(Grid):
     def _frames(self, message: Message, content: bytes) -> Frames:
         node = message.metadata.dst_node_id
         if node not in self._contexts:
-            node_config: Any = {
-                "partition-id": node - FIRST_NODE,
-                "num-partitions": self._nodes,
-            }
-            context = Context(RUN_ID, node, node_config, RecordDict(), dict(self._run_config))
-            self._contexts[node] = context_to_proto(context).SerializeToString()
+            self._contexts[node] = self._context(node, RecordDict())
         return _envelope(message), content, self._contexts[node]
+
+    def _context(self, node: int, state: RecordDict) -> bytes:
+        node_config: Any = {
+            "partition-id": node - FIRST_NODE,
+            "num-partitions": self._nodes,
+        }
+        context = Context(RUN_ID, node, node_config, state, dict(self._run_config))
+        return context_to_proto(context).SerializeToString()  # type: ignore[no-any-return]
 
     def _reply(self, message: Message, frames: Frames) -> Message:
         envelope, content, context = frames

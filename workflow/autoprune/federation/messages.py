@@ -1,35 +1,42 @@
 """What server and clients say to each other: the network out, the trained network back."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-import torch
-from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from torch import Tensor
 
+from autoprune.federation.encoding import State
+from autoprune.federation.wire import arrays, tensors
 from autoprune.models import Architecture
 
-State = Mapping[str, torch.Tensor]
+OPTIMIZER = "optimizer"  # the record of an optimizer's state that goes from client to client
 
 
 @dataclass(frozen=True)
 class Update:
-    """A client's reply: its weights after training, how many images, its mean training loss."""
+    """A client's reply: its weights after training, how many images, its mean training loss.
+
+    ``state`` is as it travelled (see ``wire``), ``answers`` what the method asked for besides.
+    """
 
     client: int
-    state: dict[str, torch.Tensor]
+    state: dict[str, Tensor]
     examples: int
     train_loss: float
+    answers: dict[str, Tensor] = field(default_factory=dict)
 
 
-def arrays(state: State) -> ArrayRecord:
-    """A network's state as Flower's arrays, in the state's order."""
-    return ArrayRecord({name: Array(t.detach().cpu().numpy()) for name, t in state.items()})
-
-
-def instruction(architecture: Architecture, weights: ArrayRecord, server_round: int) -> RecordDict:
+def instruction(
+    architecture: Architecture,
+    weights: ArrayRecord,
+    server_round: int,
+    ask: Mapping[str, str | float] | None = None,
+) -> RecordDict:
     """What the server sends: the weights and, beside them, the architecture they belong to.
 
-    A client rebuilds the network from it, so pruning asks nothing else of clients.
+    A client rebuilds the network from it, so the paper's pruning asks nothing else of clients.
+    Other methods may ``ask`` for more.
     """
     config = ConfigRecord(
         {
@@ -40,13 +47,14 @@ def instruction(architecture: Architecture, weights: ArrayRecord, server_round: 
             "classes": architecture.classes,
         }
     )
-    return RecordDict({"arrays": weights, "config": config})
+    content = RecordDict({"arrays": weights, "config": config})
+    if ask:
+        content["ask"] = ConfigRecord(dict(ask))
+    return content
 
 
-def read_instruction(
-    content: RecordDict,
-) -> tuple[Architecture, dict[str, torch.Tensor], int]:
-    """Architecture, weights and round number of an ``instruction``."""
+def read_instruction(content: RecordDict) -> tuple[Architecture, int, dict[str, str | float]]:
+    """Architecture, round number and what is asked for of an ``instruction``."""
     config = content.config_records["config"]
     architecture = Architecture(
         str(config["family"]),
@@ -54,18 +62,28 @@ def read_instruction(
         tuple(config["input-shape"]),  # type: ignore[arg-type]
         int(config["classes"]),  # type: ignore[arg-type]
     )
-    return architecture, _state(content), int(config["server-round"])  # type: ignore[arg-type]
+    asked = dict(content.config_records.get("ask", {}))
+    return architecture, int(config["server-round"]), asked  # type: ignore[arg-type,return-value]
 
 
-def reply(client: int, state: State, examples: int, train_loss: float) -> RecordDict:
+def reply(
+    client: int,
+    state: State,
+    examples: int,
+    train_loss: float,
+    answers: State | None = None,
+) -> RecordDict:
     """What a client sends back; ``num-examples`` is its weight in the average."""
-    return RecordDict(
+    content = RecordDict(
         {
             "arrays": arrays(state),
             "metrics": MetricRecord({"num-examples": examples, "train-loss": train_loss}),
             "client": ConfigRecord({"partition-id": client}),
         }
     )
+    if answers:
+        content["answers"] = arrays(answers)
+    return content
 
 
 def read_reply(content: RecordDict) -> Update:
@@ -73,12 +91,8 @@ def read_reply(content: RecordDict) -> Update:
     metrics = content.metric_records["metrics"]
     return Update(
         int(content.config_records["client"]["partition-id"]),  # type: ignore[arg-type]
-        _state(content),
+        tensors(content.array_records["arrays"]),
         int(metrics["num-examples"]),  # type: ignore[arg-type]
         float(metrics["train-loss"]),  # type: ignore[arg-type]
+        tensors(content.array_records.get("answers", ArrayRecord())),
     )
-
-
-def _state(content: RecordDict) -> dict[str, torch.Tensor]:
-    record = content.array_records["arrays"]
-    return {name: torch.from_numpy(array.numpy()) for name, array in record.items()}

@@ -9,6 +9,7 @@ from autoprune.errors import InputError
 from autoprune.models import Architecture
 
 PRECISIONS = ("fp32", "bf16")
+OPTIMIZER_STATES = ("fresh", "carried")
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,7 @@ class Settings:
     """One run. Flower's run configuration holds the same keys with dashes.
 
     ``store``, ``partition`` and ``output`` are folders. ``widths`` are the base network's.
+    ``like`` is the method's own variant where ``variant`` is a name of the study's ("" where not).
     ``method_settings`` are the method's own flags. The rest is as in config/README.md.
     """
 
@@ -28,6 +30,7 @@ class Settings:
     widths: tuple[int, ...]
     method: str
     variant: str
+    like: str
     seed: int
     rounds: int
     clients_per_round: int
@@ -36,6 +39,7 @@ class Settings:
     learning_rate: float
     epsilon: float
     precision: str
+    optimizer_state: str
     min_clients: int
     evaluate_every: int
     checkpoint_every: int
@@ -56,10 +60,11 @@ class Settings:
         ):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}: found {getattr(self, name)}, expected at least 1")
-        if self.precision not in PRECISIONS:
-            raise InputError(
-                f"precision: unknown {self.precision!r}; known are {', '.join(PRECISIONS)}"
-            )
+        for name, known in (("precision", PRECISIONS), ("optimizer_state", OPTIMIZER_STATES)):
+            if getattr(self, name) not in known:
+                raise InputError(
+                    f"{name}: unknown {getattr(self, name)!r}; known are {', '.join(known)}"
+                )
         for name in ("learning_rate", "epsilon"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name}: found {getattr(self, name)}, expected above 0")

@@ -1,6 +1,7 @@
 """The Strategy: Flower's FedAvg with seeded cohorts and an average that has one order."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import torch
 from flwr.app import (
@@ -16,7 +17,9 @@ from flwr.serverapp.strategy import FedAvg
 
 from autoprune import communication
 from autoprune.federation.local_grid import LocalGrid
-from autoprune.federation.messages import Update, arrays, instruction, read_reply
+from autoprune.federation.messages import OPTIMIZER, Update, instruction, read_reply
+from autoprune.federation.wire import Dense, tensors
+from autoprune.federation.wire import arrays as to_arrays
 from autoprune.models import Architecture
 from autoprune.seeds import generator
 
@@ -43,15 +46,18 @@ def weighted_mean(updates: list[Update]) -> dict[str, torch.Tensor]:
     Batch-norm statistics are averaged alike. Summed in float64 in the order given, then rounded
     once to the tensors' type: the mean of equal clients is those clients, bit for bit.
     """
-    total = sum(update.examples for update in updates)
-    mean = {
-        name: torch.zeros(tensor.shape, dtype=torch.float64)
-        for name, tensor in updates[0].state.items()
-    }
-    for update in updates:
-        for name, tensor in update.state.items():
-            mean[name].add_(tensor, alpha=update.examples / total)
-    return {name: mean[name].to(tensor.dtype) for name, tensor in updates[0].state.items()}
+    return mean_of([(update.state, update.examples) for update in updates])
+
+
+def mean_of(weighted: list[tuple[dict[str, torch.Tensor], int]]) -> dict[str, torch.Tensor]:
+    """The mean of named tensors, each set with its number of examples; see ``weighted_mean``."""
+    total = sum(examples for _, examples in weighted)
+    first = weighted[0][0]
+    mean = {name: torch.zeros(tensor.shape, dtype=torch.float64) for name, tensor in first.items()}
+    for state, examples in weighted:
+        for name, tensor in state.items():
+            mean[name].add_(tensor, alpha=examples / total)
+    return {name: mean[name].to(tensor.dtype) for name, tensor in first.items()}
 
 
 def partitions(grid: Grid) -> dict[int, int]:
@@ -105,14 +111,24 @@ class SeededFedAvg(FedAvg):
     """FedAvg whose cohorts and sums are reproducible, and which counts the bytes of each round.
 
     ``architecture`` is that of the weights in hand; the server sets it before each round. After a
-    round, ``clients`` are the cohort and ``failures`` those of it that were left out, with reasons.
+    round, ``clients`` are the cohort, ``failures`` those of it that were left out, with reasons,
+    and ``answers`` the mean of what the others were asked for (``ask``) besides their weights.
+    ``wire`` encodes the weights.
     """
 
     def __init__(
-        self, architecture: Architecture, clients_per_round: int, min_clients: int, seed: int
+        self,
+        architecture: Architecture,
+        clients_per_round: int,
+        min_clients: int,
+        seed: int,
+        wire: Dense | None = None,
     ) -> None:
         super().__init__(fraction_evaluate=0.0, min_evaluate_nodes=0)
         self.architecture = architecture
+        self.wire = wire or Dense()
+        self.ask: dict[str, str | float] = {}
+        self.answers: dict[str, torch.Tensor] = {}
         self.clients_per_round = clients_per_round
         self.min_clients = min_clients
         self.seed = seed
@@ -126,16 +142,32 @@ class SeededFedAvg(FedAvg):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """One message for each client of the cohort, all with the same content."""
+        """One message for each client of the cohort, all with the same weights."""
         self._nodes = self._nodes or partitions(grid)
         self.clients = cohort(self.seed, server_round, len(self._nodes), self.clients_per_round)
-        self._sent = {name: tuple(array.shape) for name, array in arrays.items()}
-        content = instruction(self.architecture, arrays, server_round)
-        self.bytes_down = communication.size(content) * len(self.clients)
-        return [
-            Message(content, self._nodes[client], MessageType.TRAIN, group_id=str(server_round))
-            for client in self.clients
-        ]
+        sent = self.wire.outgoing(tensors(arrays))
+        self._sent = {name: tuple(tensor.shape) for name, tensor in sent.items()}
+        content = instruction(self.architecture, to_arrays(sent), server_round, self.ask)
+        contents: dict[
+            tuple[str, ...], RecordDict
+        ] = {}  # few: clients that need the same share one
+        messages = []
+        self.bytes_down = 0
+        for client in self.clients:
+            notes = self.wire.notes(client)
+            key = tuple(notes)
+            if key not in contents:
+                contents[key] = RecordDict({**content, **notes})
+            self.bytes_down += communication.size(contents[key])
+            messages.append(
+                Message(
+                    contents[key],
+                    self._nodes[client],
+                    MessageType.TRAIN,
+                    group_id=str(server_round),
+                )
+            )
+        return messages
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -155,14 +187,17 @@ class SeededFedAvg(FedAvg):
             if message.has_error():
                 self.failures[client] = reason_of(message)
                 continue
-            self.bytes_up += communication.size(message.content)
+            self.bytes_up += communication.size(without_optimizer(message.content))
             update, unusable = self._read(message)
             if update is None or unusable:
                 self.failures[client] = unusable
             else:
                 del self.failures[client]
+                self.wire.arrived(client)
                 updates.append(update)
         self.failures = dict(sorted(self.failures.items()))
+        for client in self.failures:
+            self.wire.lost(client)
         if len(updates) < self.min_clients:
             first = next(iter(self.failures.items()), None)
             why = f"; client {first[0]}: {first[1]}" if first else ""
@@ -173,13 +208,22 @@ class SeededFedAvg(FedAvg):
         updates.sort(key=lambda update: update.client)
         examples = sum(update.examples for update in updates)
         loss = sum(update.train_loss * update.examples for update in updates) / examples
+        self.answers = mean_of([(update.answers, update.examples) for update in updates])
         metrics = MetricRecord({"num-examples": examples, "train-loss": loss})
-        return arrays(weighted_mean(updates)), metrics
+        return to_arrays(weighted_mean(updates)), metrics
 
     def _read(self, message: Message) -> tuple[Update | None, str]:
         """A reply's update and what is wrong with it."""
         try:
             update = read_reply(message.content)
+            unusable = fault(update, self._sent)
+            if "importance" in self.ask and not update.answers:
+                unusable = unusable or "the importance that was asked for is missing"
+            return replace(update, state=self.wire.incoming(update.state)), unusable
         except (KeyError, TypeError, ValueError) as error:
             return None, f"reply cannot be read: {type(error).__name__}: {error}"
-        return update, fault(update, self._sent)
+
+
+def without_optimizer(content: RecordDict) -> RecordDict:
+    """A message without the optimizer's state: an accident of simulations, nothing that is sent."""
+    return RecordDict({name: record for name, record in content.items() if name != OPTIMIZER})

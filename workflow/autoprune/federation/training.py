@@ -2,6 +2,7 @@
 
 import ctypes
 import sys
+from collections.abc import Mapping
 from functools import cache
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from autoprune.errors import InputError
 from autoprune.models import Architecture, build
 from autoprune.models.layers import Network, to_channels_last
 
@@ -62,17 +64,28 @@ def train(
     epsilon: float,
     precision: str,
     shuffle: np.random.Generator,
+    masks: Mapping[str, Tensor] | None = None,
+    norm_l1: float = 0.0,
+    moments: dict[str, Tensor] | None = None,
 ) -> float:
-    """Train in place with a fresh Adam; return the mean loss of the last epoch.
+    """Train in place with Adam; return the mean loss of the last epoch.
 
     ``images`` (image, channel, height, width), ``labels`` (image,) int64. The last,
     smaller batch of an epoch counts, as in Keras' fit. With ``precision`` "bf16" convolutions and
     linear layers compute in bfloat16 (torch.autocast); weights, optimizer and loss stay float32.
+
+    Weights whose place in ``masks`` is False stay as they are. ``norm_l1`` adds that times the
+    sum of |scale| of all batch norms to the loss (Liu et al. 2017, eq. 1). Adam is fresh, or goes
+    on from ``moments``, which are then replaced by its last ones.
     """
     network.train()
     weights = flatten(network)
     assert weights.grad is not None
     optimizer = torch.optim.Adam([weights], lr=learning_rate, eps=epsilon, fused=True)
+    if moments:
+        optimizer.state[weights] = dict(moments)
+    trained = flat_mask(network, masks) if masks else None
+    scales = [m.weight for m in network.modules() if norm_l1 and isinstance(m, nn.BatchNorm2d)]
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     total = torch.zeros(())
     for _ in range(epochs):
@@ -82,8 +95,76 @@ def train(
         for batch, targets in batches:
             weights.grad.zero_()
             total += network.backward(batch, targets, dtype) * len(targets)
+            for scale in scales:
+                assert scale.grad is not None
+                scale.grad.add_(scale.detach().sign(), alpha=norm_l1)
+            if trained is not None:
+                weights.grad.mul_(trained)
             optimizer.step()
+    if moments is not None:
+        moments |= optimizer.state[weights]
     return float(total) / len(labels)
+
+
+@torch.no_grad()
+def flat_mask(network: Network, masks: Mapping[str, Tensor]) -> Tensor:
+    """Ones and zeros (parameters,) in the order of ``flatten``: zero where a mask is False."""
+    parts = []
+    for name, parameter in network.named_parameters():
+        mask = masks.get(name, torch.ones(parameter.shape, dtype=torch.bool))
+        in_order = mask.permute(0, 2, 3, 1) if mask.dim() == 4 else mask
+        parts.append(in_order.reshape(-1))
+    return torch.cat(parts).float()
+
+
+IMPORTANCES = ("taylor", "squared-gradients", "sensitivity")
+
+
+def importance(
+    kind: str, network: Network, images: Tensor, labels: Tensor, batch_size: int
+) -> dict[str, Tensor]:
+    """What a method asks a client about its weights, as means over the client's batches.
+
+    - ``taylor``: for each prunable convolution (filter,) the square of ``sum w·dL/dw`` over the
+      kernels that hold the filter (Molchanov et al. 2019, eq. 8, weights as the gates);
+    - ``squared-gradients``: of every kernel and matrix ``(dL/dw)²`` (Jiang et al. 2022);
+    - ``sensitivity``: of every kernel and matrix ``|w·dL/dw|`` (Lee et al. 2019, eq. 6).
+
+    The network is left as it was, batch-norm statistics included.
+    """
+    network.train()
+    flatten(network)
+    statistics = [buffer.clone() for buffer in network.buffers()]
+    weights = {name: p for name, p in network.named_parameters() if p.dim() > 1}
+    total: dict[str, Tensor] = {}
+    batches = list(zip(images.split(batch_size), labels.split(batch_size), strict=True))
+    for batch, targets in batches:
+        for weight in network.parameters():
+            weight.grad.zero_()  # type: ignore[union-attr]
+        network.backward(batch, targets, torch.float32)
+        with torch.no_grad():
+            for name, score in _scores(kind, network, weights).items():
+                total[name] = total[name] + score if name in total else score
+    with torch.no_grad():
+        for buffer, before in zip(network.buffers(), statistics, strict=True):
+            buffer.copy_(before)
+    return {name: (score / len(batches)).contiguous() for name, score in total.items()}
+
+
+def _scores(kind: str, network: Network, weights: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
+    """``importance`` of one batch, whose gradients are in place."""
+    products = {name: w.detach() * w.grad for name, w in weights.items()}
+    if kind == "squared-gradients":
+        return {name: w.grad.square() for name, w in weights.items()}  # type: ignore[union-attr]
+    if kind == "sensitivity":
+        return {name: product.abs() for name, product in products.items()}
+    if kind != "taylor":
+        raise InputError(f"importance: unknown {kind!r}; known are {', '.join(IMPORTANCES)}")
+    of_filters = {}
+    for layer, name in enumerate(network.prunable):
+        of_kernels = [products[f"{k}.weight"].flatten(1).sum(1) for k in network.group(layer)]
+        of_filters[name] = torch.stack(of_kernels).sum(0).square()
+    return of_filters
 
 
 @torch.no_grad()
@@ -111,24 +192,35 @@ def flatten(network: Network) -> nn.Parameter:
     return weights
 
 
-@torch.no_grad()
 def evaluate(
     network: Network,
     images: np.ndarray,
     labels: np.ndarray,
     pixel_range: tuple[float, float] = (0, 1),
 ) -> tuple[float, float]:
-    """Accuracy (fraction) and mean cross-entropy on a pooled data set.
+    """Accuracy (fraction) and mean cross-entropy on a pooled data set; see ``predict``."""
+    found, loss = predict(network, images, labels, pixel_range)
+    return int((found == labels).sum()) / len(labels), loss
+
+
+@torch.no_grad()
+def predict(
+    network: Network,
+    images: np.ndarray,
+    labels: np.ndarray,
+    pixel_range: tuple[float, float] = (0, 1),
+) -> tuple[np.ndarray, float]:
+    """The classes (image,) that a network finds on a pooled data set, and mean cross-entropy.
 
     ``images`` are uint8 (image, height, width, channel), ``labels`` (image,). Read in batches, so
     that memory-mapped images of any number need memory for one batch.
     """
     network.eval()
-    correct, loss = 0, 0.0
+    found, loss = np.empty(len(labels), np.int64), 0.0
     for start in range(0, len(labels), EVALUATION_BATCH):
         batch = slice(start, start + EVALUATION_BATCH)
         target = torch.from_numpy(labels[batch].astype(np.int64))
         logits = network(to_input(np.array(images[batch]), pixel_range))
-        correct += int((logits.argmax(1) == target).sum())
+        found[batch] = logits.argmax(1).numpy()
         loss += float(F.cross_entropy(logits, target, reduction="sum"))
-    return correct / len(labels), loss / len(labels)
+    return found, loss / len(labels)

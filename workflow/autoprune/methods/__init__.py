@@ -1,49 +1,83 @@
 """Methods: what the server does to the network between rounds, one module a method.
 
 A method is a module of this package with a class ``Method``. To add one, add a file and name it
-in the config; nothing else lists the methods.
+in the config; nothing else lists the methods. Modules that begin with "_" hold what several share.
 """
 
 import importlib
 import pkgutil
 from argparse import ArgumentParser
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
 
 from autoprune.errors import InputError
 from autoprune.models import Architecture
 from autoprune.models.layers import Network
 
 
-class Method(Protocol):
+class Base:
     """One run's method, with whatever it must remember between rounds.
 
-    ``variants`` lists the values that ``variant`` can take. The instance is made from the base
-    architecture, the run's seed, the variant and the method's own settings.
+    The defaults are those of plain FedAvg; a method overrides what it does otherwise. ``variants``
+    are the names it knows, none for any; ``encoding``: how weights travel, see ``federation.wire``.
     """
 
-    variants: tuple[str, ...]
+    variants: tuple[str, ...] = ()
+    encoding = "dense"
 
     def __init__(
         self, base: Architecture, seed: int, variant: str, settings: dict[str, Any]
-    ) -> None: ...
+    ) -> None:
+        self.base, self.seed, self.variant, self.settings = base, seed, variant, settings
+        if self.variants and variant not in self.variants:
+            name = type(self).__module__.rpartition(".")[2].replace("_", "-")
+            raise InputError(
+                f"variant: method {name} has no {variant!r}; known are {', '.join(self.variants)}"
+            )
 
     @staticmethod
     def add_arguments(parser: ArgumentParser) -> None:
         """Declare the method's own flags."""
 
+    def begin(self) -> Architecture:
+        """The network that the run starts from."""
+        return self.base
+
     def before_round(
         self, server_round: int, architecture: Architecture, network: Network
     ) -> tuple[Architecture, Network]:
         """The network to send out in round ``server_round`` (1, 2, ...), given the aggregate."""
+        return architecture, network
+
+    def masks(self) -> Mapping[str, Tensor] | None:
+        """Boolean masks of the kernels and matrices in force; only for the encoding "sparse"."""
+        return None
+
+    def ask(self, server_round: int) -> dict[str, str | float]:
+        """What clients do besides: ``importance`` and ``when``, ``norm-l1``; see client_app."""
+        return {}
+
+    def learn(
+        self,
+        server_round: int,
+        architecture: Architecture,
+        network: Network,
+        answers: Mapping[str, Tensor],
+    ) -> None:
+        """Take the round's aggregate and the mean of what the clients answered."""
 
     def searching(self, server_round: int) -> bool:
-        """Whether the architecture may still change at the start of this round."""
+        """Whether the architecture or mask may still change at the start of this round."""
+        return False
 
     def to_json(self) -> dict[str, Any]:
         """All that the method remembers, as ``restore`` takes it; written as plan.json.
 
         Empty only for the baseline, of whose runs the workflow expects no plan.json.
         """
+        return {}
 
     def restore(self, value: dict[str, Any]) -> None:
         """Go on from ``to_json``'s value."""
@@ -51,21 +85,14 @@ class Method(Protocol):
 
 def known() -> list[str]:
     """Names of the methods, as in the config."""
-    return sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(__path__))
+    names = (m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+    return sorted(name.replace("_", "-") for name in names)
 
 
-def load(name: str) -> type[Method]:
+def load(name: str) -> type[Base]:
     """The class of a method; raises InputError when there is none of that name."""
     if name not in known():
         raise InputError(f"method: unknown {name!r}; known are {', '.join(known())}")
     module = importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
-    method: type[Method] = module.Method
+    method: type[Base] = module.Method
     return method
-
-
-def check_variant(name: str, method: type[Method], variant: str) -> None:
-    """Raise InputError unless the method has this variant."""
-    if variant not in method.variants:
-        raise InputError(
-            f"variant: method {name} has no {variant!r}; known are {', '.join(method.variants)}"
-        )

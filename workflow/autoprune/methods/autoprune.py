@@ -4,31 +4,45 @@ from argparse import ArgumentParser
 from typing import Any
 
 from autoprune.errors import InputError
+from autoprune.methods import Base
 from autoprune.models import Architecture
 from autoprune.models.layers import Network
-from autoprune.pruning.plan import VARIANTS, Plan
+from autoprune.pruning.options import STATISTICS, TAILS, WEIGHTS
+from autoprune.pruning.plan import Plan
 from autoprune.pruning.search import advance, searching
 
 
-class Method:
-    """Holds the pruning plan, which is all that the search remembers."""
+class Method(Base):
+    """Holds the pruning plan, which is all that the search remembers.
 
-    variants = VARIANTS
+    The variant says what becomes of the weights.
+    """
+
+    variants = WEIGHTS
+    norms = "trained"
 
     def __init__(
         self, base: Architecture, seed: int, variant: str, settings: dict[str, Any]
     ) -> None:
+        super().__init__(base, seed, variant, settings)
         k, patience, cap = settings["k"], settings["patience"], settings["cap"]
         if not k > 0:
             raise InputError(f"k: found {k}, expected a number above 0 (standard deviations)")
         for name, value in (("patience", patience), ("cap", cap)):
             if value < 1:
                 raise InputError(f"{name}: found {value}, expected at least 1 round")
-        self.plan = Plan(base, variant, seed, k, patience, cap)
+        tails, statistics = settings.get("tails", "both"), settings.get("statistics", "layer")
+        for name, found, choices in (
+            ("tails", tails, TAILS),
+            ("statistics", statistics, STATISTICS),
+        ):
+            if found not in choices:
+                raise InputError(f"{name}: unknown {found!r}; known are {', '.join(choices)}")
+        self.plan = Plan(base, variant, seed, k, patience, cap, tails, statistics, self.norms)
 
     @staticmethod
     def add_arguments(parser: ArgumentParser) -> None:
-        """The rule's k and when the search stops."""
+        """The rule's boundaries, when the search stops, and what becomes of the weights."""
         parser.add_argument("--k", type=float, required=True, help="boundary, standard deviations")
         parser.add_argument(
             "--patience",
@@ -38,6 +52,10 @@ class Method:
         )
         parser.add_argument(
             "--cap", type=int, required=True, help="rounds the search lasts at most"
+        )
+        parser.add_argument("--tails", default="both", help="filters that go: both tails, or low")
+        parser.add_argument(
+            "--statistics", default="layer", help="mean and std of each layer, or pooled"
         )
 
     def before_round(

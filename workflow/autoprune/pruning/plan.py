@@ -1,7 +1,7 @@
 """The pruning plan: every shrink of a run as JSON, enough to repeat it from the base network."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -9,11 +9,14 @@ import torch
 from autoprune.errors import InputError
 from autoprune.models import Architecture, load_state, new_network
 from autoprune.models.layers import Network
+from autoprune.pruning.options import WEIGHTS
 from autoprune.pruning.rule import Boundaries
 from autoprune.pruning.shrink import Kept, cut
 
-SCHEMA_VERSION = 1
-VARIANTS = ("reinit", "inherit")
+SCHEMA_VERSION = 2
+
+
+OPTIONS = ("weights", "seed", "k", "patience", "cap", "tails", "statistics", "norms")
 
 
 @dataclass(frozen=True)
@@ -51,15 +54,25 @@ def layer_record(name: str, decision: Boundaries, kept: tuple[int, ...]) -> dict
 class Plan:
     """The base network and every shrink from it on; ``stopped`` says when and why the search ended.
 
-    ``seed`` is the run's: a ``reinit`` shrink draws its fresh weights from (seed, round).
+    ``seed`` is the run's: fresh weights are drawn from (seed, round). ``weights`` is one of
+
+    - ``reinit``: fresh weights at every shrink, as the authors' code does;
+    - ``inherit``: the filters that stay keep their trained weights;
+    - ``reinit-once``: as ``inherit`` while the search lasts, fresh weights when it stops;
+    - ``rewind``: the filters that stay go back to their initial weights (Frankle & Carbin 2019).
+
+    ``norms`` "null" says that the rule was fed the norms of fresh random filters.
     """
 
     base: Architecture
-    variant: str
+    weights: str
     seed: int
     k: float
     patience: int
     cap: int
+    tails: str = "both"
+    statistics: str = "layer"
+    norms: str = "trained"
     shrinks: list[Shrink] = field(default_factory=list)
     stopped: dict[str, Any] | None = None
 
@@ -68,11 +81,7 @@ class Plan:
         return {
             "schema_version": SCHEMA_VERSION,
             "base": self.base.to_json(),
-            "variant": self.variant,
-            "seed": self.seed,
-            "k": self.k,
-            "patience": self.patience,
-            "cap": self.cap,
+            **{name: getattr(self, name) for name in OPTIONS},
             "stopped": self.stopped,
             "shrinks": [asdict(shrink) for shrink in self.shrinks],
         }
@@ -92,29 +101,45 @@ class Plan:
             ]
             return Plan(
                 Architecture.from_json(value["base"]),
-                *(value[key] for key in ("variant", "seed", "k", "patience", "cap")),
-                shrinks,
-                value["stopped"],
+                **{name: value[name] for name in OPTIONS},
+                shrinks=shrinks,
+                stopped=value["stopped"],
             )
         except KeyError as error:
             raise InputError(f"plan: key {error} is missing; make the plan again") from None
 
 
 def shrunk(
-    variant: str,
-    seed: int,
+    plan: Plan,
     server_round: int,
     architecture: Architecture,
     state: Mapping[str, torch.Tensor],
     kept: Kept,
 ) -> tuple[Architecture, Network]:
-    """The network after one shrink: cut to the kept filters, or as wide but with fresh weights."""
-    if variant == "inherit":
+    """The network after a further shrink of ``plan`` that keeps ``kept``; see ``Plan.weights``."""
+    if plan.weights in ("inherit", "reinit-once"):
         return cut(architecture, state, kept)
-    if variant == "reinit":
+    if plan.weights == "rewind":
+        return rewound(plan, kept)
+    if plan.weights == "reinit":
         smaller = architecture.with_widths([len(indices) for indices in kept])
-        return smaller, new_network(smaller, seed, "reinit", server_round)
-    raise InputError(f"variant: unknown {variant!r}; known are {', '.join(VARIANTS)}")
+        return smaller, new_network(smaller, plan.seed, "reinit", server_round)
+    raise InputError(f"weights: unknown {plan.weights!r}; known are {', '.join(WEIGHTS)}")
+
+
+def rewound(plan: Plan, kept: Kept) -> tuple[Architecture, Network]:
+    """The initial weights of the filters that all shrinks of ``plan``, and then ``kept``, leave."""
+    architecture, network = plan.base, new_network(plan.base, plan.seed)
+    for indices in (*(shrink.kept for shrink in plan.shrinks), kept):
+        architecture, network = cut(architecture, network.state_dict(), indices)
+    return architecture, network
+
+
+def restarted(plan: Plan, architecture: Architecture, network: Network) -> Network:
+    """What training goes on with when the search has stopped: fresh weights in ``reinit-once``."""
+    if plan.weights == "reinit-once" and plan.stopped:
+        return new_network(architecture, plan.seed, "reinit", plan.stopped["round"])
+    return network
 
 
 def replay(plan: Plan, state: Mapping[str, torch.Tensor]) -> tuple[Architecture, Network]:
@@ -126,13 +151,15 @@ def replay(plan: Plan, state: Mapping[str, torch.Tensor]) -> tuple[Architecture,
     architecture = plan.base
     network = new_network(architecture, plan.seed)
     load_state(network, state)
+    done = replace(plan, shrinks=[])
     for step in plan.shrinks:
         architecture, network = shrunk(
-            plan.variant, plan.seed, step.round, architecture, network.state_dict(), step.kept
+            done, step.round, architecture, network.state_dict(), step.kept
         )
+        done.shrinks.append(step)
         if architecture.widths != step.widths:
             raise InputError(
                 f"plan: round {step.round} says widths {list(step.widths)}, but its kept filters "
                 f"give {list(architecture.widths)}; the plan was edited or cut short"
             )
-    return architecture, network
+    return architecture, restarted(plan, architecture, network)

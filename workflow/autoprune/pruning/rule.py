@@ -14,13 +14,14 @@ class Boundaries:
     """One layer's decision: the statistics of its scores and the indices of the filters kept.
 
     ``std`` is the population's. ``lower`` and ``upper`` are mean ∓ k·std, for people to read;
-    the decision itself is exact (see ``boundaries``).
+    the decision itself is exact (see ``boundaries``). ``upper`` is None where only the low tail
+    goes.
     """
 
     mean: float
     std: float
     lower: float
-    upper: float
+    upper: float | None
     kept: tuple[int, ...]
 
 
@@ -41,24 +42,33 @@ def scores(weight: torch.Tensor) -> list[float]:
     return norms
 
 
-def boundaries(norms: list[float], k: float) -> Boundaries:
+def boundaries(
+    norms: list[float], k: float, tails: str = "both", population: list[float] | None = None
+) -> Boundaries:
     """Keep filter n iff mean - k·std <= S_n <= mean + k·std; at least one filter stays.
 
-    The comparison is made in rational numbers, ``N·d_n² <= k²·Σd²`` with ``d_n`` the distance to
-    the mean, and k as its decimal digits say. So a filter that lies exactly on a boundary stays,
-    as the closed-form floors require (a layer can lose a filter only if N > k² + 1), whatever a
-    rounded square root would say. If k < 1 excludes all, the one nearest to the mean stays.
-    Raises InputError unless k > 0.
+    Mean and std are those of ``population``, by default the layer's own ``norms``. With ``tails``
+    "low" only the filters below the lower boundary go. The comparison is made in rational
+    numbers, ``N·d_n² <= k²·Σd²`` with ``d_n`` the distance to the mean, and k as its decimal
+    digits say. So a filter that lies exactly on a boundary stays, as the closed-form floors
+    require (a layer can lose a filter only if N > k² + 1), whatever a rounded square root would
+    say. If all would go, the one nearest to the mean stays. Raises InputError unless k > 0.
     """
     if not k > 0:
         raise InputError(f"k: found {k}, expected a number above 0 (standard deviations)")
-    exact = [Fraction(s) for s in norms]
-    mean = sum(exact, Fraction()) / len(exact)
-    squares = [(s - mean) ** 2 for s in exact]
-    variance = sum(squares, Fraction()) / len(exact)
+    known = [Fraction(s) for s in (norms if population is None else population)]
+    mean = sum(known, Fraction()) / len(known)
+    variance = sum(((s - mean) ** 2 for s in known), Fraction()) / len(known)
     allowed = Fraction(str(k)) ** 2 * variance
-    kept = tuple(n for n, square in enumerate(squares) if square <= allowed)
+    distances = [Fraction(s) - mean for s in norms]
+    squares = [d * d for d in distances]
+    kept = tuple(
+        n
+        for n, (distance, square) in enumerate(zip(distances, squares, strict=True))
+        if square <= allowed or (tails == "low" and distance > 0)
+    )
     if not kept:
         kept = (squares.index(min(squares)),)
     std = math.sqrt(variance)
-    return Boundaries(float(mean), std, float(mean) - k * std, float(mean) + k * std, kept)
+    upper = None if tails == "low" else float(mean) + k * std
+    return Boundaries(float(mean), std, float(mean) - k * std, upper, kept)

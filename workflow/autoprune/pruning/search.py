@@ -1,8 +1,8 @@
 """The search: apply the rule each round until it stops paying, then leave the network alone."""
 
-from autoprune.models import Architecture, count_parameters
+from autoprune.models import Architecture, count_parameters, new_network
 from autoprune.models.layers import Network
-from autoprune.pruning.plan import Plan, Shrink, layer_record, shrunk
+from autoprune.pruning.plan import Plan, Shrink, layer_record, restarted, shrunk
 from autoprune.pruning.shrink import decide, inherited_filters
 
 
@@ -15,15 +15,17 @@ def advance(
     ``plan``. The search stops after ``plan.patience`` consecutive rounds in which the total
     parameter count did not fall, or after ``plan.cap`` rounds. Source: method.md. Each
     application counts as a shrink even if it removes nothing, so ``reinit`` draws fresh weights
-    then too, as the authors' code does.
+    then too, as the authors' code does. A plan of ``norms`` "null" decides on the norms of a
+    fresh random network of the same widths: the rule without what was learnt.
     """
     if not searching(plan, server_round):
         return architecture, network
-    decisions = decide(network, plan.k)
-    kept = inherited_filters(network, decisions)
-    architecture, network = shrunk(
-        plan.variant, plan.seed, server_round, architecture, network.state_dict(), kept
-    )
+    judged = network
+    if plan.norms == "null":
+        judged = new_network(architecture, plan.seed, "null", server_round)
+    decisions = decide(judged, plan.k, plan.tails, plan.statistics)
+    kept = inherited_filters(judged, decisions)
+    architecture, network = shrunk(plan, server_round, architecture, network.state_dict(), kept)
     layers = tuple(
         layer_record(name, decision, indices)
         for name, decision, indices in zip(network.prunable, decisions, kept, strict=True)
@@ -34,7 +36,7 @@ def advance(
         plan.stopped = {"round": server_round, "reason": "patience"}
     elif server_round >= plan.cap:
         plan.stopped = {"round": server_round, "reason": "cap"}
-    return architecture, network
+    return architecture, restarted(plan, architecture, network)
 
 
 def searching(plan: Plan, server_round: int) -> bool:

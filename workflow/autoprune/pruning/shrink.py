@@ -1,6 +1,6 @@
 """Cut a network down to the filters that were kept, or decide which filters those are."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
@@ -12,9 +12,24 @@ Kept = tuple[tuple[int, ...], ...]
 """For each prunable convolution, the indices of the filters that stay, ascending."""
 
 
-def decide(network: Network, k: float) -> list[Boundaries]:
-    """Apply the rule to each prunable convolution of a network, in the order of its widths."""
-    return [boundaries(scores(network.get_submodule(name).weight), k) for name in network.prunable]
+def decide(
+    network: Network, k: float, tails: str = "both", statistics: str = "layer"
+) -> list[Boundaries]:
+    """Apply the rule to each prunable convolution of a network, in the order of its widths.
+
+    With ``statistics`` "pooled" all layers share one mean and one std. Layers differ in how many
+    weights a filter has, so the scores are then norms per weight.
+    """
+    kernels = [network.get_submodule(name).weight for name in network.prunable]
+    norms = [scores(kernel) for kernel in kernels]
+    if statistics == "layer":
+        return [boundaries(of_layer, k, tails) for of_layer in norms]
+    per_weight = [
+        [norm / kernel[0].numel() for norm in of_layer]
+        for of_layer, kernel in zip(norms, kernels, strict=True)
+    ]
+    population = [score for of_layer in per_weight for score in of_layer]
+    return [boundaries(of_layer, k, tails, population) for of_layer in per_weight]
 
 
 def inherited_filters(network: Network, decisions: Sequence[Boundaries]) -> Kept:
@@ -24,17 +39,26 @@ def inherited_filters(network: Network, decisions: Sequence[Boundaries]) -> Kept
     ResNet's stem, second convolutions and shortcuts), the rule on the prunable one says how many
     stay, and those with the largest L1 norm summed over the group do; equal sums go by index.
     """
-    kept = []
-    for layer, decision in enumerate(decisions):
-        group = network.group(layer)
-        if len(group) == 1:
-            kept.append(decision.kept)
-            continue
-        norms = [scores(network.get_submodule(name).weight) for name in group]
-        sums = [sum(of_filter) for of_filter in zip(*norms, strict=True)]
-        largest = sorted(range(len(sums)), key=lambda n: (-sums[n], n))[: len(decision.kept)]
-        kept.append(tuple(sorted(largest)))
-    return tuple(kept)
+    return tuple(
+        decision.kept
+        if len(network.group(layer)) == 1
+        else largest(group_scores(network, layer, scores), len(decision.kept))
+        for layer, decision in enumerate(decisions)
+    )
+
+
+def group_scores(
+    network: Network, layer: int, score: Callable[[torch.Tensor], list[float]]
+) -> list[float]:
+    """The score of each filter of a prunable convolution, summed over the coupled kernels."""
+    of_kernels = [score(network.get_submodule(name).weight) for name in network.group(layer)]
+    return [sum(of_filter) for of_filter in zip(*of_kernels, strict=True)]
+
+
+def largest(of_filters: Sequence[float], number: int) -> tuple[int, ...]:
+    """Indices of the ``number`` largest scores, ascending; of equal scores the first."""
+    order = sorted(range(len(of_filters)), key=lambda n: (-of_filters[n], n))
+    return tuple(sorted(order[:number]))
 
 
 def cut(

@@ -1,0 +1,307 @@
+"""One run on the server's side: rounds of pruning, training and evaluation, and what it leaves."""
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.serverapp import Grid
+from tqdm import tqdm
+
+from autoprune import methods
+from autoprune.data.partition import Partition
+from autoprune.data.store import ClientStore
+from autoprune.federation import checkpoint as checkpoints
+from autoprune.federation.history import Row, write_history
+from autoprune.federation.interruption import Interrupted, interruptible
+from autoprune.federation.local_grid import LocalGrid
+from autoprune.federation.messages import OPTIMIZER
+from autoprune.federation.scores import scores_of
+from autoprune.federation.settings import Settings
+from autoprune.federation.strategy import SeededFedAvg, TooFewClients
+from autoprune.federation.training import keep_memory, predict
+from autoprune.federation.wire import WIRES, arrays
+from autoprune.files import sha256_file, write_json
+from autoprune.models import Architecture, build, count_parameters, load_state, new_network
+from autoprune.models.layers import Network, to_channels_last
+from autoprune.provenance import code_version, versions
+from autoprune.weights import save_weights
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+def stage_code(settings: Settings) -> str:
+    """The code a run's numbers come from, the family and the method loaded by name included."""
+    return code_version(
+        "autoprune.train",
+        f"autoprune.models.{settings.model}",
+        f"autoprune.methods.{settings.method.replace('-', '_')}",
+    )
+
+
+class Run:
+    """The server's side of one run: what stands between rounds, and the steps of a round."""
+
+    def __init__(self, settings: Settings, grid: Grid) -> None:
+        self.settings = settings
+        self.grid = grid
+        self.store = ClientStore.open(settings.store)
+        self.partition = Partition.open(settings.partition)
+        height, width, channels = self.store.shape
+        classes = len(self.store.classes(settings.target))
+        base = settings.base((channels, height, width), classes)
+        build(base)  # refuses widths that are not the family's, whatever the method starts from
+        method = methods.load(settings.method)
+        own_variant = settings.like or settings.variant
+        self.method = method(base, settings.seed, own_variant, settings.method_settings)
+        self.architecture: Architecture = self.method.begin()
+        self.network: Network = new_network(self.architecture, settings.seed)
+        self.wire = WIRES[self.method.encoding]()
+        self.strategy = SeededFedAvg(
+            self.architecture,
+            settings.clients_per_round,
+            settings.min_clients,
+            settings.seed,
+            self.wire,
+        )
+        self.history: list[Row] = []
+        self.output = Path(settings.output)
+        self.mark = checkpoints.fingerprint(settings, self.data_checksum(), stage_code(settings))
+
+    def data_checksum(self) -> str:
+        """Which data: the store's checksum, what its bytes are scaled to, the partition's."""
+        parts = [self.store.checksum, self.store.pixel_range, self.partition.checksum]
+        return " ".join(map(str, [*parts, *self.plan_checksum().values()]))
+
+    def plan_checksum(self) -> dict[str, str]:
+        """Of the plan that the method follows, where it follows one."""
+        plan = self.settings.method_settings.get("plan")
+        return {"plan_checksum": sha256_file(plan)} if plan else {}
+
+    def execute(self) -> None:
+        """Run all rounds, from a checkpoint where there is one, and write the outputs.
+
+        SIGTERM and Ctrl-C raise Interrupted at once, and too few clients TooFewClients, after
+        the state of the last finished round was written as a checkpoint.
+        """
+        keep_memory()
+        first = self.resume()
+        rounds = range(first, self.settings.rounds + 1)
+        on_terminal = sys.stderr.isatty()
+        progress = tqdm(
+            rounds, desc="rounds", unit="round", disable=not on_terminal, initial=first - 1
+        )
+        finished = self.state(first - 1)
+        try:
+            with interruptible():
+                for server_round in progress:
+                    self.history.append(self.round(server_round))
+                    finished = self.state(server_round)
+                    if not on_terminal:
+                        print(self.line(self.history[-1]), file=sys.stderr, flush=True)
+                    if server_round % self.settings.checkpoint_every == 0:
+                        checkpoints.save(self.output / CHECKPOINT, self.mark, finished)
+        except (Interrupted, TooFewClients):
+            if finished.round:
+                checkpoints.save(self.output / CHECKPOINT, self.mark, finished)
+                print(
+                    f"{self.output / CHECKPOINT}: written after round {finished.round}; "
+                    "the same command goes on there",
+                    file=sys.stderr,
+                )
+            raise
+        self.write_outputs()
+        (self.output / CHECKPOINT).unlink(missing_ok=True)
+
+    def state(self, server_round: int) -> checkpoints.Checkpoint:
+        """A copy of what a later ``resume`` needs, as it stands after this round."""
+        return checkpoints.Checkpoint(
+            server_round,
+            self.architecture,
+            {name: tensor.clone() for name, tensor in self.network.state_dict().items()},
+            self.method.to_json(),
+            list(self.history),
+            *self.wire.memory(),
+            self.grid.kept() if self.clients_remember else {},
+        )
+
+    @property
+    def clients_remember(self) -> bool:
+        """Whether clients keep something between rounds, and the grid can tell what."""
+        return self.method.encoding != "dense" and isinstance(self.grid, LocalGrid)
+
+    def resume(self) -> int:
+        """The first round to run: after the checkpoint's, or 1."""
+        path = self.output / CHECKPOINT
+        found = checkpoints.load(path, self.mark)
+        if self.method.encoding != "dense" and not isinstance(self.grid, LocalGrid):
+            found = None  # what the clients kept is lost with Flower's runtime
+        if found is None:
+            if path.exists():
+                print(
+                    f"{path}: of other settings, data or code, or not whole; starting from round 1",
+                    file=sys.stderr,
+                )
+            self.history = [self.row(0, None, evaluated=True)]
+            return 1
+        self.network = new_network(found.architecture, self.settings.seed)
+        load_state(self.network, found.state)
+        self.architecture = found.architecture
+        self.method.restore(found.method)
+        self.wire.restore(found.wire, found.wire_tensors, found.state)
+        if isinstance(self.grid, LocalGrid):
+            self.grid.restore(found.clients)
+        self.history = list(found.history)
+        print(f"{path}: going on after round {found.round}", file=sys.stderr, flush=True)
+        return found.round + 1
+
+    def round(self, server_round: int) -> Row:
+        """Let the method change the network, then one FedAvg round, then perhaps evaluate."""
+        widths = self.architecture.widths
+        searching = self.method.searching(server_round)
+        self.architecture, self.network = self.method.before_round(
+            server_round, self.architecture, self.network
+        )
+        self.strategy.architecture = self.architecture
+        self.strategy.ask = self.method.ask(server_round)
+        self.wire.use(self.method.masks(), server_round)
+        messages = self.strategy.configure_train(
+            server_round, arrays(self.network.state_dict()), ConfigRecord(), self.grid
+        )
+        aggregate, metrics = self.strategy.aggregate_train(server_round, self.send(messages))
+        assert aggregate is not None
+        assert metrics is not None
+        load_state(self.network, {n: torch.from_numpy(a.numpy()) for n, a in aggregate.items()})
+        self.method.learn(server_round, self.architecture, self.network, self.strategy.answers)
+        settings = self.settings
+        return self.row(
+            server_round,
+            float(metrics["train-loss"]),  # type: ignore[arg-type]
+            evaluated=server_round % settings.evaluate_every == 0
+            or server_round == settings.rounds,
+            shrunk=self.architecture.widths != widths,
+            searching=searching,
+        )
+
+    def send(self, messages: Iterable[Message]) -> Iterable[Message]:
+        """The replies to a round's messages.
+
+        With a carried optimizer one client trains after the other, and each message brings the
+        Adam moments of the reply before it: what happens when one compiled Keras model is fitted
+        client after client.
+        """
+        if self.settings.optimizer_state == "fresh":
+            return self.grid.send_and_receive(messages)
+        replies: list[Message] = []
+        for message in messages:
+            if replies and replies[-1].has_content():
+                carried = {OPTIMIZER: replies[-1].content.array_records[OPTIMIZER]}
+                message.content = RecordDict({**message.content, **carried})
+            replies += self.grid.send_and_receive([message])
+        return replies
+
+    def row(
+        self,
+        server_round: int,
+        train_loss: float | None,
+        *,
+        evaluated: bool,
+        shrunk: bool = False,
+        searching: bool = False,
+    ) -> Row:
+        """The history's row of a round that has just ended."""
+        strategy = self.strategy
+        validation = self.evaluate("validation") if evaluated else (None, None)
+        return Row(
+            server_round,
+            train_loss,
+            *validation,
+            self.evaluate("test")[0] if evaluated else None,
+            *count_parameters(self.network),
+            self.wire.nonzeros(self.network.state_dict()),
+            " ".join(map(str, self.architecture.widths)),
+            len(strategy.clients),
+            strategy.bytes_down,
+            strategy.bytes_up,
+            int(shrunk),
+            int(searching),
+            "; ".join(f"{client}: {reason}" for client, reason in strategy.failures.items()),
+        )
+
+    def line(self, row: Row) -> str:
+        """One round for people: the log's line."""
+        accuracy = row.validation_accuracy
+        evaluated = f"  validation accuracy {accuracy:.4f}" if accuracy is not None else ""
+        return (
+            f"round {row.round}/{self.settings.rounds}  train loss {row.train_loss:.4f}  "
+            f"parameters {row.parameters}  widths {row.widths}{evaluated}"
+        )
+
+    def deployed(self) -> Network:
+        """The network as a device would hold it: what is evaluated and saved."""
+        network = build(self.architecture)
+        load_state(network, self.wire.deployed(self.network.state_dict()))
+        return network
+
+    def evaluate(self, split: str) -> tuple[float, float]:
+        """Accuracy (fraction) and loss of the network in hand on a pooled split of the store."""
+        labels, found, loss = self.predict(split)
+        return int((found == labels).sum()) / len(labels), loss
+
+    def predict(self, split: str) -> tuple[np.ndarray, np.ndarray, float]:
+        """Of a pooled split: labels (image,), classes found (image,), mean loss."""
+        rows = self.store.rows(split)
+        labels = self.store.labels[rows, self.store.target_column(self.settings.target)]
+        network = to_channels_last(self.deployed())
+        images = self.store.images[rows]
+        return labels, *predict(network, images, labels, self.store.pixel_range)
+
+    def write_outputs(self) -> None:
+        """The files of a finished run; see the README's list of what a run leaves."""
+        labels, found, test_loss = self.predict("test")
+        last = self.history[-1]
+        evaluation = {
+            **scores_of(self.history, labels, found, self.store, self.partition),
+            "test_loss": test_loss,
+            "test_examples": len(labels),
+            "validation_accuracy": last.validation_accuracy,
+            "validation_loss": last.validation_loss,
+            "validation_examples": len(self.store.labels[self.store.rows("validation")]),
+            "nonzeros": last.nonzeros,
+            "bits": self.wire.bits(self.network.state_dict()),
+        }
+        write_history(self.output / "history.csv", self.history)
+        write_json(self.output / "evaluation.json", evaluation)
+        write_json(self.output / "architecture.json", self.architecture.to_json())
+        save_weights(
+            self.output / "weights.safetensors", self.architecture, self.deployed().state_dict()
+        )
+        if memory := self.method.to_json():
+            write_json(self.output / "plan.json", memory)
+        write_json(self.output / "run.json", self.provenance())
+
+    def provenance(self) -> dict[str, object]:
+        """The run: its settings, data, code and versions; nothing that a repeat would change."""
+        settings = self.settings
+        return {
+            "dataset": settings.dataset,
+            "data_kind": self.store.kind,
+            "stands_for": "" if settings.stands_for == "none" else settings.stands_for,
+            "model": settings.model,
+            "method": settings.method,
+            "variant": settings.variant,
+            "seed": settings.seed,
+            "clients": self.partition.clients,
+            "settings": {
+                name: value
+                for name, value in settings.run_config().items()
+                if name not in ("output", "store", "partition", "plan")
+            },
+            **self.plan_checksum(),
+            "store_checksum": self.store.checksum,
+            "partition_checksum": self.partition.checksum,
+            "code": stage_code(settings),
+            "versions": versions(),
+        }

@@ -1,0 +1,19 @@
+"""Fixed ratio by geometric median: the filters that the others of their layer can stand for go.
+
+Source: He et al. 2019, "Filter Pruning via Geometric Median", eq. 6.
+"""
+
+from torch import Tensor
+
+from autoprune.methods._ratio import Uniform
+
+
+class Method(Uniform):
+    """A filter's score is the sum of its distances to the other filters, signs and all."""
+
+    @staticmethod
+    def score(kernel: Tensor) -> list[float]:
+        """Sum of Euclidean distances to all filters of the kernel, (filter,)."""
+        filters = kernel.detach().double().flatten(1)
+        distances = (filters[:, None] - filters[None]).square().sum(2).sqrt()
+        return [float(total) for total in distances.sum(1)]

@@ -1,0 +1,13 @@
+"""Fixed ratio by L1 norm: in each layer the same share of filters, those of least norm, goes.
+
+Source: Li et al. 2017, "Pruning Filters for Efficient ConvNets".
+"""
+
+from autoprune.methods._ratio import Uniform
+from autoprune.pruning.rule import scores
+
+
+class Method(Uniform):
+    """Scores are the rule's own, without its upper boundary."""
+
+    score = staticmethod(scores)

@@ -1,0 +1,67 @@
+"""Network slimming: batch norm's scales are trained sparse, the filters with the smallest go.
+
+Source: Liu et al. 2017, "Learning Efficient Convolutional Networks through Network Slimming".
+"""
+
+from argparse import ArgumentParser
+from typing import Any
+
+import torch
+
+from autoprune.errors import InputError
+from autoprune.methods._following import Following
+from autoprune.methods._ratio import Ratio
+from autoprune.models import Architecture, build
+from autoprune.models.layers import Network, Span
+from autoprune.pruning.budget import globally_largest
+from autoprune.pruning.shrink import Kept
+
+
+class Method(Ratio):
+    """One global threshold over all layers; clients add the sparsity term until it is applied."""
+
+    variants = ("one-shot", "iterative")
+
+    def __init__(
+        self, base: Architecture, seed: int, variant: str, settings: dict[str, Any]
+    ) -> None:
+        super().__init__(base, seed, variant, settings)
+        network = build(base)
+        if not all(norms_of(network, layer) for layer in range(len(base.widths))):
+            raise InputError(
+                f"method slimming: network {base.family} has no batch norm behind every prunable "
+                "convolution; leave the method out for it (pairs.<pair>.methods)"
+            )
+
+    @staticmethod
+    def add_arguments(parser: ArgumentParser) -> None:
+        """The run that is followed, and the weight of the sparsity term."""
+        Following.add_arguments(parser)
+        parser.add_argument(
+            "--norm-l1", type=float, default=1e-4, help="times the sum of |scale| joins the loss"
+        )
+
+    def ask(self, server_round: int) -> dict[str, str | float]:
+        """The sparsity term, while filters are still to be chosen."""
+        pruned = server_round >= self.reference.stop
+        return {} if pruned else {"norm-l1": float(self.settings["norm_l1"])}
+
+    def choose(self, architecture: Architecture, network: Network, budget: int) -> Kept:
+        """The largest |scale| of all layers; of coupled ones the sum."""
+        scores = [
+            torch.stack([norm.weight.detach().abs() for norm in norms_of(network, layer)])
+            .sum(0)
+            .tolist()
+            for layer in range(len(architecture.widths))
+        ]
+        return globally_largest(architecture, scores, budget, self.count)
+
+
+def norms_of(network: Network, layer: int) -> list[torch.nn.BatchNorm2d]:
+    """The batch norms whose channels are the filters of prunable convolution ``layer``."""
+    modules = [
+        network.get_submodule(name)
+        for name, wiring in network.wiring.items()
+        if wiring.outputs == (Span(layer),)
+    ]
+    return [module for module in modules if isinstance(module, torch.nn.BatchNorm2d)]

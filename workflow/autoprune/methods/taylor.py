@@ -1,0 +1,48 @@
+"""Taylor pruning: the filters whose removal changes the loss least, as the clients see it, go.
+
+Source: Molchanov et al. 2019, "Importance Estimation for Neural Network Pruning". The clients
+upload a number a filter in the rounds before a cut, and it is charged.
+"""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from autoprune.methods._ratio import Ratio
+from autoprune.models import Architecture
+from autoprune.models.layers import Network
+from autoprune.pruning.budget import globally_largest
+from autoprune.pruning.shrink import Kept, cut
+
+
+class Method(Ratio):
+    """Decides when the answers come in, and cuts at the start of the next round."""
+
+    def ask(self, server_round: int) -> dict[str, str | float]:
+        """The importance of each filter after local training, when the next round prunes."""
+        return {} if self.budget_of(server_round + 1) is None else {"importance": "taylor"}
+
+    def learn(
+        self,
+        server_round: int,
+        architecture: Architecture,
+        network: Network,
+        answers: Mapping[str, Tensor],
+    ) -> None:
+        """Choose the filters of the next cut."""
+        budget = self.budget_of(server_round + 1)
+        if budget is None or self.count(architecture) <= budget:
+            return
+        scores = [answers[name].tolist() for name in network.prunable]
+        kept = globally_largest(architecture, scores, budget, self.count)
+        smaller = architecture.with_widths([len(indices) for indices in kept])
+        self.record(server_round + 1, smaller, kept)
+
+    def before_round(
+        self, server_round: int, architecture: Architecture, network: Network
+    ) -> tuple[Architecture, Network]:
+        """Make the cut that was decided on."""
+        if not self.cuts or self.cuts[-1]["round"] != server_round:
+            return architecture, network
+        kept: Kept = tuple(tuple(layer["kept"]) for layer in self.cuts[-1]["layers"])
+        return cut(architecture, network.state_dict(), kept)

@@ -1,0 +1,105 @@
+"""Widths and filters for a budget of parameters: by bisection, then up to the last filter."""
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from functools import lru_cache
+
+import torch
+
+from autoprune.models import Architecture, build, count_parameters
+from autoprune.pruning.shrink import Kept
+
+Cost = Callable[[Architecture], int]
+
+
+@lru_cache(maxsize=4096)
+def cost(architecture: Architecture) -> int:
+    """Parameters of an architecture, batch-norm statistics included."""
+    with torch.device("meta"):  # shapes only
+        return count_parameters(build(architecture))[1]
+
+
+@lru_cache(maxsize=4096)
+def cost_in_bits(architecture: Architecture) -> int:
+    """Bits of an architecture whose kernels and matrices are int8, a scale an output channel."""
+    with torch.device("meta"):
+        state = build(architecture).state_dict().values()
+    return sum(
+        8 * tensor.numel() + 32 * tensor.shape[0] if tensor.dim() > 1 else 32 * tensor.numel()
+        for tensor in state
+    )
+
+
+def uniform_widths(
+    base: Architecture, limit: Sequence[int], budget: int, count: Cost = cost
+) -> tuple[int, ...]:
+    """The widest network within ``budget`` whose layers keep the same share of the base's filters.
+
+    No layer exceeds ``limit`` or falls below 1 filter. The largest share that fits is found by
+    bisection over the shares at which a width changes; what is left of the budget is filled with
+    single filters, the relatively narrowest layer first. So the result is within one filter of
+    the budget: with one more in any layer it would exceed it. If even one filter a layer costs
+    more than the budget, that is the result.
+    """
+
+    def at(share: Fraction) -> tuple[int, ...]:
+        return tuple(
+            max(1, min(most, int(share * width)))
+            for width, most in zip(base.widths, limit, strict=True)
+        )
+
+    shares = sorted({Fraction(n, width) for width in base.widths for n in range(1, width + 1)})
+    fitting = bisect_right(shares, budget, key=lambda share: count(base.with_widths(at(share))))
+    widths = list(at(shares[fitting - 1] if fitting else Fraction(0)))
+    while True:
+        wider = []
+        for layer, (width, most) in enumerate(zip(widths, limit, strict=True)):
+            more = [*widths[:layer], width + 1, *widths[layer + 1 :]]
+            if width < most and count(base.with_widths(more)) <= budget:
+                wider.append((Fraction(width, base.widths[layer]), layer))
+        if not wider:
+            return tuple(widths)
+        widths[min(wider)[1]] += 1
+
+
+def globally_largest(
+    architecture: Architecture,
+    scores: Sequence[Sequence[float]],
+    budget: int,
+    count: Cost = cost,
+) -> Kept:
+    """The filters that stay when the lowest scores of all layers go until the budget is met.
+
+    ``scores`` (layer, filter). The best filter of each layer stays whatever its score; equal
+    scores go by layer and index. The number that goes is found by bisection, so the last filter
+    that went would not have fitted.
+    """
+    best = {(layer, max(range(len(s)), key=lambda n, s=s: s[n])) for layer, s in enumerate(scores)}
+    order = sorted(
+        (score, layer, n)
+        for layer, of_layer in enumerate(scores)
+        for n, score in enumerate(of_layer)
+        if (layer, n) not in best
+    )
+
+    def left(gone: int) -> Kept:
+        out = {(layer, n) for _, layer, n in order[:gone]}
+        return tuple(
+            tuple(n for n in range(len(s)) if (layer, n) not in out)
+            for layer, s in enumerate(scores)
+        )
+
+    def excess(gone: int) -> bool:
+        return count(architecture.with_widths([len(kept) for kept in left(gone)])) <= budget
+
+    gone = bisect_right(range(len(order) + 1), False, key=excess)
+    return left(min(gone, len(order)))
+
+
+def cubic(start: int, end: int, progress: float) -> int:
+    """A budget on its way from ``start`` to ``end``: fast first, slow last (Zhu & Gupta 2017).
+
+    ``end + (start - end)·(1 - progress)³`` with progress in [0, 1], rounded down.
+    """
+    return int(end + (start - end) * (1 - progress) ** 3)
