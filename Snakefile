@@ -34,6 +34,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/measure.smk"
+include: "workflow/rules/evidence.smk"
 include: "workflow/rules/publish.smk"
 
 
@@ -75,9 +76,10 @@ rule figures:
 
 
 rule all:
-    """Everything: the tables, the figures and the report."""
+    """Everything: the tables, the figures, the findings and the report."""
     default_target: True
     input:
         TABLE_FILES,
         FIGURE_FILES,
+        FINDINGS,
         "<results>/report.html",

@@ -53,6 +53,7 @@ def write_run(
     share: float = 0.85,
     every: int = 2,
     test_examples: int = 400,
+    settings: dict | None = None,
 ) -> Path:
     """One run folder. Bytes are 4 a parameter, each way and client; accuracy climbs from chance."""
     draw = random.Random(f"{dataset}{model}{method}{variant}{seed}")
@@ -99,7 +100,7 @@ def write_run(
         csv.writer(stream, lineterminator="\n").writerows(rows)
     identity = {
         "dataset": dataset, "data_kind": data_kind, "stands_for": stands_for, "model": model,
-        "method": method, "variant": variant, "seed": seed,
+        "method": method, "variant": variant, "seed": seed, "settings": settings or {},
     }  # fmt: skip
     size = count(widths)
     evaluation = {

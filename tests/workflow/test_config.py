@@ -33,11 +33,17 @@ def loaded(*overlays):
     return config
 
 
-@pytest.mark.parametrize("name", ["config", "ci", "paper", "femnist-leaf"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("config", "ci", "paper", "paper paper-uncropped", "femnist-leaf", "mnist", "controls"),
+        *("mnist methods", "femnist-leaf methods", "paper methods"),
+    ],
+)
 def test_our_own_configurations_are_accepted(name):
-    path = ROOT / "config" / f"{name}.yaml"
-    config = loaded(yaml.safe_load(path.read_text()))
-    check(config, [CONFIG, path], SCHEMA)
+    paths = [ROOT / "config" / f"{part}.yaml" for part in name.split()]
+    config = loaded(*(yaml.safe_load(path.read_text()) for path in paths))
+    check(config, [CONFIG, *paths], SCHEMA)
     resolve(config)
     for pair in config["study"]:
         assert set(config["training"]) <= set(config["pairs"][pair])

@@ -1,5 +1,6 @@
 """The workflow as its users run it, on config/ci.yaml, from a path with a space."""
 
+import csv
 import itertools
 import json
 import os
@@ -37,9 +38,9 @@ def snakemake(folder, *args, check=True):
     return done
 
 
-def planned(folder, *args):
+def planned(folder, *args, overlays=()):
     """Job counts of a dry run, by rule."""
-    done = snakemake(folder, "-n", *CI, "--", *args)
+    done = snakemake(folder, "-n", *CI, *overlays, "--", *args)
     text = done.stdout + done.stderr
     if "Nothing to be done" in text:
         return {}
@@ -267,3 +268,36 @@ def test_a_store_is_shared_between_workflows_by_the_cache(study, tmp_path, monke
     assert (study / store).exists()
     assert "python -m autoprune.data.prepare" not in done.stdout + done.stderr
     assert len(list(tmp_path.iterdir())) >= 5
+
+
+def test_the_readmes_method_is_one_file_and_runs(study):
+    example = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+    (study / "workflow/autoprune/methods/drop_one.py").write_text(example)
+    mine = study / "mine.yaml"
+    mine.write_text("seeds: [0]\nstudy: [digits-cnn]\nmethods: {drop-one: [weakest]}\n")
+    run = study / "results/ci/runs/digits/cnn/drop-one/weakest/seed-0"
+    snakemake(study, str((run / "plan.json").relative_to(study)), *CI, str(mine))
+    with (run / "history.csv").open() as stream:
+        widths = [row["widths"] for row in csv.DictReader(stream)]
+    assert widths == ["12 14", "11 13", "10 12", "9 11", "8 10"]
+
+
+def test_controls_follow_the_plan_of_their_seed(study):
+    """Nothing else asks for autoprune here; another k makes plan and control anew, dense not."""
+    mine = study / "mine.yaml"
+    text = "seeds: [0]\nstudy: [digits-cnn]\n"
+    text += (
+        "pairs: {digits-cnn: {methods: {dense: [fedavg], found-widths: [reinit], fedmap: [global]}"
+    )
+    mine.write_text(text + "}}\n")
+    snakemake(study, "pruned", "baselines", *CI, str(mine))
+    runs = study / "results/ci/runs/digits/cnn"
+    plan = json.loads((runs / "autoprune/reinit/seed-0/plan.json").read_text())
+    widths = json.loads((runs / "found-widths/reinit/seed-0/architecture.json").read_text())
+    assert widths["widths"] == plan["shrinks"][-1]["widths"]
+    masked = json.loads((runs / "fedmap/global/seed-0/evaluation.json").read_text())
+    assert masked["nonzeros"] == plan["shrinks"][-1]["parameters"]
+    mine.write_text(text + ", autoprune: {k: 1.3}}}\n")
+    again = planned(study, "pruned", "baselines", overlays=[str(mine)])
+    assert again["prune"] == 3
+    assert "baseline" not in again

@@ -10,6 +10,7 @@ import pandas as pd
 from autoprune.errors import InputError, run_main
 from autoprune.files import read_json
 from autoprune.metrics import number, read_metrics
+from autoprune.questions import question_rows
 from autoprune.statistics import against_dense, final_figures, require
 from autoprune.style import (
     decimal,
@@ -99,7 +100,7 @@ def claims(
     counts_path: str,
     margin: float,
 ) -> pd.DataFrame:
-    """The claims table, a row per published figure and variant of ours.
+    """The claims table, a row per published figure and variant of ours, then the controls'.
 
     Raises InputError for a run without the figures needed or an unknown metric.
     """
@@ -116,6 +117,7 @@ def claims(
             rows.append(accuracy_row(entry, values, sources, margin))
         else:
             raise InputError(f"published: metric: unknown {entry['metric']!r} from a notebook")
+    rows += question_rows(values, sources, margin)
     return pd.DataFrame(rows).astype({"n": "Int64"})
 
 

@@ -85,6 +85,16 @@ def arms_of(table: pd.DataFrame) -> list[tuple[str, str]]:
     return arm_order(table[ARM].itertuples(index=False, name=None))
 
 
+def told_apart(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The rows of as many arms as there are looks, the first in order, and a word on the others."""
+    arms = arms_of(table)
+    if len(arms) <= len(COLOURS):
+        return table, ""
+    shown = set(arms[: len(COLOURS)])
+    mine = [arm in shown for arm in table[ARM].itertuples(index=False, name=None)]
+    return table[mine], f"; {len(shown)} of {len(arms)} methods, the tables have all"
+
+
 def of_arm(table: pd.DataFrame, arm: tuple[str, str]) -> pd.DataFrame:
     """The rows of one (method, variant)."""
     return table[(table[ARM] == list(arm)).all(axis=1)]

@@ -24,6 +24,7 @@ from autoprune.drawing import (
     panels,
     percent_axis,
     save,
+    told_apart,
     use_theme,
     whole_axis,
 )
@@ -61,7 +62,7 @@ def by_pair(table: pd.DataFrame) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]
 
 def accuracy_by_round(metrics: pd.DataFrame) -> Figure:
     """Validation accuracy by round; at the foot, a marker where a seed's network shrank."""
-    table = by_round(metrics, ["validation_accuracy", "shrunk"])
+    table, more = told_apart(by_round(metrics, ["validation_accuracy", "shrunk"]))
     arms = looks(table)
     shrinking = arms_of(table[table["shrunk"] == 1])
     figure, pairs = by_pair(table)
@@ -91,7 +92,7 @@ def accuracy_by_round(metrics: pd.DataFrame) -> Figure:
         look.entry(**({"marker": look.marker, "markersize": 4} if arm in shrinking else {}))
         for arm, look in arms.items()
     ]
-    note = "line: mean over seeds; band: lowest to highest"
+    note = "line: mean over seeds; band: lowest to highest" + more
     if shrinking:
         note += "; markers at the foot: rounds with a shrink"
     return finish(figure, "round", "validation accuracy", [*entries, chance_entry()], note)
@@ -120,6 +121,7 @@ def widths_by_round(metrics: pd.DataFrame) -> Figure:
     table = by_round(metrics, [*names, "shrunk"] if names else ["width_1", "shrunk"])
     shrank = table.groupby([*PAIR, *ARM])["shrunk"].transform("max") > 0
     table = table[shrank] if shrank.any() else table  # an arm that never shrinks is flat lines
+    table, more = told_apart(table)
     arms = arms_of(table)
     shown = [
         (*pair, arm, of_arm(rows, arm), rows[names].max().max())
@@ -147,7 +149,7 @@ def widths_by_round(metrics: pd.DataFrame) -> Figure:
         Line2D([], [], color=colour, dashes=dash, label=f"layer {layer}")
         for layer, (colour, dash) in enumerate(zip(colours, dashes, strict=False), start=1)
     ]
-    note = "line: mean over seeds; band: narrowest to widest"
+    note = "line: mean over seeds; band: narrowest to widest" + more
     return finish(figure, "round", "filters", entries, note)
 
 
@@ -167,6 +169,7 @@ def accuracy_against_parameters(metrics: pd.DataFrame) -> Figure:
     """Test accuracy against parameters (log); each arm's mean is joined to that of dense."""
     values, _ = final_figures(metrics)
     require(values, ["test_accuracy", "parameters"])
+    values, more = told_apart(values)
     arms = looks(values)
     figure, pairs = by_pair(values)
     for ax, rows in pairs:
@@ -185,7 +188,7 @@ def accuracy_against_parameters(metrics: pd.DataFrame) -> Figure:
         percent_axis(ax)
     style = {"linestyle": "none", "markersize": 7, "markeredgecolor": "white"}
     entries = [look.entry(marker=look.marker, **style) for look in arms.values()]
-    note = "large: mean over seeds; small and light: a seed; lines lead to the dense network"
+    note = "large: mean over seeds; small and light: a seed; lines lead to the dense network" + more
     return finish(figure, "parameters", "test accuracy", entries, note)
 
 
@@ -194,6 +197,7 @@ def accuracy_against_bytes(metrics: pd.DataFrame) -> Figure:
     table = by_round(metrics, ["validation_accuracy", "bytes_cumulative"])
     table = table.dropna(subset="validation_accuracy")
     table["megabytes"] = table["bytes_cumulative"] / 1e6
+    table, more = told_apart(table)
     arms = looks(table)
     figure, pairs = by_pair(table)
     spot = ["megabytes", "validation_accuracy"]
@@ -213,7 +217,7 @@ def accuracy_against_bytes(metrics: pd.DataFrame) -> Figure:
         percent_axis(ax)
         whole_axis(ax)
     entries = [look.entry(marker=look.marker, markersize=5.5) for look in arms.values()]
-    note = "strong: mean over seeds, its marker the last round; light: a seed"
+    note = "strong: mean over seeds, its marker the last round; light: a seed" + more
     return finish(figure, "MB sent so far", "validation accuracy", [*entries, chance_entry()], note)
 
 

@@ -23,6 +23,27 @@ LABELS = {
     "dense/fedavg": "dense (FedAvg)",
     "autoprune/reinit": "autoprune, fresh weights",
     "autoprune/inherit": "autoprune, kept weights",
+    "autoprune/reinit-once": "autoprune, fresh at the end",
+    "autoprune/rewind": "autoprune, initial weights",
+    "autoprune/inherit-low": "autoprune, kept weights, low tail",
+    "found-widths/reinit": "found widths, from scratch",
+    "narrow/reinit": "narrow, from scratch",
+    "null-norms/reinit": "null norms, fresh weights",
+    "null-norms/inherit": "null norms, kept weights",
+    "random-filters/inherit": "random filters, kept weights",
+    "random-filters/inherit-low": "random filters, low tail's widths",
+    "l1-uniform/one-shot": "L1 norm, one shot",
+    "l1-uniform/iterative": "L1 norm, iterative",
+    "fpgm/one-shot": "FPGM, one shot",
+    "fpgm/iterative": "FPGM, iterative",
+    "slimming/one-shot": "slimming, one shot",
+    "slimming/iterative": "slimming, iterative",
+    "taylor/one-shot": "Taylor, one shot",
+    "taylor/iterative": "Taylor, iterative",
+    "fedmap/global": "FedMap-like",
+    "prunefl/adaptive": "PruneFL-like",
+    "ssfl/one-shot": "SSFL-like",
+    "joint-int8/iterative": "L1 norm and int8",
 }
 MINUS = "\N{MINUS SIGN}"
 
@@ -119,10 +140,11 @@ td.medium { min-width: 9rem; } td.number { text-align: right; white-space: nowra
 tr.group td { border-top: 2px solid var(--rule); }
 td.holds { color: var(--good); font-weight: 600; }
 td.does-not-hold { color: var(--bad); font-weight: 600; }
-td.not-tested { color: var(--open); font-style: italic; }
+td.not-tested, td.not-resolved { color: var(--open); font-style: italic; }
 p.note { max-width: 60rem; color: var(--open); margin: .4rem 0; }
 """.strip()
-VERDICTS = ("holds", "does not hold", "not tested")
+BOLD = ("<b>", "</b>")  # the only markup that a cell may bring along
+VERDICTS = ("holds", "does not hold", "not tested", "not resolved")
 
 
 def html_page(frame: pd.DataFrame, title: str, notes: Sequence[str], group: int = 1) -> str:
@@ -133,11 +155,18 @@ def html_page(frame: pd.DataFrame, title: str, notes: Sequence[str], group: int 
         css = ""
         if value in VERDICTS:
             css = f' class="{value.replace(" ", "-")}"'
-        elif value[:1].isdigit() or value[:1] in ("+", MINUS, "–"):
+        elif value.removeprefix(BOLD[0])[:1].isdigit() or value.removeprefix(BOLD[0])[:1] in (
+            "+",
+            MINUS,
+            "–",
+        ):
             css = ' class="number"'
         elif len(value) > 14:  # a sentence gets room, so that rows stay low
             css = ' class="long"' if len(value) > 40 else ' class="medium"'
-        return f"<td{css}>{html.escape(value)}</td>"
+        text = html.escape(value)
+        if value.startswith(BOLD[0]) and value.endswith(BOLD[1]):
+            text = f"<b>{html.escape(value[len(BOLD[0]) : -len(BOLD[1])])}</b>"
+        return f"<td{css}>{text}</td>"
 
     rows, before = [], None
     for values in frame.itertuples(index=False):

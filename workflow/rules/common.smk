@@ -37,14 +37,23 @@ FIGURES = [
     "accuracy_against_parameters",
     "accuracy_against_bytes",
 ]
+CONTROL_FIGURES = ["null_distribution", "widths_by_layer", "kept_similarity"]
+if any({"k", "patience"} & set(own) for own in config["variants"].get("autoprune", {}).values()):
+    CONTROL_FIGURES.append("k_patience_map")
+SEARCHED = [name for name in PAIRS if "autoprune" in methods_of(config, name)]
+NULL_FILES = [f"<results>/null/{name}.csv" for name in SEARCHED]
+TABLES = ["claims", "results", "partition", "ablations"]
+if any(config["controls"]["reference"] in methods_of(config, n)["autoprune"] for n in SEARCHED):
+    TABLES.append("comparisons")
+FINDINGS = ["<results>/findings.md"] if "comparisons" in TABLES else []
 TABLE_FILES = expand(
     "<results>/tables/{table}.{ending}",
-    table=["claims", "results", "partition"],
+    table=TABLES,
     ending=["csv", "html", "md"],
 )
 FIGURE_FILES = expand(
     "<results>/figures/{figure}.{ending}",
-    figure=["partition", *FIGURES],
+    figure=["partition", *FIGURES, *CONTROL_FIGURES],
     ending=["svg", "png"],
 )
 
@@ -126,6 +135,15 @@ def method_flags(wildcards, input):
     return flags(settings) + (["--plan", str(input.plan)] if input.get("plan") else [])
 
 
+def ablation_flags(wildcards):
+    """The pairs of arms that ablations compare, three words each."""
+    return [
+        word
+        for name, arms in config["ablations"].items()
+        for word in ("--ablation", name, arms["with"], arms["without"])
+    ]
+
+
 def like(wildcards):
     """The method's own variant, where the variant is a name of the study's."""
     named = config["variants"].get(wildcards.get("method", "dense"), {})
@@ -137,10 +155,8 @@ def plan_followed(wildcards):
     if not follows_plan(wildcards.method):
         return []
     variant = followed(config, wildcards.method, wildcards.variant)
-    return (
-        f"<results>/runs/{wildcards.dataset}/{wildcards.model}/autoprune/{variant}"
-        f"/seed-{wildcards.seed}/plan.json"
-    )
+    run = f"{wildcards.dataset}/{wildcards.model}/autoprune/{variant}/seed-{wildcards.seed}"
+    return f"<results>/runs/{run}/plan.json"
 
 
 def readers(wildcards):

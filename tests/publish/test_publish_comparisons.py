@@ -1,0 +1,140 @@
+"""Comparisons, ablations, kept filters and findings on runs that are known to the last digit."""
+
+import json
+import re
+
+import pandas as pd
+import pytest
+
+from autoprune.ablations import ablations
+from autoprune.comparisons import at_bytes, comparisons, raw, readable
+from autoprune.errors import InputError
+from autoprune.findings import main as write_findings
+from autoprune.kept import by_chance, jaccard, similarity, survivors
+from autoprune.metrics import collect, read_metrics
+
+REFERENCE = ("autoprune", "reinit")
+
+
+@pytest.fixture
+def metrics(run_folder, tmp_path):
+    """Three seeds: dense far above the reference, found-widths as good, random ever below."""
+    folders = []
+    for seed, noise in ((1, 0.0), (2, 0.004), (3, -0.003)):
+        for method, variant, accuracy in (
+            ("dense", "fedavg", 0.9),
+            ("autoprune", "reinit", 0.7 + noise),
+            ("found-widths", "reinit", 0.7 + noise),
+            ("random-filters", "reinit", 0.45),
+        ):
+            about = {"method": method, "variant": variant, "seed": seed}
+            folders.append(run_folder(**about, test_accuracy=accuracy, share=0.99))
+    collect(folders).to_csv(tmp_path / "m.csv", index=False)
+    return read_metrics(tmp_path / "m.csv")
+
+
+def test_differences_by_hand(metrics):
+    found = {(r["method"], r["question"]): r for r in comparisons(metrics, REFERENCE, 1.0)}
+    assert len(found) == 4 * 2
+    dense = found["dense", "final"]
+    assert dense["difference"].mean == pytest.approx(100 * (0.2 - 0.001 / 3))
+    assert dense["comparisons"] == 3
+    assert dense["p_holm"] == pytest.approx(2 * dense["p"])  # second smallest of three
+    assert found["random-filters", "final"]["p_holm"] < 0.05
+    same = found["found-widths", "final"]
+    assert same["difference"].mean == pytest.approx(0)
+    assert same["p_holm"] == 1
+    assert same["p_equivalence"] == 0
+    assert found["autoprune", "final"]["p"] is None
+    assert found["autoprune", "final"]["share_of_budget"] == 1
+
+
+def test_only_what_is_significant_is_bold(metrics):
+    records = comparisons(metrics, REFERENCE, 1.0)
+    shown = readable(records, bold="**{}**").set_index("method")["final, points"]
+    assert [name for name, text in shown.items() if text.startswith("**")] == [
+        "dense (FedAvg)",
+        "random-filters/reinit",
+    ]
+    table = raw(records, 1.0)
+    assert set(table[table["p_holm"] < 0.05]["method"]) >= {"dense", "random-filters"}
+
+
+def test_equal_bytes_reads_the_last_evaluation_within_the_budget():
+    rounds = pd.DataFrame(
+        {
+            "bytes_cumulative": [0, 10, 20, 30, 40],
+            "test_accuracy": [0.1, float("nan"), 0.3, float("nan"), 0.5],
+        }
+    )
+    assert [at_bytes(rounds, budget) for budget in (0, 19, 20, 39, 40, 99)] == [
+        0.1, 0.1, 0.3, 0.3, 0.5, 0.5,
+    ]  # fmt: skip
+
+
+def test_ablations_pair_by_seed_and_name_what_is_missing(metrics):
+    first, last = ablations(
+        metrics, [("as printed", "glyphs-cnn/autoprune/reinit", "glyphs-cnn/dense/fedavg")]
+    )
+    assert first["difference"].mean == pytest.approx(-100 * (0.2 - 0.001 / 3))
+    assert first["difference"].n == 3
+    assert last["difference"].mean == 0  # these runs end where their mean is
+    with pytest.raises(InputError, match="no run of 'glyphs-cnn/dense/none'"):
+        ablations(metrics, [("x", "glyphs-cnn/dense/none", "glyphs-cnn/dense/fedavg")])
+
+
+def plan(*shrinks, widths=(4, 3), weights="inherit"):
+    layers = [{"round": n, "layers": [{"kept": k} for k in kept]} for n, kept in enumerate(shrinks)]
+    return {"base": {"widths": list(widths)}, "weights": weights, "shrinks": layers}
+
+
+def test_survivors_are_traced_to_the_base():
+    """Keep 0, 2, 3 of 4, then the last two of these: 2 and 3."""
+    assert survivors(plan([[0, 2, 3], [0, 1, 2]], [[1, 2], [2]])) == [(2, 3), (2,)]
+    with pytest.raises(InputError, match="not there"):
+        survivors(plan([[0], [0]], [[1], [0]]))
+
+
+def test_similarity_by_hand(tmp_path):
+    """{0, 1} and {1, 2} of 4 share one of three; by chance two pairs of 4 share 1 of 3 too."""
+    assert jaccard([0, 1], [1, 2]) == pytest.approx(1 / 3)
+    assert by_chance(4, 2, 2) == pytest.approx(1 / 3)
+    assert by_chance(5, 5, 5) == 1
+    for seed, kept in enumerate(([0, 1], [1, 2])):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        about = {"dataset": "d", "model": "m", "method": "a", "variant": "v", "seed": seed}
+        (folder / "run.json").write_text(json.dumps(about))
+        (folder / "plan.json").write_text(json.dumps(plan([kept, [0, 1, 2]])))
+    table = similarity([tmp_path / "0", tmp_path / "1"])
+    assert table["jaccard"].tolist() == pytest.approx([1 / 3, 1])
+    assert table["chance"].tolist() == pytest.approx([1 / 3, 1])
+    (tmp_path / "1/plan.json").write_text(json.dumps(plan([[0], [0]], weights="reinit")))
+    assert similarity([tmp_path / "0", tmp_path / "1"]).empty
+
+
+def test_findings_are_the_tables(metrics, tmp_path, stage):
+    """Every arm is named once a question; the numbers are cells; an absent table is one line."""
+    (tmp_path / "tables").mkdir()
+    flags = ("--metrics", "m.csv")
+    for name, more in (
+        ("comparisons", ("--reference", "reinit", "--margin", 1)),
+        ("ablations", ()),
+    ):
+        out = [f"tables/{name}.{ending}" for ending in ("csv", "html", "md")]
+        files = ("--csv", out[0], "--html", out[1], "--markdown", out[2])
+        done = stage(name, *flags, *more, *files, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+    write = ["--study", "Made up", str(tmp_path), "--output", str(tmp_path / "f.md")]
+    with pytest.raises(InputError, match=r"claims\.csv: not a table"):
+        write_findings(write)
+    claims = "claim,published,source,variant,ours,low,high,n,verdict,resolved,tested_on\n"
+    claims += "it is so,not asked,control,reinit,1.5,1,2,3,holds,yes,glyphs\n"
+    (tmp_path / "tables/claims.csv").write_text(claims)
+    write_findings(write)
+    text = (tmp_path / "f.md").read_text()
+    assert "significantly better: dense (FedAvg) (+20.0 points" in text
+    assert "significantly worse: random-filters/reinit (−25.0 points" in text
+    assert "equivalent within 1.0 points: found widths, from scratch (0.0 points" in text
+    assert "- it is so (reinit): ours 1.50 [1.00, 2.00]: **holds**." in text
+    assert len(re.findall("found widths, from scratch", text)) == 2

@@ -1,0 +1,138 @@
+"""The controls' figures: what they hold, that they are readable, and the null behind one."""
+
+import matplotlib.text
+import pytest
+
+from autoprune.data import prepare
+from autoprune.drawing import use_theme
+from autoprune.figures_controls import FIGURES, floors
+from autoprune.metrics import collect, read_metrics
+from autoprune.models import Architecture
+from autoprune.null import draws
+from autoprune.null import main as draw_null
+from autoprune.questions import question_rows
+from autoprune.statistics import final_figures
+
+
+@pytest.fixture
+def inputs(study, tmp_path):
+    """Metrics of five pairs, a null of each, and a table of kept filters."""
+    metrics = read_metrics(study / "metrics.csv")
+    null = []
+    for dataset, model in {tuple(p) for p in metrics[["dataset", "model"]].to_numpy()}:
+        path = tmp_path / f"{dataset}-{model}.csv"
+        rows = "".join(f"{n},{400 + 7 * n}\n" for n in range(40))
+        path.write_text("draw,parameters_with_statistics\n" + rows)
+        null.append(str(path))
+    head = (
+        "dataset,model,method,variant,layer,filters,seeds,jaccard,jaccard_low,jaccard_high,chance"
+    )
+    kept = tmp_path / "kept.csv"
+    kept.write_text(f"{head}\nglyphs,cnn,autoprune,inherit,1,32,2,0.5,,,0.4\n")
+    use_theme()
+    return metrics, sorted(null), str(kept)
+
+
+@pytest.mark.parametrize(("name", "panels"), [("null_distribution", 5), ("widths_by_layer", 5)])
+def test_a_panel_for_each_pair_in_readable_letters(inputs, name, panels):
+    drawn = FIGURES[name](*inputs)
+    assert len(drawn.axes) == panels
+    drawn.draw_without_rendering()
+    texts = [t for t in drawn.findobj(matplotlib.text.Text) if t.get_text()]
+    assert min(t.get_fontsize() for t in texts) >= 7
+    for ax in drawn.axes:
+        assert ("(stand-in)" in ax.get_title()) == ("MNIST" not in ax.get_title())
+
+
+def test_widths_are_written_into_the_map(inputs):
+    drawn = FIGURES["widths_by_layer"](*inputs)
+    resnet = next(ax for ax in drawn.axes if "ResNet" in ax.get_title())
+    names = [t.get_text() for t in resnet.get_yticklabels()]
+    assert names == ["dense (FedAvg)", "autoprune, fresh weights", "autoprune, kept weights"]
+    assert [t.get_text() for t in resnet.texts][:3] == ["16", "32", "64"]
+
+
+def test_kept_filters_stand_beside_chance(inputs):
+    (ax,) = FIGURES["kept_similarity"](*inputs).axes
+    assert [t.get_text() for t in ax.texts] == ["0.50 (0.40)"]
+
+
+def test_the_map_needs_runs_of_several_k_and_patience(inputs, run_folder, tmp_path):
+    assert "varies k and patience nowhere" in text_of(FIGURES["k_patience_map"](*inputs)) or (
+        "no runs with k" in text_of(FIGURES["k_patience_map"](*inputs))
+    )
+    folders = [run_folder()]
+    for k in (1.6, 2.2):
+        for patience in (1, 3):
+            folders.append(
+                run_folder(
+                    method="autoprune",
+                    variant=f"k{k}-p{patience}",
+                    settings={"k": k, "patience": patience, "cap": 8},
+                )
+            )
+    collect(folders).to_csv(tmp_path / "m.csv", index=False)
+    drawn = FIGURES["k_patience_map"](read_metrics(tmp_path / "m.csv"), [], inputs[2])
+    left, accuracy = drawn.axes
+    assert left.get_title().endswith("parameters left, %")
+    assert accuracy.get_title().endswith("test accuracy, %")
+    assert len(left.texts) == len(accuracy.texts) == 4
+    assert [t.get_text() for t in left.get_yticklabels()] == ["1.6\n≥ 3 3", "2.2\n≥ 5 5"]
+
+
+def text_of(figure):
+    return " ".join(t.get_text() for t in figure.findobj(matplotlib.text.Text))
+
+
+@pytest.mark.parametrize(("k", "least"), [(2.0, 5), (2.2, 5), (2.4, 6), (2.5, 7), (3.0, 10)])
+def test_floors_are_those_of_the_closed_form(k, least):
+    """method.md names them; a layer that starts below stays."""
+    assert floors([64, 3], k) == (least, 3)
+
+
+@pytest.mark.parametrize("k", [1.6, 2.2])
+def test_no_null_goes_below_the_floors(k):
+    base = Architecture("cnn", (12, 20), (1, 28, 28), 10)
+    found = list(draws(base, 5, 0, k, 3, 60))
+    least = floors(base.widths, k)
+    for _, parameters, rounds, widths in found:
+        assert all(int(w) >= f for w, f in zip(widths.split(), least, strict=True))
+        assert rounds <= 60
+        assert parameters > 0
+    assert len({widths for *_, widths in found}) > 1
+
+
+def test_the_null_is_the_same_bytes_again(tmp_path):
+    options = ["--clients", "4", "--samples", "12", "--seed", "0"]
+    prepare.main(["glyphs", "--name", "g", "--output", str(tmp_path / "store"), *options])
+    flags = ["--store", str(tmp_path / "store"), "--target", "character", "--model", "cnn"]
+    flags += ["--widths", "10", "12", "--k", "1.5", "--patience", "2", "--cap", "5", "--draws", "3"]
+    for name in ("a", "b"):
+        draw_null([*flags, "--output", str(tmp_path / name)])
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert len((tmp_path / "a").read_text().splitlines()) == 4
+
+
+def test_questions_are_answered_only_when_the_seeds_settle_them(run_folder, tmp_path):
+    """Random filters lose 10 points in every seed; found widths swing by 20 around 0."""
+    folders = []
+    for seed, swing in ((1, 0.1), (2, -0.1), (3, 0.0)):
+        for method, variant, accuracy in (
+            ("dense", "fedavg", 0.9),
+            ("autoprune", "reinit", 0.7),
+            ("autoprune", "inherit", 0.7),
+            ("random-filters", "inherit", 0.6 + 0.001 * seed),
+            ("found-widths", "reinit", 0.7 + swing),
+        ):
+            about = {"method": method, "variant": variant, "seed": seed}
+            folders.append(run_folder(**about, test_accuracy=accuracy))
+    collect(folders).to_csv(tmp_path / "m.csv", index=False)
+    rows = question_rows(*final_figures(read_metrics(tmp_path / "m.csv")), 1.0)
+    found = {(row["claim"].partition(",")[0], row["variant"]): row for row in rows}
+    assert len(rows) == 4
+    random = found["as many filters", "inherit"]
+    assert (random["verdict"], random["resolved"]) == ("does not hold", "yes")
+    assert random["ours"] == pytest.approx(-9.8)
+    widths = found["simply the widths that were found", "reinit"]
+    assert (widths["verdict"], widths["resolved"]) == ("not resolved", "no")
+    assert sum(row["verdict"] == "not tested" for row in rows) == 2

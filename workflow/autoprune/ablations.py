@@ -1,0 +1,151 @@
+"""Stage: what the accidents of the notebooks do, one change at a time; and last-round reporting."""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from autoprune.errors import InputError, run_main
+from autoprune.inference import holm, paired_p
+from autoprune.metrics import read_metrics
+from autoprune.statistics import Summary, files_behind, final_figures, require, summarise
+from autoprune.style import (
+    decimal,
+    html_page,
+    markdown_table,
+    to_csv,
+    with_interval,
+    with_spread,
+    write_together,
+)
+
+ARM = ["dataset", "model", "method", "variant"]
+NEEDED = ["test_accuracy", "test_accuracy_last"]
+TITLE = "Ablations"
+NOTES = [
+    "Test accuracy with the change minus without it, paired by seed, in points: mean "
+    "[95 % t-interval]. p: paired t-test, Holm's correction over the rows of this table.",
+    "Last round: the accuracy of the last evaluation minus the mean of the last five, over all "
+    "runs of this study: mean [95 % t-interval]; the largest distance in either direction beside "
+    "it. The notebooks report the last round of one run.",
+]
+
+
+def arm_of(values: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The runs of "dataset-model/method/variant"; raises InputError when there are none."""
+    pair, _, arm = name.partition("/")
+    method, _, variant = arm.partition("/")
+    dataset, _, model = pair.rpartition("-")
+    found = values[(values[ARM] == [dataset, model, method, variant]).all(axis=1)]
+    if found.empty:
+        raise InputError(
+            f"ablations: no run of {name!r}; expected dataset-model/method/variant of a run of "
+            "this study (config: ablations)"
+        )
+    return found
+
+
+def ablations(metrics: pd.DataFrame, pairs: Sequence[tuple[str, str, str]]) -> list[dict[str, Any]]:
+    """A record for each (name, arm with the change, arm without) and one of last rounds.
+
+    Raises InputError when an arm has no run or a run lacks a figure.
+    """
+    values, sources = final_figures(metrics)
+    require(values, NEEDED)
+    records = []
+    for name, changed, plain in pairs:
+        one, other = arm_of(values, changed), arm_of(values, plain)
+        both = one.merge(other, on="seed", suffixes=("", "_plain"))
+        found = list(100 * (both["test_accuracy"] - both["test_accuracy_plain"]))
+        records.append(
+            {
+                "ablation": name,
+                "with": changed,
+                "without": plain,
+                "accuracy_with": summarise(100 * one["test_accuracy"]),
+                "accuracy_without": summarise(100 * other["test_accuracy"]),
+                "difference": summarise(found),
+                "largest": max(map(abs, found), default=None),
+                "p": paired_p(found),
+                "source_files": files_behind(sources, NEEDED, one, other),
+            }
+        )
+    for record, p in zip(records, holm([r["p"] for r in records]), strict=True):
+        record["p_holm"] = p
+    gaps = list(100 * (values["test_accuracy_last"] - values["test_accuracy"]))
+    nothing = Summary(0, None, None, None, None)
+    records.append(
+        {
+            "ablation": "last round instead of the last five evaluations",
+            "with": f"all {len(values)} runs",
+            "without": "the same",
+            "accuracy_with": nothing,
+            "accuracy_without": nothing,
+            "difference": summarise(gaps),
+            "largest": max(map(abs, gaps)),
+            "p": None,
+            "p_holm": None,
+            "source_files": files_behind(sources, NEEDED, values),
+        }
+    )
+    return records
+
+
+def raw(records: list[dict[str, Any]]) -> pd.DataFrame:
+    """The table for machines."""
+    rows = []
+    for record in records:
+        row = {name: record[name] for name in ("ablation", "with", "without")}
+        for name in ("accuracy_with", "accuracy_without"):
+            row |= {f"{name}_percent": record[name].mean, f"{name}_sd": record[name].sd}
+        found: Summary = record["difference"]
+        row |= {"n": found.n, "difference_points": found.mean}
+        row |= {"difference_low": found.low, "difference_high": found.high}
+        row |= {"largest_points": record["largest"], "p": record["p"], "p_holm": record["p_holm"]}
+        rows.append(row | {"source_files": record["source_files"]})
+    return pd.DataFrame(rows)
+
+
+def readable(records: list[dict[str, Any]]) -> pd.DataFrame:
+    """The table for people."""
+    return pd.DataFrame(
+        {
+            "ablation": record["ablation"],
+            "with": record["with"],
+            "without": record["without"],
+            "accuracy with, %": with_spread(record["accuracy_with"]),
+            "accuracy without, %": with_spread(record["accuracy_without"]),
+            "change, points": with_interval(record["difference"], sign=True),
+            "largest, points": decimal(record["largest"]),
+            "p": "–" if record["p_holm"] is None else f"{record['p_holm']:.3f}",
+        }
+        for record in records
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line: see ``--help``."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--metrics", required=True, help="tidy metrics, as CSV")
+    parser.add_argument(
+        "--ablation", nargs=3, action="append", default=[], metavar=("NAME", "WITH", "WITHOUT"),
+        help="two arms, each as dataset-model/method/variant",
+    )  # fmt: skip
+    parser.add_argument("--csv", required=True, help="output: raw numbers")
+    parser.add_argument("--html", required=True, help="output: readable, self-contained")
+    parser.add_argument("--markdown", required=True, help="output: readable")
+    arguments = parser.parse_args(argv)
+    records = ablations(read_metrics(arguments.metrics), arguments.ablation)
+    shown = readable(records)
+    write_together(
+        {
+            arguments.csv: to_csv(raw(records)),
+            arguments.html: html_page(shown, TITLE, NOTES),
+            arguments.markdown: markdown_table(shown, NOTES),
+        }
+    )
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,258 @@
+"""Stage: the figures of the controls: null, map over k and patience, widths, kept filters."""
+
+import argparse
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from autoprune.drawing import (
+    ARM,
+    Look,
+    arms_of,
+    finish,
+    log_axis,
+    looks,
+    of_arm,
+    panels,
+    save,
+    use_theme,
+)
+from autoprune.errors import InputError, run_main
+from autoprune.figures import PAIR
+from autoprune.metrics import RUN, read_metrics
+from autoprune.statistics import final_figures, require
+from autoprune.style import arm_label, dataset_label, label
+
+MAPPED = ["parameters_with_statistics", "test_accuracy"]
+# arms that the rule made smaller, trained or not: what the null's distribution is held against
+SEARCHED = ("autoprune", "null-norms")
+
+
+def read_table(path: str, columns: Sequence[str]) -> pd.DataFrame:
+    """A CSV of an earlier stage; InputError when it is absent or lacks a column."""
+    try:
+        table = pd.read_csv(path)
+    except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise InputError(f"{path}: not a CSV file ({error}); make it again") from None
+    missing = [name for name in columns if name not in table]
+    if missing:
+        raise InputError(f"{path}: column {missing[0]} is missing; make it again")
+    return table
+
+
+def empty(note: str) -> Figure:
+    """A figure that says why there is nothing to see."""
+    figure, (ax,) = panels([""])
+    ax.text(0.5, 0.5, note, ha="center", va="center", wrap=True, transform=ax.transAxes)
+    ax.axis("off")
+    return figure
+
+
+def floors(base: Sequence[int], k: float) -> tuple[int, ...]:
+    """The widths below which the rule cannot take a layer, whatever was learnt.
+
+    A layer can lose a filter only if it has more than k² + 1 (method.md: population statistics
+    give |z| <= sqrt(N - 1)), and at most 1/k² of its filters in a round, so it stops there.
+    """
+    least = math.floor(k * k + 1)
+    return tuple(min(width, max(1, math.ceil((least + 1) * (1 - 1 / (k * k))))) for width in base)
+
+
+def k_patience_map(metrics: pd.DataFrame, null: Sequence[str], kept: str) -> Figure:
+    """Two heat maps a pair: parameters left and accuracy over k and patience, means over seeds.
+
+    Beside each k stand the least widths that the closed form allows.
+    """
+    values, _ = final_figures(metrics)
+    require(values, MAPPED)
+    if not {"k", "patience"} <= set(values.columns):
+        return empty("no runs with k and patience")
+    runs = values[(values["method"] == "autoprune") & values["k"].notna()]
+    runs = runs[same_training(runs, values)]
+    cells = runs.groupby([*PAIR, "k", "patience"])[MAPPED].mean().reset_index()
+    spread = cells.groupby(PAIR)["k"].transform("nunique")
+    cells = cells[(spread > 1) & (cells.groupby(PAIR)["patience"].transform("nunique") > 1)]
+    if cells.empty:
+        return empty("no map: the study varies k and patience nowhere (config: variants)")
+    dense = values[values["method"] == "dense"].groupby(PAIR)[MAPPED].mean()
+    bases = base_widths(metrics)
+    shown = [(pair, of_pair, name) for pair, of_pair in cells.groupby(PAIR) for name in MAPPED]
+    words = {MAPPED[0]: "parameters left, %", MAPPED[1]: "test accuracy, %"}
+    figure, axes = panels(
+        [f"{dataset_label(p[0], p[1])}, {label(p[2])}\n{words[name]}" for p, _, name in shown], 2
+    )
+    figure.set_size_inches(7, 2.6 * len(shown) / 2)
+    for ax, (pair, of_pair, name) in zip(axes, shown, strict=True):
+        grid = of_pair.pivot_table(index="k", columns="patience", values=name)
+        share = name == MAPPED[0] and pair in dense.index
+        grid = grid / dense.loc[pair, name] if share else grid
+        sns.heatmap(
+            100 * grid,
+            annot=True,
+            fmt=".1f",
+            cmap="cividis",
+            cbar=False,
+            ax=ax,
+            annot_kws={"size": 8},
+        )
+        names = [
+            f"{k:g}\n≥ {' '.join(map(str, floors(bases[pair], k)))}" if pair in bases else f"{k:g}"
+            for k in grid.index
+        ]
+        ax.set_yticklabels(names, rotation=0, fontsize=7)
+        ax.set(xlabel="patience, rounds", ylabel="k, and the least widths it allows")
+        ax.set_xticklabels([f"{value:g}" for value in grid.columns])
+    return figure
+
+
+def same_training(runs: pd.DataFrame, values: pd.DataFrame) -> pd.Series:
+    """The fresh-weight runs whose cohorts are the usual ones of their pair."""
+    usual = values[values["method"] == "dense"].groupby(PAIR)["clients_per_round"].min()
+    clients = [usual.get(tuple(key)) for key in runs[PAIR].itertuples(index=False)]
+    named = runs["variant"].str.fullmatch(r"reinit|k[0-9.]+-p[0-9]+")
+    return named & (runs["clients_per_round"] == clients)
+
+
+def base_widths(metrics: pd.DataFrame) -> dict[tuple[str, ...], tuple[int, ...]]:
+    """The widths before pruning of each pair, from round 0 of its dense runs."""
+    rows = metrics[(metrics["method"] == "dense") & (metrics["round"] == 0)]
+    rows = rows[rows["metric"].str.fullmatch(r"width_\d+")]
+    rows = rows.assign(layer=rows["metric"].str.removeprefix("width_").astype(int))
+    return {
+        pair: tuple(int(v) for v in some.groupby("layer")["value"].first())
+        for pair, some in rows.groupby(PAIR)
+    }
+
+
+def null_distribution(metrics: pd.DataFrame, null: Sequence[str], kept: str) -> Figure:
+    """Final parameters of the rule on random networks, and those of the trained runs above it."""
+    values, _ = final_figures(metrics)
+    require(values, MAPPED)
+    values = values[values["method"].isin(SEARCHED)]
+    tables = {Path(path).stem: read_table(path, ["parameters_with_statistics"]) for path in null}
+    shown = [
+        (pair, rows, tables[f"{pair[0]}-{pair[2]}"])
+        for pair, rows in values.groupby(PAIR)
+        if f"{pair[0]}-{pair[2]}" in tables
+    ]
+    if not shown:
+        return empty("no run of autoprune to hold against the null")
+    arms = main_arms(values)
+    figure, axes = panels([f"{dataset_label(p[0], p[1])}\n{label(p[2])}" for p, *_ in shown])
+    for ax, (_, rows, draws) in zip(axes, shown, strict=True):
+        found = draws["parameters_with_statistics"]
+        ax.hist(found, bins=24, color="#bbbbbb", edgecolor="white", linewidth=0.3)
+        top = ax.get_ylim()[1]
+        for lane, arm in enumerate(a for a in arms if not of_arm(rows, a).empty):
+            mine = of_arm(rows, arm)["parameters_with_statistics"]
+            height = [top * (1.06 + 0.09 * lane)] * len(mine)
+            style = {"color": arms[arm].colour, "markersize": 5, "alpha": 0.8}
+            ax.plot(mine, height, arms[arm].marker, markeredgewidth=0, **style)
+        ax.set_ylim(0, top * (1.12 + 0.09 * len(arms)))
+        ax.set_yticks([])
+        everything = pd.concat([found, rows["parameters_with_statistics"]])
+        log_axis(ax, everything.min(), everything.max())
+    entries = [Line2D([], [], color="#bbbbbb", linewidth=6, label="the rule on random networks")]
+    style = {"linestyle": "none", "markersize": 5, "markeredgewidth": 0}
+    entries += [look.entry(marker=look.marker, **style) for look in arms.values()]
+    note = "grey: share of searches in which nothing was learnt; markers: runs, one a seed"
+    return finish(figure, "final parameters (Keras total)", "", entries, note)
+
+
+def main_arms(values: pd.DataFrame) -> dict[tuple[str, str], Look]:
+    """Looks of the searched arms, those of the map over k and patience left out."""
+    kept = values[~values["variant"].str.fullmatch(r"k[0-9.]+-p[0-9]+")]
+    return looks(kept)
+
+
+def widths_by_layer(metrics: pd.DataFrame, null: Sequence[str], kept: str) -> Figure:
+    """Filters left in each layer, a row for each method, means over seeds, shaded by share."""
+    last = metrics[metrics["round"].notna() & metrics["metric"].str.fullmatch(r"width_\d+")]
+    last = last[last["round"] == last.groupby(RUN)["round"].transform("max")]
+    last = last.assign(layer=last["metric"].str.removeprefix("width_").astype(int))
+    bases = base_widths(metrics)
+    shown = []
+    for pair, rows in last.groupby(PAIR):
+        widths = grid_of(rows, "value")
+        base = pd.Series(dict(enumerate(bases.get(pair, widths.max()), start=1)))
+        shown.append((pair, widths / base, widths.map("{:.3g}".format)))
+    return grids(shown, "filters left, mean over seeds; shade: share of the base network's")
+
+
+def kept_similarity(metrics: pd.DataFrame, null: Sequence[str], kept: str) -> Figure:
+    """Whether two seeds keep the same first filters: Jaccard index by layer, chance beside it."""
+    table = read_table(kept, ["dataset", "model", *ARM, "layer", "jaccard", "chance"])
+    if table.empty:
+        return empty("fewer than two seeds of a method whose filters can be traced")
+    table["data_kind"] = table["dataset"].map(metrics.groupby("dataset")["data_kind"].first())
+    shown = []
+    for pair, rows in table.groupby(PAIR):
+        found, chance = grid_of(rows, "jaccard"), grid_of(rows, "chance")
+        texts = found.map("{:.2f}".format) + chance.map(" ({:.2f})".format)
+        shown.append((pair, found, texts.where(found.notna(), "")))
+    return grids(shown, "Jaccard index of the filters that two seeds keep (in brackets: by chance)")
+
+
+def grid_of(rows: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Means over seeds of a column: a row for each arm in order, a column for each layer."""
+    means = rows.groupby([*ARM, "layer"])[name].mean().unstack("layer")  # noqa: PD010
+    return means.reindex(pd.MultiIndex.from_tuples(arms_of(rows), names=ARM))
+
+
+Grid = tuple[tuple[str, ...], pd.DataFrame, pd.DataFrame]
+
+
+def grids(shown: Sequence[Grid], note: str) -> Figure:
+    """A heat map a pair, one under the other: (pair, shares in [0, 1], texts)."""
+    rows = [len(shares) for _, shares, _ in shown]
+    figure, axes = plt.subplots(
+        len(shown),
+        1,
+        squeeze=False,
+        figsize=(7, 0.19 * sum(rows) + 0.55 * len(rows) + 0.3),
+        gridspec_kw={"height_ratios": [count + 1.5 for count in rows]},
+    )
+    for ax, (pair, shares, texts) in zip(axes.flat, shown, strict=True):
+        style: dict[str, Any] = {"cmap": "cividis", "vmin": 0, "vmax": 1, "cbar": False}
+        sns.heatmap(shares, annot=texts, fmt="", annot_kws={"size": 7}, ax=ax, **style)
+        ax.set_title(f"{dataset_label(pair[0], pair[1])}, {label(pair[2])}")
+        ax.set_yticks([place + 0.5 for place in range(len(shares))])
+        ax.set_yticklabels([arm_label(*arm) for arm in shares.index], rotation=0, fontsize=7)
+        ax.set(ylabel="", xlabel="layer")
+    figure.suptitle(note, fontsize=8.5)
+    return figure
+
+
+FIGURES: dict[str, Callable[[pd.DataFrame, Sequence[str], str], Figure]] = {
+    "k_patience_map": k_patience_map,
+    "null_distribution": null_distribution,
+    "widths_by_layer": widths_by_layer,
+    "kept_similarity": kept_similarity,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line: see ``--help``."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", choices=sorted(FIGURES), help="which figure")
+    parser.add_argument("--metrics", required=True, help="tidy metrics, as CSV")
+    parser.add_argument("--null", nargs="*", default=[], help="CSVs of autoprune.null, by pair")
+    parser.add_argument("--kept", required=True, help="CSV of autoprune.kept")
+    parser.add_argument("--svg", required=True, help="output")
+    parser.add_argument("--png", required=True, help="output")
+    arguments = parser.parse_args(argv)
+    metrics = read_metrics(arguments.metrics)
+    use_theme()
+    figure = FIGURES[arguments.name](metrics, arguments.null, arguments.kept)
+    save(figure, arguments.svg, arguments.png)
+
+
+if __name__ == "__main__":
+    run_main(main)

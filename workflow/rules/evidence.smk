@@ -1,0 +1,186 @@
+"""Evidence: is it the method, or would anything of that size have done? Tests, null, ablations.
+
+in:  <results>/metrics.csv, <results>/runs/.../{run,plan}.json, <results>/data/{dataset}/store/
+out: <results>/tables/{comparisons,ablations}.*, <results>/null/, <results>/kept.csv and the
+     figures of CONTROL_FIGURES
+"""
+
+
+rule compare:
+    """Every method against the paper's, at equal parameters and at equal bytes."""
+    input:
+        "<results>/metrics.csv",
+    output:
+        csv="<results>/tables/comparisons.csv",
+        html=report(
+            "<results>/tables/comparisons.html",
+            caption="../report/comparisons.rst",
+            category="Controls",
+            labels={"what": "methods and controls", "as": "table"},
+        ),
+        md="<results>/tables/comparisons.md",
+    log:
+        "<logs>/compare.log",
+    benchmark:
+        "<benchmarks>/compare.tsv"
+    params:
+        reference=lookup(dpath="controls/reference", within=config),
+        margin=lookup(dpath="claims/accuracy_margin", within=config),
+        code=stage("autoprune.comparisons"),
+    shell:
+        """
+        python -m autoprune.comparisons \
+            --metrics {input:q} \
+            --reference {params.reference:q} \
+            --margin {params.margin:q} \
+            --csv {output.csv:q} \
+            --html {output.html:q} \
+            --markdown {output.md:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule ablate:
+    """What the accidents of the notebooks do, one change at a time."""
+    input:
+        "<results>/metrics.csv",
+    output:
+        csv="<results>/tables/ablations.csv",
+        html=report(
+            "<results>/tables/ablations.html",
+            caption="../report/ablations.rst",
+            category="Controls",
+            labels={"what": "ablations", "as": "table"},
+        ),
+        md="<results>/tables/ablations.md",
+    log:
+        "<logs>/ablate.log",
+    benchmark:
+        "<benchmarks>/ablate.tsv"
+    params:
+        ablations=ablation_flags,
+        code=stage("autoprune.ablations"),
+    shell:
+        """
+        python -m autoprune.ablations \
+            --metrics {input:q} \
+            {params.ablations:q} \
+            --csv {output.csv:q} \
+            --html {output.html:q} \
+            --markdown {output.md:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule draw_null:
+    """The rule on random networks, many times over: how much it prunes with nothing learnt."""
+    input:
+        "<results>/data/{dataset}/store/header.json",
+    output:
+        "<results>/null/{dataset}-{model}.csv",
+    log:
+        "<logs>/draw_null/{dataset}-{model}.log",
+    benchmark:
+        "<benchmarks>/draw_null/{dataset}-{model}.tsv"
+    params:
+        store=subpath(input[0], parent=True),
+        target=lookup(dpath="datasets/{dataset}/target", within=config),
+        widths=lookup(dpath="pairs/{dataset}-{model}/widths", within=config),
+        k=lookup(dpath="pairs/{dataset}-{model}/autoprune/k", within=config),
+        patience=lookup(dpath="pairs/{dataset}-{model}/autoprune/patience", within=config),
+        cap=lookup(dpath="pairs/{dataset}-{model}/autoprune/cap", within=config),
+        draws=lookup(dpath="controls/null_draws", within=config),
+        code=stage("autoprune.null", "autoprune.models.{model}"),
+    shell:
+        """
+        python -m autoprune.null \
+            --store {params.store:q} \
+            --target {params.target:q} \
+            --model {wildcards.model:q} \
+            --widths {params.widths:q} \
+            --k {params.k:q} \
+            --patience {params.patience:q} \
+            --cap {params.cap:q} \
+            --draws {params.draws:q} \
+            --output {output:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule trace_filters:
+    """Which of the first filters are left in the end, and whether seeds agree on them."""
+    input:
+        run=runs("run.json", without=["dense"]),
+        plan=runs("plan.json", without=["dense"]),
+    output:
+        "<results>/kept.csv",
+    log:
+        "<logs>/trace_filters.log",
+    benchmark:
+        "<benchmarks>/trace_filters.tsv"
+    params:
+        runs=folders("run"),
+        code=stage("autoprune.kept"),
+    shell:
+        """
+        python -m autoprune.kept \
+            --runs {params.runs:q} \
+            --output {output:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule draw_controls:
+    """One figure of the controls."""
+    input:
+        metrics="<results>/metrics.csv",
+        null=NULL_FILES,
+        kept="<results>/kept.csv",
+    output:
+        svg=report(
+            "<results>/figures/{figure}.svg",
+            caption="../report/figure.rst",
+            category="Controls",
+            labels={"what": "{figure}", "as": "figure"},
+        ),
+        png="<results>/figures/{figure}.png",
+    log:
+        "<logs>/draw_controls/{figure}.log",
+    benchmark:
+        "<benchmarks>/draw_controls/{figure}.tsv"
+    wildcard_constraints:
+        figure="|".join(CONTROL_FIGURES),
+    params:
+        code=stage("autoprune.figures_controls"),
+    shell:
+        """
+        python -m autoprune.figures_controls {wildcards.figure:q} \
+            --metrics {input.metrics:q} \
+            --null {input.null:q} \
+            --kept {input.kept:q} \
+            --svg {output.svg:q} \
+            --png {output.png:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule findings:
+    """What the tables say, in sentences chosen and filled in by rule."""
+    input:
+        expand("<results>/tables/{table}.csv", table=["comparisons", "claims", "ablations"]),
+    output:
+        "<results>/findings.md",
+    log:
+        "<logs>/findings.log",
+    benchmark:
+        "<benchmarks>/findings.tsv"
+    params:
+        results=subpath(input[0], ancestor=2),
+        code=stage("autoprune.findings"),
+    shell:
+        """
+        python -m autoprune.findings \
+            --study "This study" {params.results:q} \
+            --output {output:q} \
+            >{log:q} 2>&1
+        """
