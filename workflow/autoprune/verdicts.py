@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from autoprune.errors import InputError
+from autoprune.pruning.options import WEIGHTS
 from autoprune.statistics import Summary, files_behind, judge, summarise
 from autoprune.style import decimal, label, tested_on, with_spread
 
@@ -88,14 +89,14 @@ def abstract_rows(
 ) -> list[dict[str, Any]]:
     """A row per variant of ours for one claim of the abstract; ``pairs`` as of against_dense."""
     pairs = pairs[(pairs["method"] == published["method"]) & (pairs["stands_for"] != "")]
-    variants = sorted(set(pairs["variant"]), key=lambda name: (name != "reinit", name))
+    # named variants are the study's own: they stand among the comparisons and ablations
+    variants = [name for name in WEIGHTS if name in set(pairs["variant"])]
     about, threshold = _abstract_claim(published, margin)
     rows = []
     for variant in variants or [""]:
         about = {**about, "variant": variant}
         if published["metric"] == "inference_speedup":
-            rows.append(row(about, "nothing: no session in resources/android"))
-            continue
+            return [row({**about, "variant": ""}, "nothing: no session in resources/android")]
         figure = ABSTRACT[published["metric"]]
         mine = pairs[pairs["variant"] == variant]
         usable, dropped = complete_seeds(mine)
