@@ -229,7 +229,9 @@ def test_the_command(study, tmp_path, counts, stage):
         "claim,published,source,variant,ours,low,high,n,verdict,resolved,tested_on,rule,"
         "source_files"
     )
-    assert len(rows) == 2 * 4 + 1 + 11 + 21 + 4  # two variants; Android; accuracies; counts; questions
+    assert (
+        len(rows) == 2 * 4 + 1 + 11 + 21 + 4
+    )  # two variants; Android; accuracies; counts; questions
     assert {row["verdict"] for row in rows} <= VERDICTS
     assert {row["variant"] for row in rows if row["source"] == "abstract"} == {"reinit", "inherit"}
     assert all(row["rule"] and row["tested_on"] for row in rows)

@@ -1,0 +1,64 @@
+"""Runs whose clients remember: the same bytes with more workers and after a kill; the scores."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+
+ENCODED = [("fedmap", "global"), ("joint-int8", "iterative")]
+
+
+@pytest.mark.parametrize(("method", "variant"), ENCODED)
+def test_killed_or_with_two_workers_the_bytes_are_the_same(
+    finished, flags, train, tmp_path, contents, method, variant
+):
+    more = {"plan": finished / "plan.json"}
+    whole = train(tmp_path / "whole", method, variant, workers=2, **more)
+    assert whole.returncode == 0, whole.stderr
+    broken = tmp_path / "broken"
+    command = [sys.executable, "-m", "autoprune.train", *flags(broken, method, variant, **more)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if line.startswith("round 4/"):
+            process.send_signal(signal.SIGKILL)
+            break
+    process.wait()
+    process.stderr.close()
+    assert not (broken / "history.csv").exists()
+    done = train(broken, method, variant, **more)
+    assert done.returncode == 0, done.stderr
+    assert "going on after round" in done.stderr
+    assert contents(broken) == contents(tmp_path / "whole")
+
+
+def test_a_carried_optimizer_is_another_run_and_the_same_again(train, tmp_path, contents):
+    for name, state, workers in (("a", "carried", 1), ("b", "carried", 2), ("c", "fresh", 1)):
+        more = {"optimizer-state": state, "workers": workers}
+        done = train(tmp_path / name, "dense", "fedavg", **more)
+        assert done.returncode == 0, done.stderr
+    a, b, c = (contents(tmp_path / name) for name in "abc")
+    assert a == b
+    assert a["weights.safetensors"] != c["weights.safetensors"]
+
+
+def test_the_accuracies_of_a_run_are_those_of_its_history(finished):
+    with (finished / "history.csv").open() as stream:
+        rows = [row for row in csv.DictReader(stream) if row["test_accuracy"]][1:]
+    accuracies = [float(row["test_accuracy"]) for row in rows]
+    found = json.loads((finished / "evaluation.json").read_text())
+    assert len(accuracies) == 3  # rounds 2, 4 and 5
+    assert found["test_accuracy"] == pytest.approx(sum(accuracies) / 3)
+    assert found["test_accuracy_last"] == accuracies[-1]
+    best = max(rows, key=lambda row: float(row["validation_accuracy"]))
+    assert found["test_accuracy_best"] == float(best["test_accuracy"])
+    assert found["test_clients_by"] == "own images"
+    assert 0 <= found["test_accuracy_worst_decile"] <= found["test_accuracy_last"]
+
+
+def test_a_plan_that_is_not_there_is_one_line(train, tmp_path):
+    done = train(tmp_path / "out", "fedmap", "global", plan=tmp_path / "nowhere.json")
+    assert done.returncode == 1
+    assert done.stderr.strip() == f"error: {tmp_path}/nowhere.json: no such file"
