@@ -1,8 +1,11 @@
 """Files that are either whole or absent: written beside their place, then renamed."""
 
+import glob
 import hashlib
 import json
 import os
+import platform
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,17 +18,34 @@ from autoprune.errors import InputError
 def whole_file(path: str | Path) -> Iterator[Path]:
     """Yield a scratch path beside ``path``; rename it into place when the block succeeds.
 
-    Parent folders are made. When the block raises, the scratch file is removed and whatever
-    stood at ``path`` before is untouched.
+    Parent folders are made, and what a killed process of this machine left of the same file is
+    removed. When the block raises, the scratch file is removed and whatever stood at ``path``
+    before is untouched.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.part{path.suffix}")
+    # several machines may share the disk: the number of a process says nothing on another
+    mine = f".{path.name}.{zlib.crc32(platform.node().encode()):08x}-"
+    for left in path.parent.glob(f"{glob.escape(mine)}*.part{glob.escape(path.suffix)}"):
+        if not _alive(left.name.removeprefix(mine).partition(".")[0]):
+            left.unlink(missing_ok=True)
+    scratch = path.with_name(f"{mine}{os.getpid()}.part{path.suffix}")
     try:
         yield scratch
         os.replace(scratch, path)
     finally:
         scratch.unlink(missing_ok=True)
+
+
+def _alive(process: str) -> bool:
+    """Whether a process of this number may still be writing."""
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, ValueError):  # somebody else's process; no number at all
+        return True
+    return True
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -1,14 +1,15 @@
 """TensorFlow Federated's older container: HDF5 files with a group of arrays for each client."""
 
 import functools
+import itertools
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from autoprune.data import sources
+from autoprune.data import sources, workers
 from autoprune.data.images import Images
 from autoprune.data.tff_layout import Examples, Layout, as_pixels, first_bytes, layout_of
 from autoprune.errors import InputError
@@ -18,15 +19,20 @@ if TYPE_CHECKING:
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 GROUP = "examples"  # HDF5ClientData of TensorFlow Federated: examples/<client>/<feature>
+SHARE = 64  # clients that one process reads at a time
 FAULTS = (OSError, RuntimeError, KeyError)  # of h5py for a damaged file
 
 Sizes = list[tuple[str, int]]  # of each client in order, its examples
 Part = tuple[Path, int, list[tuple[str, int, int]]]  # file, first row, (client, start, stop)s
 
 
-def read_hdf5(train: Path, test: Path) -> Examples:
-    """Read the labels of a training and a test file; InputError names file, client and row."""
-    layouts, labels, sizes = zip(*(_read_labels(path) for path in (train, test)), strict=True)
+def read_hdf5(train: Path, test: Path, processes: int = 1) -> Examples:
+    """Read the labels of a training and a test file; InputError names file, client and row.
+
+    ``processes`` share the clients; what comes out does not depend on their number.
+    """
+    found = (_read_labels(path, processes) for path in (train, test))
+    layouts, labels, sizes = zip(*found, strict=True)
     if layouts[0] != layouts[1]:
         raise InputError(
             f"{train} holds {layouts[0].name} but {test} holds {layouts[1].name}; give the two "
@@ -127,25 +133,45 @@ def _named(path: Path, client: str) -> Iterator[None]:
         ) from None
 
 
-def _read_labels(path: Path) -> tuple[Layout, np.ndarray, Sizes]:
+def _read_labels(path: Path, processes: int) -> tuple[Layout, np.ndarray, Sizes]:
     """The layout, the labels (N, T) uint8 and the clients' sizes of one file, clients sorted."""
-    layout, labels, sizes = None, [], []
     with _opened(path) as group:
         clients = list(group)
         for client in clients:
             if not isinstance(client, str):  # h5py gives bytes for what is not UTF-8
                 raise InputError(f"{path}: client {client!r} is not UTF-8; fetch the file again")
-        for client in sources.progress(sorted(clients), f"reading labels of {path.name}"):
+        clients.sort()
+        if not clients:
+            raise InputError(f"{path}: no client in `{GROUP}`; fetch the file again")
+        with _named(path, clients[0]):
+            first = _datasets(path, clients[0], group[clients[0]])
+        layout = layout_of(f"{path}: client {clients[0]}", first)
+    # a client of CelebA is some forty small arrays: opening them is all the work
+    shares = [clients[start : start + SHARE] for start in range(0, len(clients), SHARE)]
+    labels = []
+    with closing(workers.each(_labels_of_clients, (path, layout), shares, processes)) as found:
+        bar = sources.progress(clients, f"reading labels of {path.name}")
+        labels = [
+            of_client
+            for (of_client, _) in zip(itertools.chain.from_iterable(found), bar, strict=True)
+        ]
+    return (
+        layout,
+        np.concatenate(labels),
+        [(client, len(some)) for client, some in zip(clients, labels, strict=True)],
+    )
+
+
+def _labels_of_clients(shared: tuple[Path, Layout], clients: list[str]) -> list[np.ndarray]:
+    """The labels (n, T) uint8 of each of some clients."""
+    path, layout = shared
+    labels = []
+    with _opened(path) as group:
+        for client in clients:
             with _named(path, client):
                 found = _datasets(path, client, group[client])
-            if layout is None:
-                layout = layout_of(f"{path}: client {client}", found)
-            with _named(path, client):
                 labels.append(_client_labels(f"{path}: client {client}", found, layout))
-            sizes.append((client, len(labels[-1])))
-    if layout is None:
-        raise InputError(f"{path}: no client in `{GROUP}`; fetch the file again")
-    return layout, np.concatenate(labels), sizes
+    return labels
 
 
 def _datasets(path: Path, client: str, group: Any) -> "dict[str, h5py.Dataset]":

@@ -84,7 +84,7 @@ def _read(args: argparse.Namespace) -> Examples:
     if args.split is not None:
         raise InputError(f"--split {args.split}: two HDF5 files hold one split; leave it out")
     _check_pair(*found)
-    return tff_hdf5.read_hdf5(*found)
+    return tff_hdf5.read_hdf5(*found, args.workers)
 
 
 def _check_pair(train: Path, test: Path) -> None:
