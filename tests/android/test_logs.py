@@ -1,0 +1,188 @@
+"""The logs of phone benchmark tools: real ones, other writings of them, and cut-off ones."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from autoprune.android.logs import parse
+from autoprune.errors import InputError
+
+# of each real log: tool, median, mean, min, max, std, p5, p90, p95, runs, threads, graph
+REAL = {
+    "tflite_apk_logcat_cph2641_ssd_small_fp32.log": (
+        *("tflite_benchmark_apk", 23.757, 24.3477, 23.347, 35.524, 1.945, 23.412, None, 26.457),
+        *(41, 4, "/data/local/tmp/ssd_mobilenetv3_small_fp32.tflite"),
+    ),
+    "tflite_lp6m_yolov5s_mi11_01.txt": (
+        *("tflite_benchmark_model", None, 249.684, 247.067, 254.474, 1.442, None, None, None),
+        *(50, None, None),
+    ),
+    "tflite_lp6m_yolov5s_mi11_02.txt": (
+        *("tflite_benchmark_model", None, 156.669, 149.738, 161.935, 2.352, None, None, None),
+        *(50, None, None),
+    ),
+    "tflite_tf42507_android_2020.txt": (
+        *("tflite_benchmark_model", None, 33.2094, 32.641, 34.005, 0.45, None, None, None),
+        *(50, 4, "/data/local/tmp/espcn_harmonic_2x_slim_w_cl.tflite"),
+    ),
+    "tflite_yuenshome77_android_2019_oldformat.txt": (
+        *("tflite_benchmark_model", None, 133.69, 133.474, 134.269, 0.23, None, None, None),
+        *(10, None, "/data/local/tmp/tflite/tfmodel/mobilenet_v2_1.0_224_quant.tflite"),
+    ),
+    "ort_perf_test_vivo_x300_sme2.txt": (
+        *("onnxruntime_perf_test", 99.5086, 98.961997, 95.8204, 101.519, None, None, 101.519),
+        *(101.519, 5, 1, None),
+    ),
+    "executorch_executor_runner_mv2_xnnpack.txt": (
+        *("executor_runner", None, 15.013292, None, None, None, None, None, None, 1, None, None),
+    ),
+}
+REFUSED = {
+    "executorch_3846_qnn_android_failed.txt": "no finished measurement",
+    "pytorch_speed_benchmark_torch_android.txt": "no line of a known tool",
+    "dumpsys_battery_pixel6a_android16.txt": "no line of a known tool",
+    "dumpsys_thermalservice_pixel6a_android16.txt": "no line of a known tool",
+}
+LITERT = """INFO: Graph: [/data/local/tmp/autoprune/m.tflite]
+INFO: Num threads: [1]
+INFO: count=20 first=61 curr=52 min=51 max=61 avg=53.5 std=3 p5=51 median=52 p95=61
+INFO: count=200 first=52 curr=53 min=50 max=70 avg=52.25 std=2 p5=51 median=52 p95=55
+INFO: ========== BENCHMARK RESULTS ==========
+INFO: Model initialization: 2.31 ms
+INFO: Avg: 0.05 ms
+"""
+EXECUTOR = """I 00:00:00.001000 executorch:executor_runner.cpp:300] Model file ./m.pte is loaded.
+I 00:00:06.000000 executorch:executor_runner.cpp:705] Iteration 1 of 3: 2.500000 ms
+I 00:00:06.000100 executorch:executor_runner.cpp:705] Iteration 2 of 3: 2.000000 ms
+I 00:00:06.000200 executorch:executor_runner.cpp:705] Iteration 3 of 3: 3.000000 ms
+I 00:00:06.000300 executorch:executor_runner.cpp:710] Model executed successfully 3 time(s) in 7.5 ms.
+"""  # noqa: E501
+
+
+@pytest.fixture(scope="module")
+def logs(shared_data):
+    return shared_data / "android-logs"
+
+
+def test_every_real_log_has_its_verdict(logs):
+    """A log that is added to the folder wants an entry here."""
+    assert {path.name for path in logs.iterdir()} == {*REAL, *REFUSED}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_logs_by_the_command(logs, name):
+    done = command(logs / name)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert tuple(json.loads(done.stdout).values()) == REAL[name]
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_real_logs_without_a_measurement_are_one_line(logs, name):
+    done = command(logs / name)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"error: {logs / name}: {REFUSED[name]}")
+    assert done.stderr.count("\n") == 1
+
+
+def command(*args):
+    return subprocess.run(
+        [sys.executable, "-m", "autoprune.android", "parse", *map(str, args)],
+        capture_output=True,
+        text=True,
+    )
+
+
+def numbers(text):
+    """The figures of a text, or None where it is refused."""
+    try:
+        found = parse(text, "log").to_json()
+    except InputError:
+        return None
+    return {key: value for key, value in found.items() if key not in ("threads", "graph", "tool")}
+
+
+@pytest.mark.parametrize("name", [*REAL, "litert", "executor"])
+def test_a_cut_log_gives_the_same_numbers_or_none(request, name):
+    """At every byte from the end, and at every line from the start; a figure may be missing."""
+    made = {"litert": LITERT, "executor": EXECUTOR}
+    text = made.get(name) or (request.getfixturevalue("logs") / name).read_text()
+    whole = numbers(text)
+    assert whole is not None
+    ends = [numbers(text[:end]) for end in range(len(text))]
+    assert all(found in (None, whole) for found in ends)
+    assert ends[40] is None
+    lines = text.splitlines(keepends=True)
+    for found in (numbers("".join(lines[start:])) for start in range(1, len(lines))):
+        assert all(value in (None, whole[key]) for key, value in (found or {}).items())
+
+
+@pytest.mark.parametrize("name", [*REAL, "litert", "executor"])
+def test_carriage_returns_and_prefixes_change_nothing(request, name):
+    made = {"litert": LITERT, "executor": EXECUTOR}
+    text = made.get(name) or (request.getfixturevalue("logs") / name).read_text()
+    assert numbers(text.replace("\n", "\r\n")) == numbers(text)
+    head = "2026-07-14 13:20:57.778  24964 24964 I tflite  : "
+    if "logcat" not in name:
+        assert numbers("".join(head + line for line in text.splitlines(keepends=True))) == numbers(
+            text
+        )
+    with pytest.raises(InputError, match="expected one"):
+        parse(text + text, "log")
+
+
+def test_litert_is_read_in_microseconds():
+    found = parse(LITERT, "log")
+    assert (found.tool, found.median_ms, found.mean_ms) == (
+        "litert_benchmark_model",
+        0.052,
+        0.05225,
+    )
+    assert (found.p5_ms, found.p95_ms, found.p90_ms) == (0.051, 0.055, None)
+    assert (found.runs, found.threads) == (200, 1)
+    assert found.graph == "/data/local/tmp/autoprune/m.tflite"
+
+
+def test_executor_runner_has_the_median_of_its_iterations():
+    found = parse(EXECUTOR, "log")
+    assert (found.median_ms, found.mean_ms, found.min_ms, found.max_ms) == (2.5, 2.5, 2.0, 3.0)
+    assert (found.runs, found.graph) == (3, "./m.pte")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("Iteration 2 of 3: 2.000000", "Iteration 2 of 3: 2.900000", "sum to 8.4 ms but the total"),
+        ("Iteration 2 of 3", "Iteration 3 of 3", "do not count to 3"),
+        ("ms.\n", "ms.\nModel file b.pte is loaded.\n", "./m.pte and b.pte in one log"),
+        ("1 of 3: 2.500000", "1 of 3: -2.500000", "do not count to 3"),
+    ],
+)
+def test_an_executor_log_that_contradicts_itself(old, new, message):
+    if "-" in new:
+        message = "sum to|above 0"
+    with pytest.raises(InputError, match=message):
+        parse(EXECUTOR.replace(old, new), "log")
+
+
+def test_a_mean_in_exponents_and_a_single_run():
+    """A C++ stream prints 2449490 as 2.44949e+06, and one run as curr= alone."""
+    end = "Inference timings in us: Init: 1, First inference: 2, Warmup (avg): 3, "
+    large = "count=50 first=2449000 curr=2450000 min=2440000 max=2460000 avg=2.44949e+06 std=9\n"
+    found = parse(f"{large}{end}Inference (avg): 2.44949e+06\n", "log")
+    assert found.mean_ms == 2449.49
+    single = parse(f"count=1 curr=500\n{end}Inference (avg): 500\n", "log")
+    assert (single.median_ms, single.runs) == (0.5, 1)
+    with pytest.raises(InputError, match="average of 500 us but the timings say 501 us"):
+        parse(f"count=1 curr=500\n{end}Inference (avg): 501\n", "log")
+
+
+def test_what_is_no_log_is_one_line(tmp_path):
+    assert command(tmp_path / "nowhere").stderr.endswith(
+        "cannot be read (No such file or directory)\n"
+    )
+    (tmp_path / "utf16").write_text("count=1", encoding="utf-16")
+    assert "not a text file in UTF-8" in command(tmp_path / "utf16").stderr
+    (tmp_path / "empty").write_text("")
+    assert "no line of a known tool" in command(tmp_path / "empty").stderr
