@@ -34,6 +34,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/measure.smk"
+include: "workflow/rules/deploy.smk"
 include: "workflow/rules/evidence.smk"
 include: "workflow/rules/publish.smk"
 
@@ -61,6 +62,19 @@ rule complexity:
     input:
         runs("complexity.json"),
         "<results>/published_counts.json",
+
+
+rule exports:
+    """Every trained network as ONNX files with a manifest."""
+    input:
+        runs("export/manifest.json"),
+
+
+rule latency:
+    """How fast the pruned networks of the first seed are on this machine: a host proxy."""
+    input:
+        expand("<results>/tables/latency.{ending}", ending=["csv", "html", "md"]),
+        expand("<results>/figures/latency.{ending}", ending=["svg", "png"]),
 
 
 rule tables:

@@ -138,3 +138,13 @@ def test_findings_are_the_tables(metrics, tmp_path, stage):
     assert "equivalent within 1.0 points: found widths, from scratch (0.0 points" in text
     assert "- it is so (reinit): ours 1.50 [1.00, 2.00]: **holds**." in text
     assert len(re.findall("found widths, from scratch", text)) == 2
+
+
+def test_the_findings_of_our_own_runs_are_current(root, tmp_path):
+    """docs/findings.md is what the committed tables say; it cannot drift from them."""
+    folder = root / "docs/findings"
+    flags = []
+    for name in json.loads((folder / "studies.json").read_text()):
+        flags += ["--study", name["title"], str(folder / name["folder"])]
+    write_findings([*flags, "--output", str(tmp_path / "f.md")])
+    assert (tmp_path / "f.md").read_text() == (root / "docs/findings.md").read_text()

@@ -44,6 +44,8 @@ NOTES = [
     "correction for all methods of a data set, model and question.",
     "Equal bytes: both read at the last evaluation at which neither had sent more than the smaller "
     "of the two totals, search and masks included.",
+    "FedMap, PruneFL and SSFL mask single weights of a network that keeps its widths: what they "
+    "send is less, their MACs and latency are the dense network's.",
     "Numbers sent: of the final network, what no mask takes away, as a share of the budget; "
     "(off budget) marks more than 5 % beside it. Accuracy is the mean of the last five "
     "evaluations; the last, the best by validation, the mean over classes and the worst tenth of "

@@ -69,10 +69,11 @@ def of_pair(rows: pd.DataFrame, question: str) -> list[str]:
     others = mine[mine["difference_points"].notna()]
     margin = decimal(reference["margin_points"], 1)
     name = arm_label(reference["method"], reference["variant"])
+    seeds = others["n"].max() if len(others) else 0
     where = "In the end" if question == "final" else "When as many bytes have been sent"
     groups = split(others)
     lines = [
-        f"{where}, against {name}"
+        f"{where}, over {seeds} seeds, against {name}"
         + (f" ({decimal(reference['test_accuracy_percent'], 1)} %)" if question == "final" else "")
         + f", {len(others)} comparisons:"
     ]

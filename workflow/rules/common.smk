@@ -77,6 +77,18 @@ def runs(file, only=None, without=()):
     ]
 
 
+def latency_files():
+    """Measurements on this machine: what the first seed of every method but dense came to."""
+    return [
+        f"{Path(run).parent}.json".replace("<results>/runs", "<results>/latency", 1)
+        for run in runs("run.json", without=["dense"])
+        if Path(run).parent.name == f"seed-{config['seeds'][0]}"
+    ]
+
+
+LATENCY_FILES = latency_files()
+
+
 def stage(*modules):
     """A param: the version of the code a rule runs; {wildcards} and {source} are filled in."""
 
