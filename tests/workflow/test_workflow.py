@@ -82,7 +82,7 @@ def edited(study):
 
 
 def test_all_makes_every_table_figure_and_the_report(study):
-    for table in ("claims", "results", "partition"):
+    for table in ("claims", "results", "partition", "comparisons", "ablations"):
         for ending in ("csv", "html", "md"):
             assert (study / RESULTS / "tables" / f"{table}.{ending}").stat().st_size > 100
     figures = sorted(path.stem for path in (study / RESULTS / "figures").glob("*.svg"))
@@ -90,9 +90,13 @@ def test_all_makes_every_table_figure_and_the_report(study):
         "accuracy_against_bytes",
         "accuracy_against_parameters",
         "accuracy_by_round",
+        "kept_similarity",
+        "null_distribution",
         "partition",
+        "widths_by_layer",
         "widths_by_round",
     ]
+    assert "not settled" in (study / RESULTS / "findings.md").read_text()
     page = (study / RESULTS / "report.html").read_text()
     assert "published against ours" in page
     assert not re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="https?://', page)
@@ -102,6 +106,9 @@ def test_every_number_names_an_existing_file(study):
     metrics = pd.read_csv(study / RESULTS / "metrics.csv")
     assert set(metrics["dataset"]) == {"glyphs", "faces", "digits"}
     assert set(metrics["variant"]) == {"fedavg", "reinit", "inherit"}
+    assert set(metrics[metrics["dataset"] == "digits"]["method"]) == {
+        *("dense", "autoprune", "found-widths", "random-filters", "null-norms")
+    }
     assert all((study / name).is_file() for name in metrics["source_file"].unique())
 
 
@@ -149,7 +156,7 @@ def test_k_reruns_what_depends_on_it_and_nothing_else(study, edited):
 def test_a_helper_of_the_pruning_rule_reruns_the_pruned_runs_only(study, edited):
     edited("workflow/autoprune/pruning/rule.py", "square <= allowed", "square < allowed")
     jobs = planned(study, "all")
-    assert jobs["prune"] == 12
+    assert jobs["prune"] == 8 + 10  # two seeds: two pairs with two arms, and one with five
     assert "baseline" not in jobs
 
 
@@ -162,13 +169,14 @@ def test_a_networks_code_reruns_its_own_runs_only(study, edited):
 def test_a_seed_runs_that_seed_and_the_tables(study, edited):
     edited("config/ci.yaml", "seeds: [0, 1]", "seeds: [0, 1, 2]")
     jobs = planned(study, "all")
-    assert (jobs["baseline"], jobs["prune"]) == (3, 6)
+    assert (jobs["baseline"], jobs["prune"]) == (3, 9)
     assert not {"prepare", "partition"} & jobs.keys()
 
 
 def test_a_style_change_redraws_figures_only(study, edited):
     edited("workflow/autoprune/drawing.py", '"savefig.dpi": 200', '"savefig.dpi": 210')
-    assert planned(study, "figures").keys() <= {"draw", "describe_partition", "figures"}
+    drawn = {"draw", "draw_controls", "describe_partition", "figures"}
+    assert planned(study, "figures").keys() <= drawn
 
 
 @pytest.mark.parametrize(
@@ -279,7 +287,8 @@ def test_the_readmes_method_is_one_file_and_runs(study):
     snakemake(study, str((run / "plan.json").relative_to(study)), *CI, str(mine))
     with (run / "history.csv").open() as stream:
         widths = [row["widths"] for row in csv.DictReader(stream)]
-    assert widths == ["12 14", "11 13", "10 12", "9 11", "8 10"]
+    assert widths[:6] == ["12 14", "11 13", "10 12", "9 11", "8 10", "8 9"]
+    assert widths[-1] == "8 8"
 
 
 def test_controls_follow_the_plan_of_their_seed(study):
@@ -299,5 +308,5 @@ def test_controls_follow_the_plan_of_their_seed(study):
     assert masked["nonzeros"] == plan["shrinks"][-1]["parameters"]
     mine.write_text(text + ", autoprune: {k: 1.3}}}\n")
     again = planned(study, "pruned", "baselines", overlays=[str(mine)])
-    assert again["prune"] == 3
+    assert again["prune"] == 6  # the pair's own five, and fedmap
     assert "baseline" not in again

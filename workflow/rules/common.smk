@@ -140,11 +140,15 @@ def training(key):
     return value
 
 
-def method_flags(wildcards, input):
-    """The flags of a method on this pair, and the plan that it follows."""
+def method_flags(wildcards):
+    """The flags of a method on this pair."""
     pair = f"{wildcards.dataset}-{wildcards.model}"
-    settings = run_settings(config, pair, wildcards.method, wildcards.variant)[1]
-    return flags(settings) + (["--plan", str(input.plan)] if input.get("plan") else [])
+    return flags(run_settings(config, pair, wildcards.method, wildcards.variant)[1])
+
+
+def plan_flags(wildcards, input):
+    """The plan that a method follows; apart, as Snakemake reruns for no param made from input."""
+    return ["--plan", str(input.plan)] if input.get("plan") else []
 
 
 def ablation_flags(wildcards):

@@ -52,7 +52,7 @@ rule latency_host:
         "<logs>/latency_host/{dataset}/{model}/{method}/{variant}/seed-{seed}.log",
     benchmark:
         "<benchmarks>/latency_host/{dataset}/{model}/{method}/{variant}/seed-{seed}.tsv"
-    threads: workflow.cores  # nothing else may run beside a measurement
+    threads: 64  # all cores there are: nothing else may run beside a measurement
     params:
         code=stage("autoprune.latency_host"),
     shell:

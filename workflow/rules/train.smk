@@ -41,6 +41,7 @@ rule baseline:
         method="dense",
         like=like,
         method_flags=[],
+        plan_flags=[],
         rounds=training("rounds"),
         clients_per_round=training("clients_per_round"),
         local_epochs=training("local_epochs"),
@@ -80,6 +81,7 @@ rule baseline:
             --evaluate-every {params.evaluate_every:q} \
             --checkpoint-every {params.checkpoint_every:q} \
             {params.method_flags:q} \
+            {params.plan_flags:q} \
             --backend {params.backend:q} \
             --workers {threads} \
             --output {params.run:q} \
@@ -110,4 +112,5 @@ use rule baseline as prune with:
     params:
         method="{method}",
         method_flags=method_flags,
+        plan_flags=plan_flags,
         code=stage("autoprune.train", "autoprune.models.{model}", "autoprune.methods.{method}"),
