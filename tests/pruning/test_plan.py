@@ -89,6 +89,7 @@ def test_the_plan_holds_the_statistics_of_each_layer():
     assert layer["lower"] == pytest.approx(layer["mean"] - 1.5 * layer["std"])
     inside = (norms >= layer["lower"]) & (norms <= layer["upper"])
     assert layer["kept"] == inside.nonzero().flatten().tolist()
+    assert layer["scores"] == pytest.approx(norms.tolist())
 
 
 def test_an_edited_plan_is_refused():

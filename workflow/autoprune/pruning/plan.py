@@ -13,7 +13,7 @@ from autoprune.pruning.options import WEIGHTS
 from autoprune.pruning.rule import Boundaries
 from autoprune.pruning.shrink import Kept, cut
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 OPTIONS = ("weights", "seed", "k", "patience", "cap", "tails", "statistics", "norms")
@@ -39,7 +39,7 @@ class Shrink:
 
 
 def layer_record(name: str, decision: Boundaries, kept: tuple[int, ...]) -> dict[str, Any]:
-    """One layer's entry in a shrink: the scores' statistics, the boundaries, the kept indices."""
+    """One layer's entry in a shrink: the scores, their statistics, boundaries, the kept indices."""
     return {
         "layer": name,
         "mean": decision.mean,
@@ -47,6 +47,7 @@ def layer_record(name: str, decision: Boundaries, kept: tuple[int, ...]) -> dict
         "lower": decision.lower,
         "upper": decision.upper,
         "kept": list(kept),
+        "scores": list(decision.scores),
     }
 
 

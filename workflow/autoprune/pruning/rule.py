@@ -11,7 +11,7 @@ from autoprune.errors import InputError
 
 @dataclass(frozen=True)
 class Boundaries:
-    """One layer's decision: the statistics of its scores and the indices of the filters kept.
+    """One layer's decision: its filters' scores, their statistics and the indices of those kept.
 
     ``std`` is the population's. ``lower`` and ``upper`` are mean ∓ k·std, for people to read;
     the decision itself is exact (see ``boundaries``). ``upper`` is None where only the low tail
@@ -23,6 +23,7 @@ class Boundaries:
     lower: float
     upper: float | None
     kept: tuple[int, ...]
+    scores: tuple[float, ...] = ()
 
 
 def scores(weight: torch.Tensor) -> list[float]:
@@ -71,4 +72,4 @@ def boundaries(
         kept = (squares.index(min(squares)),)
     std = math.sqrt(variance)
     upper = None if tails == "low" else float(mean) + k * std
-    return Boundaries(float(mean), std, float(mean) - k * std, upper, kept)
+    return Boundaries(float(mean), std, float(mean) - k * std, upper, kept, tuple(norms))
