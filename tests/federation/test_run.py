@@ -19,6 +19,8 @@ from autoprune.federation.run import CHECKPOINT
 from autoprune.federation.training import to_input
 from autoprune.pruning.plan import Plan
 
+LONG = 60  # rounds; seconds, where one takes milliseconds
+
 
 def history(folder):
     with (folder / "history.csv").open() as stream:
@@ -74,24 +76,41 @@ def test_another_seed_gives_others(train, finished, tmp_path, contents):
     assert contents(tmp_path)["weights.safetensors"] != contents(finished)["weights.safetensors"]
 
 
-def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(
-    flags, train, finished, tmp_path, contents
-):
-    command = [sys.executable, "-m", "autoprune.train", *flags(tmp_path, "autoprune", "inherit")]
+@pytest.fixture(scope="module")
+def finished_long(train, tmp_path_factory):
+    """A run with rounds enough that a signal sent in the third one finds it running."""
+    folder = tmp_path_factory.mktemp("long")
+    done = train(folder, "autoprune", "inherit", rounds=LONG)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def stopped_in_round_3(command, number):
+    """stderr's lines and the exit code of a command that gets a signal in its third round."""
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    lines = []
     for line in process.stderr:
-        if line.startswith("round 3/"):
-            process.send_signal(signal.SIGKILL)
-            break
-    process.wait()
+        lines.append(line)
+        if line.startswith("round 2/"):
+            process.send_signal(number)
+    code = process.wait()
     process.stderr.close()
+    return lines, code
+
+
+def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(
+    flags, train, finished_long, tmp_path, contents
+):
+    words = flags(tmp_path, "autoprune", "inherit", rounds=LONG)
+    _, code = stopped_in_round_3([sys.executable, "-m", "autoprune.train", *words], signal.SIGKILL)
+    assert code == -signal.SIGKILL
     assert not (tmp_path / "history.csv").exists()
     assert (tmp_path / CHECKPOINT).exists()
-    done = train(tmp_path, "autoprune", "inherit", workers=2)
+    done = train(tmp_path, "autoprune", "inherit", workers=2, rounds=LONG)
     assert done.returncode == 0, done.stderr
     assert "going on after round" in done.stderr
     assert "round 1/" not in done.stderr
-    assert contents(tmp_path) == contents(finished)
+    assert contents(tmp_path) == contents(finished_long)
 
 
 def test_a_checkpoint_of_other_settings_is_passed_over(train, finished, tmp_path, contents):
@@ -184,29 +203,20 @@ def _group(leader):
     ]
 
 
-def test_sigterm_writes_a_checkpoint_and_says_so(flags, train, finished, tmp_path, contents):
-    command = [
-        sys.executable,
-        "-m",
-        "autoprune.train",
-        *flags(tmp_path, "autoprune", "inherit", checkpoint_every=100),
-    ]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    lines = []
-    for line in process.stderr:
-        lines.append(line)
-        if line.startswith("round 2/"):
-            process.terminate()
-    process.wait()
-    process.stderr.close()
-    assert process.returncode == 1
+def test_sigterm_writes_a_checkpoint_and_says_so(flags, train, finished_long, tmp_path, contents):
+    rare = {"checkpoint_every": 10 * LONG, "rounds": LONG}
+    words = flags(tmp_path, "autoprune", "inherit", **rare)
+    command = [sys.executable, "-m", "autoprune.train", *words]
+    lines, code = stopped_in_round_3(command, signal.SIGTERM)
+    assert code == 1
     assert "written after round" in lines[-2]
     assert "stopped by SIGTERM" in lines[-1]
-    done = train(tmp_path, "autoprune", "inherit", checkpoint_every=100)
+    done = train(tmp_path, "autoprune", "inherit", **rare)
     assert done.returncode == 0, done.stderr
     assert "going on after round" in done.stderr
-    names = contents(finished).keys() - {"run.json"}  # which names checkpoint_every
-    assert all(contents(tmp_path)[name] == contents(finished)[name] for name in names)
+    there = contents(finished_long)
+    names = there.keys() - {"run.json"}  # which names checkpoint_every
+    assert all(contents(tmp_path)[name] == there[name] for name in names)
 
 
 def test_a_failed_client_is_left_out_and_recorded(train, tiny, tmp_path):
