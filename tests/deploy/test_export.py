@@ -1,5 +1,6 @@
-"""ONNX files: they compute what PyTorch does, are the same bytes again and hold nothing local."""
+"""Files for devices: they compute what PyTorch does, the same bytes again, nothing local."""
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -9,14 +10,17 @@ import onnx
 import pytest
 import torch
 
+from autoprune import exports
 from autoprune.data import partition, prepare
 from autoprune.data.partition import Partition
 from autoprune.data.store import ClientStore
+from autoprune.errors import InputError
 from autoprune.export import calibration_rows
 from autoprune.federation.training import to_input
 from autoprune.models import Architecture, new_network
-from autoprune.onnx_files import export_fp32, export_int8, logits, session
 
+PACKAGES = {"tflite": ["litert_torch"], "pte": ["executorch"]}
+EXTRAS = any(importlib.util.find_spec(p) for names in PACKAGES.values() for p in names)
 NETWORKS = [
     Architecture("cnn", (17, 43), (1, 28, 28), 62),
     Architecture("cnn", (14, 9, 14, 9), (3, 84, 84), 2),
@@ -26,36 +30,76 @@ NETWORKS = [
 ]
 
 
+def format_or_skip(name):
+    """A format's module; skips, saying which package is absent, where it cannot be loaded."""
+    try:
+        return exports.load(name)
+    except InputError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("name", exports.formats())
 @pytest.mark.parametrize("architecture", NETWORKS, ids=str)
-def test_every_family_runs_in_onnxruntime(architecture, tmp_path, root):
+@pytest.mark.filterwarnings("ignore" if EXTRAS else "default")  # of the converters' own packages
+def test_every_family_runs_in_the_formats_engine(architecture, name, tmp_path, root):
+    files = format_or_skip(name)
     network = new_network(architecture, 0).eval()
     with torch.no_grad():
         for buffer in network.buffers():
             buffer.add_(0.01)  # batch-norm statistics that are not the initial ones
     stream = np.random.default_rng(0)
     images = stream.random((6, *architecture.input_shape), dtype=np.float32)
-    files = {}
+    written = {}
     for turn in ("one", "two"):
         (tmp_path / turn).mkdir()
-        fp32, int8 = tmp_path / turn / "a.onnx", tmp_path / turn / "b.onnx"
-        export_fp32(network, architecture.input_shape, fp32)
-        export_int8(fp32, images, int8)
-        files[turn] = (fp32.read_bytes(), int8.read_bytes())
-    assert files["one"] == files["two"]
+        fp32, int8 = tmp_path / turn / f"a.{name}", tmp_path / turn / f"b.{name}"
+        files.export_fp32(network, architecture.input_shape, fp32)
+        files.export_int8(network, architecture.input_shape, images, int8)
+        written[turn] = (fp32.read_bytes(), int8.read_bytes())
+    assert written["one"] == written["two"]
     with torch.no_grad():
         expected = network(torch.from_numpy(images)).numpy()
-    found = logits(session(tmp_path / "one/a.onnx"), images)
+    found = exports.logits(files.infer(tmp_path / f"one/a.{name}"), images)
     assert np.abs(found - expected).max() <= 1e-4 * max(1, np.abs(expected).max())
-    rough = logits(session(tmp_path / "one/b.onnx"), images)
-    assert np.abs(rough - expected).max() <= 0.25 * np.abs(expected).max()
-    for name in ("a.onnx", "b.onnx"):
-        model = onnx.load(tmp_path / "one" / name)
-        onnx.checker.check_model(model)
-        assert not any(node.metadata_props for node in model.graph.node)
-        content = (tmp_path / "one" / name).read_bytes()
+    rough = exports.logits(files.infer(tmp_path / f"one/b.{name}"), images)
+    assert not np.array_equal(rough, found)
+    # untrained, and calibrated on six images: rough, but the same function
+    assert np.abs(rough - expected).max() <= 0.4 * np.abs(expected).max()
+    files.timed(tmp_path / f"one/b.{name}", images[:1])()
+    for content in written["one"]:
         assert str(root).encode() not in content
         assert b".py" not in content
+
+
+def test_onnx_holds_nothing_of_the_exporter(tmp_path):
+    architecture = NETWORKS[0]
+    images = np.random.default_rng(0).random((2, *architecture.input_shape), dtype=np.float32)
+    onnx_files = exports.load("onnx")
+    onnx_files.export_int8(
+        new_network(architecture, 0), architecture.input_shape, images, tmp_path / "b.onnx"
+    )
+    model = onnx.load(tmp_path / "b.onnx")
+    onnx.checker.check_model(model)
+    assert not any(node.metadata_props for node in model.graph.node)
     assert {n.op_type for n in model.graph.node} >= {"QuantizeLinear", "DequantizeLinear"}
+
+
+@pytest.mark.parametrize("name", ["tflite", "pte"])
+def test_a_format_without_its_packages_says_what_to_install(run, name, tmp_path):
+    if not any(importlib.util.find_spec(p) is None for p in PACKAGES[name]):
+        pytest.skip(f"the packages of {name} are installed")
+    _, flags = run
+    done = command("export", *flags, "--output", str(tmp_path), "--format", name, check=False)
+    assert done.returncode == 1
+    assert f"run `make {exports.EXTRAS[name]}`" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+LENGTH = "--rounds 2 --clients-per-round 2 --local-epochs 1 --batch-size 8 "
+LENGTH += "--learning-rate 0.003 --epsilon 1e-7 --evaluate-every 1 --checkpoint-every 1"
+PRUNED = "--dataset g --model cnn --widths 24 32 --method autoprune --variant inherit --seed 1 "
+PRUNED += f"--k 1.5 --patience 2 --cap 2 {LENGTH}"
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +112,7 @@ def run(tmp_path_factory):
     partition.main([*common, "--scheme", "natural", "--output", str(folder / "partition")])
     common += ["--partition", str(folder / "partition")]
     settings = "--dataset g --model cnn --widths 9 10 --method dense --variant fedavg --seed 1 "
-    settings += "--rounds 2 --clients-per-round 2 --local-epochs 1 --batch-size 8 "
-    settings += "--learning-rate 0.003 --epsilon 1e-7 --evaluate-every 1 --checkpoint-every 1"
+    settings += LENGTH
     command("train", *common, *settings.split(), "--output", str(folder / "run"))
     return folder, [*common, "--run", str(folder / "run")]
 
@@ -101,6 +144,29 @@ def test_the_manifest_says_what_the_files_are(run, tmp_path):
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     command("export", *flags, "--output", str(tmp_path))
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_rounded_widths_compute_the_same_and_say_so(run, tmp_path):
+    """Rounded up, the network has more filters and the very same accuracy."""
+    folder, flags = run
+    settings = [*PRUNED.split(), "--store", str(folder / "store"), "--target", "character"]
+    settings += ["--partition", str(folder / "partition"), "--output", str(tmp_path / "run")]
+    command("train", *settings)
+    found = {}
+    for name, more in (("exact", []), ("up", ["--round-widths-to", "8", "--round-widths", "up"])):
+        options = [*flags[:-1], str(tmp_path / "run"), "--output", str(tmp_path / name), *more]
+        command("export", *options)
+        found[name] = json.loads((tmp_path / name / "manifest.json").read_text())["models"]
+    exact, rounded = found["exact"][0], found["up"][0]
+    assert rounded["widths"] == [-(-width // 8) * 8 for width in exact["widths"]]
+    assert rounded["widths"] != exact["widths"]
+    assert rounded["test_accuracy"] == exact["test_accuracy"]
+    assert rounded["macs"] > exact["macs"]
+    assert (exact["round_widths_to"], rounded["round_widths_to"]) == (None, 8)
+    assert rounded["model_id"].endswith("-s1-r8-fp32.onnx")
+    done = command("export", *flags, "--round-widths-to", "8", "--output", "x", check=False)
+    assert "plan.json" in done.stderr  # a dense run has none
+    assert done.returncode == 1
 
 
 def test_calibration_sees_training_images_only(run):

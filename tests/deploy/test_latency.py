@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoprune.errors import InputError
+from autoprune.exports.onnx import export_fp32
 from autoprune.latency import main as tabulate
 from autoprune.latency import read
 from autoprune.latency_host import compare, interleaved, speed_up
 from autoprune.models import Architecture, new_network
-from autoprune.onnx_files import export_fp32
 
 TIMES = st.lists(st.tuples(st.floats(0.01, 10), st.floats(0.01, 10)), min_size=2, max_size=12)
 
@@ -54,7 +54,8 @@ def manifests(tmp_path):
         folder.mkdir()
         export_fp32(new_network(architecture, 0), architecture.input_shape, folder / "m.onnx")
         model = {
-            "model_id": name, "file": "m.onnx", "sha256": "0" * 64, "precision": "fp32",
+            "model_id": name, "file": "m.onnx", "sha256": "0" * 64, "format": "onnx",
+            "precision": "fp32", "round_widths_to": None, "input_layout": "NCHW",
             "dataset": "g", "data_kind": "stand-in", "model": "cnn", "method": "autoprune",
             "run_variant": "reinit", "seed": 0, "widths": widths, "macs": macs,
             "input_shape": [1, 1, 28, 28], "test_accuracy": 0.5, "argmax_agreement": 1.0,
@@ -65,7 +66,7 @@ def manifests(tmp_path):
 
 
 def test_a_much_smaller_network_is_faster_here(manifests):
-    found = compare(*manifests, 3)
+    found = compare(manifests[:1], manifests[1:], 3)
     assert found["kind"] == "host_proxy"
     assert found["threads"] == 1
     (measured,) = found["measured"]
@@ -76,7 +77,7 @@ def test_a_much_smaller_network_is_faster_here(manifests):
 def test_the_table_says_what_is_resolved(manifests, tmp_path):
     files = []
     for number, (speed, low, high) in enumerate(((2, 1.9, 2.1), (1.0, 0.9, 1.1), (0.8, 0.7, 0.9))):
-        found = compare(*manifests, 2)
+        found = compare(manifests[:1], manifests[1:], 2)
         found["measured"][0] |= {"speed_up": speed, "low": low, "high": high}
         files.append(str(tmp_path / f"{number}.json"))
         (tmp_path / f"{number}.json").write_text(json.dumps(found))
@@ -98,10 +99,10 @@ def test_what_is_no_host_measurement_is_refused(tmp_path):
     path.write_text("[]")
     with pytest.raises(InputError, match="kind is missing"):
         read(str(path))
-    keys = ("engine", "engine_version", "cpu", "instructions", "threads", "measured")
+    keys = ("cpu", "instructions", "threads", "measured")
     path.write_text(json.dumps({"kind": "phone", **{key: [] for key in keys}}))
     with pytest.raises(InputError, match="kind is 'phone', expected 'host_proxy'"):
         read(str(path))
     path.write_text("{}")
     with pytest.raises(InputError, match="no manifest"):
-        compare(path, path, 3)
+        compare([path], [path], 3)

@@ -30,7 +30,7 @@ NOTES = [
     "Fewer MACs need not be faster: kernels work in lanes, and widths that are no multiples of "
     "them lose the gain.",
 ]
-NEEDED = ("kind", "engine", "engine_version", "cpu", "instructions", "threads", "measured")
+NEEDED = ("kind", "cpu", "instructions", "threads", "measured")
 
 
 def read(path: str) -> list[dict[str, Any]]:
@@ -52,11 +52,13 @@ def read(path: str) -> list[dict[str, Any]]:
                 "variant": pruned["run_variant"],
                 "seed": pruned["seed"],
                 "kind": found["kind"],
-                "engine": f"{found['engine']} {found['engine_version']}",
+                "engine": f"{measured['engine']} {measured['engine_version']}",
                 "cpu": found["cpu"],
                 "instructions": " ".join(found["instructions"]),
                 "threads": found["threads"],
+                "format": measured["format"],
                 "precision": measured["precision"],
+                "round_widths_to": pruned["round_widths_to"] or "",
                 "widths": " ".join(map(str, pruned["widths"])),
                 "macs_dense": dense["macs"],
                 "macs": pruned["macs"],
@@ -77,6 +79,11 @@ def read(path: str) -> list[dict[str, Any]]:
     return rows
 
 
+def rounded_note(multiple: int | str) -> str:
+    """What stands behind widths that were rounded for deployment."""
+    return f" (multiples of {multiple})" if multiple else ""
+
+
 def readable(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """The table for people."""
     shown = []
@@ -92,7 +99,7 @@ def readable(rows: list[dict[str, Any]]) -> pd.DataFrame:
                 "method": arm_label(row["method"], row["variant"]),
                 "seed": str(row["seed"]),
                 "precision": row["precision"],
-                "widths": row["widths"],
+                "widths": row["widths"] + rounded_note(row["round_widths_to"]),
                 "MACs, dense / own": decimal(row["macs_factor"]),
                 "speed-up on the host": interval,
                 "remark": remark,

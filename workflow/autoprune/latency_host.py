@@ -1,4 +1,4 @@
-"""Stage: a pruned network against its dense twin on this machine, in turn: a host proxy."""
+"""Stage: pruned networks against their dense twin on this machine, in turn: a host proxy."""
 
 import argparse
 import platform
@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
+from autoprune import exports
 from autoprune.errors import InputError, run_main
 from autoprune.files import read_json, write_json
-from autoprune.onnx_files import INPUT, OUTPUT, session
 from autoprune.provenance import versions
 from autoprune.seeds import generator
 
@@ -68,11 +67,21 @@ def speed_up(rounds: Sequence[tuple[float, float]], seed: int = 0) -> dict[str, 
     return {"speed_up": float(np.median(ratios)), "low": float(low), "high": float(high)}
 
 
-def runner(path: Path, shape: Sequence[int]) -> Callable[[], Any]:
-    """One inference on one image, on onnxruntime and one thread."""
-    model = session(path)
-    image = generator(0, "latency").random(shape, dtype=np.float32)
-    return lambda: model.run([OUTPUT], {INPUT: image})
+def runner(path: Path, model: dict[str, Any]) -> Callable[[], Any]:
+    """One inference on one image, on the format's engine and one thread."""
+    _, *sides = model["input_shape"]
+    channels, height, width = sides if model["input_layout"] == "NCHW" else (sides[-1], *sides[:-1])
+    image = generator(0, "latency").random((1, channels, height, width), dtype=np.float32)
+    timed: Callable[[], Any] = exports.load(model["format"]).timed(path, image)
+    return timed
+
+
+def models_of(path: Path) -> dict[tuple[str, str], dict[str, Any]]:
+    """A manifest's models by (format, precision); raises InputError when it is none."""
+    manifest = read_json(path)
+    if not isinstance(manifest, dict) or "models" not in manifest:
+        raise InputError(f"{path}: no manifest of an export; run autoprune.export again")
+    return {(model["format"], model["precision"]): model for model in manifest["models"]}
 
 
 def instructions() -> list[str]:
@@ -83,43 +92,26 @@ def instructions() -> list[str]:
     return [name for name in INSTRUCTIONS if name in words]
 
 
-def compare(dense: Path, pruned: Path, rounds: int) -> dict[str, Any]:
-    """All precisions of two manifests, each measured in turn.
+def compare(dense: Sequence[Path], pruned: Sequence[Path], rounds: int) -> dict[str, Any]:
+    """Each file of the ``pruned`` manifests in turn with the dense one of its kind.
 
-    Raises InputError when a manifest is not one, or the two have no precision in common.
+    Of a kind are files of one format and precision. Raises InputError when a manifest is not
+    one, or has nothing in common with the dense ones.
     """
-    sides = []
-    for path in (dense, pruned):
-        manifest = read_json(path)
-        if not isinstance(manifest, dict) or "models" not in manifest:
-            raise InputError(f"{path}: no manifest of an export; run autoprune.export again")
-        sides.append({model["precision"]: model for model in manifest["models"]})
+    twins = {key: (path, model) for path in dense for key, model in models_of(path).items()}
     measured = []
-    for precision in sorted(sides[0].keys() & sides[1].keys()):
-        one, other = sides[0][precision], sides[1][precision]
-        runs = [
-            runner(path.parent / model["file"], model["input_shape"])
-            for path, model in ((dense, one), (pruned, other))
-        ]
-        times = interleaved(*runs, rounds)
-        measured.append(
-            {
-                "precision": precision,
-                "dense": one,
-                "pruned": other,
-                "rounds": [{"dense_ms": a, "pruned_ms": b} for a, b in times],
-                "dense_ms": statistics.median(a for a, _ in times),
-                "pruned_ms": statistics.median(b for _, b in times),
-                **speed_up(times),
-            }
-        )
-    if not measured:
-        raise InputError(f"{pruned}: no precision in common with {dense}; export both again")
+    for path in pruned:
+        common = [(k, model) for k, model in sorted(models_of(path).items()) if k in twins]
+        if not common:
+            raise InputError(
+                f"{path}: no format and precision in common with "
+                f"{', '.join(map(str, dense))}; export them again"
+            )
+        for key, model in common:
+            measured.append(measure(*twins[key], path, model, rounds))
     return {
         "schema_version": SCHEMA_VERSION,
         "kind": "host_proxy",
-        "engine": "onnxruntime",
-        "engine_version": onnxruntime.__version__,
         "threads": 1,
         "cpu": versions()["cpu"],
         "machine": platform.machine(),
@@ -128,11 +120,36 @@ def compare(dense: Path, pruned: Path, rounds: int) -> dict[str, Any]:
     }
 
 
+def measure(
+    dense_path: Path, dense: dict[str, Any], path: Path, model: dict[str, Any], rounds: int
+) -> dict[str, Any]:
+    """Two models of two manifests, measured in turn."""
+    runs = [runner(p.parent / m["file"], m) for p, m in ((dense_path, dense), (path, model))]
+    times = interleaved(*runs, rounds)
+    package, version = exports.engine(model["format"])
+    return {
+        "engine": package,
+        "engine_version": version,
+        "format": model["format"],
+        "precision": model["precision"],
+        "dense": dense,
+        "pruned": model,
+        "rounds": [{"dense_ms": a, "pruned_ms": b} for a, b in times],
+        "dense_ms": statistics.median(a for a, _ in times),
+        "pruned_ms": statistics.median(b for _, b in times),
+        **speed_up(times),
+    }
+
+
 def main(argv: Sequence[str] | None) -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="autoprune.latency_host", description=__doc__)
-    parser.add_argument("--dense", type=Path, required=True, help="manifest.json of a dense run")
-    parser.add_argument("--pruned", type=Path, required=True, help="manifest.json of another run")
+    parser.add_argument(
+        "--dense", type=Path, nargs="+", required=True, help="manifests, a format each"
+    )
+    parser.add_argument(
+        "--pruned", type=Path, nargs="+", required=True, help="manifests of another run"
+    )
     parser.add_argument("--rounds", type=int, default=9, help="of A B B A (default: %(default)s)")
     parser.add_argument("--output", required=True, help="JSON")
     args = parser.parse_args(argv)

@@ -3,7 +3,7 @@
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,16 @@ from onnxruntime.quantization import (
 from autoprune.files import whole_file
 from autoprune.models.layers import Network
 
+ENGINE, LAYOUT = "onnxruntime", "NCHW"
 INPUT, OUTPUT = "images", "logits"
 
 
 def export_fp32(network: Network, input_shape: tuple[int, int, int], path: str | Path) -> None:
     """Write a network for one image (1, channel, height, width) in its training's pixel range."""
+    write(_converted(network, input_shape), path)
+
+
+def _converted(network: Network, input_shape: tuple[int, int, int]) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter's own dependencies
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -38,11 +43,13 @@ def export_fp32(network: Network, input_shape: tuple[int, int, int], path: str |
             verbose=False,
         )
     assert program is not None
-    write(program.model_proto, path)
+    return program.model_proto
 
 
-def export_int8(fp32: str | Path, images: np.ndarray, path: str | Path) -> None:
-    """Quantise a float32 file by the ranges that calibration ``images`` reach.
+def export_int8(
+    network: Network, input_shape: tuple[int, int, int], images: np.ndarray, path: str | Path
+) -> None:
+    """Write a network quantised by the ranges that calibration ``images`` reach.
 
     QDQ format, weights per channel, activations per tensor, both int8. ``images`` are float32
     (image, channel, height, width).
@@ -50,9 +57,10 @@ def export_int8(fp32: str | Path, images: np.ndarray, path: str | Path) -> None:
     # it advises a pass of shape inference, which the exporter has done already
     logging.getLogger().setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / "int8.onnx"
+        source, target = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
+        export_fp32(network, input_shape, source)
         quantize_static(
-            str(fp32),
+            str(source),
             str(target),
             _Calibration(images),
             quant_format=QuantFormat.QDQ,
@@ -101,6 +109,13 @@ def session(path: str | Path) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def logits(model: onnxruntime.InferenceSession, images: np.ndarray) -> np.ndarray:
-    """Logits (image, class) of float32 images (image, channel, height, width), one at a time."""
-    return np.concatenate([model.run([OUTPUT], {INPUT: image[None]})[0] for image in images])
+def infer(path: str | Path) -> Callable[[np.ndarray], np.ndarray]:
+    """One image (1, channel, height, width), float32 -> logits (1, class)."""
+    model = session(path)
+    return lambda image: model.run([OUTPUT], {INPUT: image})[0]
+
+
+def timed(path: str | Path, image: np.ndarray) -> Callable[[], Any]:
+    """One inference on ``image``."""
+    model = session(path)
+    return lambda: model.run([OUTPUT], {INPUT: image})

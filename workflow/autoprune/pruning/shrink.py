@@ -84,7 +84,7 @@ def cut(
         tensor = state[name]
         for axis, spans in enumerate(axes):
             if spans:
-                index = _index(spans, architecture.widths, kept)
+                index = axis_index(spans, architecture.widths, kept)
                 tensor = tensor.index_select(axis, index)
         sliced[name] = tensor
     result = build(smaller)
@@ -92,7 +92,7 @@ def cut(
     return smaller, result
 
 
-def _index(spans: Spans, widths: Sequence[int], kept: Kept) -> torch.Tensor:
+def axis_index(spans: Spans, widths: Sequence[int], kept: Kept) -> torch.Tensor:
     """Places along an axis that belong to kept filters, the spans laid end to end."""
     parts, start = [], 0
     for span in spans:
