@@ -8,7 +8,7 @@ bin := .venv/bin
 # jobs find `python` on the PATH; Flower must not phone home
 run := PATH="$(CURDIR)/$(bin):$$PATH" PYTHONPATH=workflow FLWR_TELEMETRY_ENABLED=0
 
-.PHONY: study test fast lint format lock clean
+.PHONY: study test fast lint format docs lock clean
 
 study: .venv/installed
 	@$(run) $(bin)/python -m autoprune.unlock
@@ -31,6 +31,11 @@ format: .venv/installed
 	$(bin)/ruff check --fix workflow tests benchmarks
 	$(bin)/ruff format workflow tests benchmarks
 	$(run) $(bin)/snakefmt Snakefile workflow
+
+# what is made from the workflow itself: config/README.md, and the README's graph of the rules
+docs: .venv/installed
+	$(run) $(bin)/python -m autoprune.config_page
+	$(run) $(bin)/python -m autoprune.rule_graph
 
 .venv/installed: envs/requirements.lock
 	$(PYTHON) -m venv .venv

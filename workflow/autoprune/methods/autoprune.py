@@ -13,9 +13,9 @@ from autoprune.pruning.search import advance, searching
 
 
 class Method(Base):
-    """Holds the pruning plan, which is all that the search remembers.
+    """The variant says what becomes of the weights.
 
-    The variant says what becomes of the weights.
+    Holds the pruning plan, which is all that the search remembers.
     """
 
     variants = WEIGHTS

@@ -4,6 +4,6 @@ from autoprune.methods import Base
 
 
 class Method(Base):
-    """Leaves the network alone."""
+    """What all others are compared with."""
 
     variants = ("fedavg",)

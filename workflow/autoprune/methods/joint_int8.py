@@ -9,7 +9,7 @@ from autoprune.pruning.budget import cost_in_bits
 
 
 class Method(l1_uniform.Method):
-    """What is evaluated and saved is the rounded network."""
+    """Filters go as in l1-uniform; int8 both ways, and what is evaluated and saved is rounded."""
 
     encoding = "int8"
     count = staticmethod(cost_in_bits)

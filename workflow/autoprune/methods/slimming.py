@@ -18,7 +18,7 @@ from autoprune.pruning.shrink import Kept
 
 
 class Method(Ratio):
-    """One global threshold over all layers; clients add the sparsity term until it is applied."""
+    """One threshold over all layers; clients add the sparsity term until then. Needs batch norm."""
 
     variants = ("one-shot", "iterative")
 

@@ -1,7 +1,6 @@
 """Taylor pruning: the filters whose removal changes the loss least, as the clients see it, go.
 
-Source: Molchanov et al. 2019, "Importance Estimation for Neural Network Pruning". The clients
-upload a number a filter in the rounds before a cut, and it is charged.
+Source: Molchanov et al. 2019, "Importance Estimation for Neural Network Pruning".
 """
 
 from collections.abc import Mapping
@@ -16,7 +15,10 @@ from autoprune.pruning.shrink import Kept, cut
 
 
 class Method(Ratio):
-    """Decides when the answers come in, and cuts at the start of the next round."""
+    """The upload of a number a filter is charged in the rounds before a cut.
+
+    Decides when the answers come in, and cuts at the start of the next round.
+    """
 
     def ask(self, server_round: int) -> dict[str, str | float]:
         """The importance of each filter after local training, when the next round prunes."""
