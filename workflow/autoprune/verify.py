@@ -44,7 +44,13 @@ def parser_of_verify() -> argparse.ArgumentParser:
         "--points",
         type=float,
         default=default.points,
-        help="accuracy's tolerance on another class of platform (default %(default)s)",
+        help="of reported accuracy, where the platform is of another class (default %(default)s)",
+    )
+    add(
+        "--single",
+        type=float,
+        default=default.single,
+        help="there, points of any one evaluation (default %(default)s)",
     )
     add(
         "--percent",
@@ -76,7 +82,7 @@ def judge(
     reference: Record, results: Record, args: argparse.Namespace
 ) -> tuple[Comparison, Causes, str]:
     """Comparison, causes and the report's text."""
-    tolerances = Tolerances(points=args.points, percent=args.percent)
+    tolerances = Tolerances(points=args.points, single=args.single, percent=args.percent)
     why = causes(reference, results)
     found = compare(reference, results, not why.platform, tolerances)
     text = report(found, why, tolerances, args.any_versions, None if args.all else SHOWN)
@@ -106,9 +112,8 @@ def record(results: Path, reference: Path, args: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Command line: see ``--help``; returns the exit code."""
-    args = parser_of_verify().parse_args(argv)
+def act(args: argparse.Namespace) -> int:
+    """What the flags ask for; returns the exit code. Raises InputError."""
     if args.twice:
         return twice(args.configfile, args.cores, args.keep)
     if args.reference is None:
@@ -117,11 +122,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return action(Path(args.results), Path(args.reference), args)
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line: see ``--help``. Returns the exit code; wrong input is one line and 2."""
+    try:
+        return act(parser_of_verify().parse_args(argv))
+    except InputError as error:
+        print("error: " + " ".join(str(error).split()), file=sys.stderr)
+        return 2
+
+
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except InputError as error:
-        print("error: " + " ".join(str(error).split()), file=sys.stderr)
-        sys.exit(2)
     except KeyboardInterrupt:
         sys.exit("interrupted")

@@ -56,8 +56,9 @@ def changed_settings(reference: Record, results: Record) -> list[str]:
         f"{name} {old or 'not set'} → {new or 'not set'} in {some(runs)}"
         for (name, old, new), runs in sorted(found.items(), key=lambda item: -len(item[1]))
     ]
-    for name in ("seed", "dataset", "model", "method", "variant"):
-        old, new = ({row[name] for row in rows.values()} for rows in (before, after))
+    for place, name in enumerate(("dataset", "model", "method", "variant", "seed")):
+        parts = ({run.split("/")[place] for (run,) in rows} for rows in (before, after))
+        old, new = ({part.removeprefix("seed-") for part in side} for side in parts)
         if gone := sorted(old - new):
             lines.append(f"{name} {', '.join(gone)}: in the reference only")
         if come := sorted(new - old):

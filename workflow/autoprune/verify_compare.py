@@ -35,12 +35,18 @@ UNTRAINED_TABLE = f"{PUBLISHED}partition"  # of the published tables the one tha
 class Tolerances:
     """How far figures may be apart on another class of platform; on the same class not at all.
 
-    ``points``: accuracy, or ``images`` of the test set where those are more. ``loss``, and
-    ``percent`` for counts and bytes of runs pruned by trained weights, in percent. ``boundary``:
-    of a run's first shrink, in percent, before which nothing has been decided by weights.
+    ``points``: the reported accuracy, a mean of evaluations, or ``images`` of the test set where
+    those are more; ``single``: any one evaluation. ``loss``, and ``percent`` for counts and bytes
+    of runs pruned by trained weights, in percent. ``boundary``: of a run's first shrink, in
+    percent, before which nothing has been decided by weights.
+
+    Measured on config/ci.yaml with the same processor's AVX2 and SSE kernels against its AVX-512
+    ones: reported accuracy 0.7 points apart, one evaluation 6.7, losses 3.5 %, boundaries
+    0.000005 %; counts, bytes, data and the filters kept were the same.
     """
 
-    points: float = 3.0
+    points: float = 2.0
+    single: float = 10.0
     images: int = 2
     loss: float = 10.0
     percent: float = 10.0
@@ -227,10 +233,9 @@ def _allowed(change: Change, run: _Run, tolerances: Tolerances) -> bool:
     """Whether another class of platform excuses a change of a run's figures."""
     size = math.inf if change.size is None else abs(change.size)
     if change.kind == "accuracy":
-        # a few images of a few clients: one of them is many points
-        if "worst" in change.what:
-            return True
-        return size <= max(tolerances.points, 100 * tolerances.images / run.images) + 1e-9
+        reported = change.what == "test_accuracy" and " round " not in change.where
+        points = tolerances.points if reported else tolerances.single
+        return size <= max(points, 100 * tolerances.images / run.images) + 1e-9
     if change.kind == "loss":
         return size <= tolerances.loss
     if change.kind == "plans" and change.what in ("lower", "upper"):

@@ -9,6 +9,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,7 @@ def modules_of(run: str) -> tuple[str, ...]:
     return "autoprune.train", f"autoprune.models.{model}", module_of(method)
 
 
+@cache
 def module_digests() -> dict[str, str]:
     """Of each module of the package at hand, what its code without comments comes to."""
     root = provenance.ROOT

@@ -43,16 +43,18 @@ def twice(configfiles: Sequence[str], cores: Sequence[int], keep: bool = False) 
     files = [_in_copy(Path(file), root) for file in configfiles]
     base = Path(tempfile.mkdtemp(prefix="autoprune-twice-"))
     try:
-        results = []
-        for name, number in zip(FOLDERS, cores, strict=True):
-            folder = base / name
+        folders = [base / name for name in FOLDERS]
+        for folder in folders:  # both at once: an edit during the first run must not count
             copy_workflow(root, folder)
+        for folder, number in zip(folders, cores, strict=True):
             run(folder, files, number)
-            results.append(folder / pathvar(folder, files, "results"))
-        skipped = [pathvar(base / FOLDERS[0], files, name) for name in ("logs", "benchmarks")]
-        inside = pathvar(base / FOLDERS[0], files, "results")
-        patterns = [*TIMINGS, *(f"{os.path.relpath(path, inside)}/*" for path in skipped)]
-        return tell(list(differences(*results, patterns)), results[0], patterns, cores)
+        results, logs, benchmarks = (
+            pathvar(folders[0], files, name) for name in ("results", "logs", "benchmarks")
+        )
+        skipped = [f"{os.path.relpath(path, results)}/*" for path in (logs, benchmarks)]
+        made = [folder / results for folder in folders]
+        patterns = [*TIMINGS, *skipped]
+        return tell(list(differences(made[0], made[1], patterns)), made[0], patterns, cores)
     finally:
         if keep:
             print(f"left in {base}", file=sys.stderr)
