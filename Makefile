@@ -8,12 +8,21 @@ bin := .venv/bin
 # jobs find `python` on the PATH; Flower must not phone home
 run := PATH="$(CURDIR)/$(bin):$$PATH" PYTHONPATH=workflow FLWR_TELEMETRY_ENABLED=0
 
-.PHONY: study test fast lint format docs lock clean
+.PHONY: study status verify reference archive test fast lint format docs litert executorch lock clean
 
 study: .venv/installed
 	@$(run) $(bin)/python -m autoprune.unlock
 	$(run) $(bin)/python -m snakemake --cores $(CORES) --quiet rules host -- all
 	@$(run) $(bin)/python -m autoprune.outcome
+
+# Did a number move? The small study of config/ci.yaml against the reference in tests/reference.
+verify: .venv/installed
+	$(run) $(bin)/python -m snakemake --cores $(CORES) --quiet rules host --configfile config/ci.yaml -- verify
+
+# Make what that study comes to now the reference, and say what changes.
+reference: .venv/installed
+	$(run) $(bin)/python -m snakemake --cores $(CORES) --quiet rules host --configfile config/ci.yaml -- all
+	$(run) $(bin)/python -m autoprune.verify --results results/ci --reference tests/reference --record --overwrite
 
 test: .venv/installed lint
 	$(run) $(bin)/python -m pytest

@@ -37,6 +37,7 @@ include: "workflow/rules/measure.smk"
 include: "workflow/rules/deploy.smk"
 include: "workflow/rules/evidence.smk"
 include: "workflow/rules/publish.smk"
+include: "workflow/rules/check.smk"
 
 
 rule data:
@@ -90,10 +91,11 @@ rule figures:
 
 
 rule all:
-    """Everything: the tables, the figures, the findings and the report."""
+    """Everything: tables, figures, findings, the report, and what they were made with."""
     default_target: True
     input:
         TABLE_FILES,
         FIGURE_FILES,
         FINDINGS,
         "<results>/report.html",
+        "<results>/environment.json",

@@ -1,0 +1,65 @@
+"""Checking: what the results were made with, and whether they are the reference's.
+
+in:  <results>/runs/.../{run,plan}.json, <results>/metrics.csv, <results>/tables/, a reference
+out: <results>/environment.json; the verdict of `verify` goes to the terminal and its log
+"""
+
+
+def reference_flags(wildcards):
+    """The reference that a finished study is compared with; none where the config names none."""
+    reference = config["verify"]["reference"]
+    return ["--reference", reference] if reference else []
+
+
+rule describe_environment:
+    """Versions, processor, threads and the checkout's state that the runs were made with.
+
+    Made anew when a run is, and then only: it belongs to the results, not to the day. The state
+    of git is read and never a param: a commit makes nothing rerun.
+    """
+    input:
+        run=runs("run.json"),
+    output:
+        "<results>/environment.json",
+    log:
+        "<logs>/describe_environment.log",
+    benchmark:
+        "<benchmarks>/describe_environment.tsv"
+    params:
+        runs=folders("run"),
+        code=stage("autoprune.environment"),
+    shell:
+        """
+        python -m autoprune.environment \
+            --runs {params.runs:q} \
+            --output {output:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule verify:
+    """Compare the finished study with the configuration's reference; fails where a number moved.
+
+    It leaves no file, nor a benchmark, and so is run whenever it is asked for.
+    """
+    input:
+        environment="<results>/environment.json",
+        metrics="<results>/metrics.csv",
+        plans=runs("plan.json", without=["dense"]),
+        published="<results>/published_counts.json",
+        null=NULL_FILES,
+        kept="<results>/kept.csv",
+        tables=expand("<results>/tables/{table}.csv", table=TABLES),
+    log:
+        "<logs>/verify.log",
+    params:
+        results=subpath(input.environment, parent=True),
+        reference=reference_flags,
+        code=stage("autoprune.verify"),
+    shell:
+        """
+        python -m autoprune.verify \
+            --results {params.results:q} \
+            {params.reference:q} \
+            >{log:q} 2>&1 && cat {log:q}
+        """
