@@ -15,6 +15,7 @@ sys.path.insert(0, str(WORKFLOW))
 from autoprune.config import check, followed, follows_plan, methods_of, resolve, run_settings
 from autoprune.errors import InputError
 from autoprune.provenance import code_version
+from autoprune.study import runs_of
 
 # in the order they were merged: our own first, then what --configfile names
 OVERLAYS = [file for file in workflow.configfiles if file in workflow.overwrite_configfiles]
@@ -68,12 +69,9 @@ shell.prefix(
 def runs(file, only=None, without=()):
     """Paths of one file of every run in the study: pair x method x variant x seed."""
     return [
-        f"<results>/runs/{pair['dataset']}/{pair['model']}/{method}/{variant}/seed-{seed}/{file}"
-        for name, pair in PAIRS.items()
-        for method, variants in methods_of(config, name).items()
-        if method not in without and (only is None or method in only)
-        for variant in variants
-        for seed in config["seeds"]
+        f"<results>/runs/{run.path}/{file}"
+        for run in runs_of(config)
+        if run.method not in without and (only is None or run.method in only)
     ]
 
 
