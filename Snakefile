@@ -39,6 +39,10 @@ include: "workflow/rules/evidence.smk"
 include: "workflow/rules/publish.smk"
 
 
+onerror:
+    print("\n".join(what_failed()), file=sys.stderr)
+
+
 rule data:
     """Client stores and partitions of every data set in the study."""
     input:
