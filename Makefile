@@ -8,12 +8,16 @@ bin := .venv/bin
 # jobs find `python` on the PATH; Flower must not phone home
 run := PATH="$(CURDIR)/$(bin):$$PATH" PYTHONPATH=workflow FLWR_TELEMETRY_ENABLED=0
 
-.PHONY: study test fast lint format lock clean
+.PHONY: study status test fast lint format lock clean
 
 study: .venv/installed
 	@$(run) $(bin)/python -m autoprune.unlock
-	$(run) $(bin)/python -m snakemake --cores $(CORES) --quiet rules host -- all
+	@$(run) $(bin)/python -m autoprune.watch --cores $(CORES) --quiet rules host -- all
 	@$(run) $(bin)/python -m autoprune.outcome
+
+# What the study is doing, from another terminal or later; a study that is not finished is no error.
+status: .venv/installed
+	@$(run) $(bin)/python -m autoprune.status || test $$? -eq 3
 
 test: .venv/installed lint
 	$(run) $(bin)/python -m pytest
