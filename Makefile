@@ -12,7 +12,7 @@ run := PATH="$(CURDIR)/$(bin):$$PATH" PYTHONPATH=workflow FLWR_TELEMETRY_ENABLED
 
 study: .venv/installed
 	@$(run) $(bin)/python -m autoprune.unlock
-	$(run) $(bin)/python -m snakemake --cores $(CORES) --quiet rules host -- all
+	@$(run) $(bin)/python -m autoprune.watch --cores $(CORES) --quiet rules host -- all
 	@$(run) $(bin)/python -m autoprune.outcome
 
 # Did a number move? The small study of config/ci.yaml against the reference in tests/reference.
@@ -23,6 +23,10 @@ verify: .venv/installed
 reference: .venv/installed
 	$(run) $(bin)/python -m snakemake --cores $(CORES) --quiet rules host --configfile config/ci.yaml -- all
 	$(run) $(bin)/python -m autoprune.verify --results results/ci --reference tests/reference --record --overwrite
+
+# What the study is doing, from another terminal or later; a study that is not finished is no error.
+status: .venv/installed
+	@$(run) $(bin)/python -m autoprune.status || test $$? -eq 3
 
 test: .venv/installed lint
 	$(run) $(bin)/python -m pytest

@@ -40,6 +40,10 @@ include: "workflow/rules/publish.smk"
 include: "workflow/rules/check.smk"
 
 
+onerror:
+    print("\n".join(what_failed()), file=sys.stderr)
+
+
 rule data:
     """Client stores and partitions of every data set in the study."""
     input:

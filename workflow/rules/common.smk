@@ -1,7 +1,8 @@
 """What all rules share: the checked configuration, the study's runs, code versions, the shell.
 
 in:  the configuration that Snakemake has read
-out: CONFIGFILES, DATASETS, FIGURES, TABLE_FILES, FIGURE_FILES, runs(), stage(), the params' functions
+out: CONFIGFILES, DATASETS, FIGURES, TABLE_FILES, FIGURE_FILES, runs(), stage(), what_failed(),
+     the params' functions
 """
 
 import os
@@ -14,7 +15,9 @@ sys.path.insert(0, str(WORKFLOW))
 
 from autoprune.config import check, followed, follows_plan, methods_of, resolve, run_settings
 from autoprune.errors import InputError
+from autoprune.failures import Failure, describe, is_stop, last_error
 from autoprune.provenance import code_version
+from autoprune.study import runs_of
 
 # in the order they were merged: our own first, then what --configfile names
 OVERLAYS = [file for file in workflow.configfiles if file in workflow.overwrite_configfiles]
@@ -68,13 +71,29 @@ shell.prefix(
 def runs(file, only=None, without=()):
     """Paths of one file of every run in the study: pair x method x variant x seed."""
     return [
-        f"<results>/runs/{pair['dataset']}/{pair['model']}/{method}/{variant}/seed-{seed}/{file}"
-        for name, pair in PAIRS.items()
-        for method, variants in methods_of(config, name).items()
-        if method not in without and (only is None or method in only)
-        for variant in variants
-        for seed in config["seeds"]
+        f"<results>/runs/{run.path}/{file}"
+        for run in runs_of(config)
+        if run.method not in without and (only is None or run.method in only)
     ]
+
+
+def what_failed():
+    """The end of a run that broke off: each failed job, its error, how to run it again."""
+    found = [
+        job for failed in workflow.scheduler.failed for job in getattr(failed, "jobs", [failed])
+    ]
+    failures = [
+        Failure(
+            " ".join([job.rule.name, *(f"{k}={v}" for k, v in job.wildcards_dict.items())]),
+            str(job.output[0]),
+            str(next(iter(job.log), "")),
+        )
+        for job in sorted(found, key=lambda job: (job.rule.name, str(job.output[0])))
+    ]
+    failures = [failure for failure in failures if not is_stop(last_error(failure.log))]
+    if not failures:
+        return ["", "Stopped before its end; the same command goes on where it was."]
+    return describe(failures, workflow.cores, [os.path.relpath(file) for file in OVERLAYS])
 
 
 def latency_files():

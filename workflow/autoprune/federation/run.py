@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
-from tqdm import tqdm
 
 from autoprune import methods
 from autoprune.data.partition import Partition
@@ -18,6 +17,7 @@ from autoprune.federation.history import Row, write_history
 from autoprune.federation.interruption import Interrupted, interruptible
 from autoprune.federation.local_grid import LocalGrid
 from autoprune.federation.messages import OPTIMIZER
+from autoprune.federation.progress import Progress
 from autoprune.federation.scores import scores_of
 from autoprune.federation.settings import Settings
 from autoprune.federation.strategy import SeededFedAvg, TooFewClients
@@ -88,19 +88,20 @@ class Run:
         """
         keep_memory()
         first = self.resume()
-        rounds = range(first, self.settings.rounds + 1)
-        on_terminal = sys.stderr.isatty()
-        progress = tqdm(
-            rounds, desc="rounds", unit="round", disable=not on_terminal, initial=first - 1
-        )
+        with Progress(self.output, self.settings.rounds, self.history) as progress:
+            self.train(first, progress)
+            self.write_outputs()
+            (self.output / CHECKPOINT).unlink(missing_ok=True)
+
+    def train(self, first: int, progress: Progress) -> None:
+        """The rounds from ``first`` on; see ``execute``."""
         finished = self.state(first - 1)
         try:
             with interruptible():
-                for server_round in progress:
+                for server_round in range(first, self.settings.rounds + 1):
                     self.history.append(self.round(server_round))
                     finished = self.state(server_round)
-                    if not on_terminal:
-                        print(self.line(self.history[-1]), file=sys.stderr, flush=True)
+                    progress.round()
                     if server_round % self.settings.checkpoint_every == 0:
                         checkpoints.save(self.output / CHECKPOINT, self.mark, finished)
         except (Interrupted, TooFewClients):
@@ -112,8 +113,6 @@ class Run:
                     file=sys.stderr,
                 )
             raise
-        self.write_outputs()
-        (self.output / CHECKPOINT).unlink(missing_ok=True)
 
     def state(self, server_round: int) -> checkpoints.Checkpoint:
         """A copy of what a later ``resume`` needs, as it stands after this round."""
@@ -228,15 +227,6 @@ class Run:
             int(shrunk),
             int(searching),
             "; ".join(f"{client}: {reason}" for client, reason in strategy.failures.items()),
-        )
-
-    def line(self, row: Row) -> str:
-        """One round for people: the log's line."""
-        accuracy = row.validation_accuracy
-        evaluated = f"  validation accuracy {accuracy:.4f}" if accuracy is not None else ""
-        return (
-            f"round {row.round}/{self.settings.rounds}  train loss {row.train_loss:.4f}  "
-            f"parameters {row.parameters}  widths {row.widths}{evaluated}"
         )
 
     def deployed(self) -> Network:
