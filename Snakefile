@@ -35,6 +35,7 @@ include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/measure.smk"
 include: "workflow/rules/deploy.smk"
+include: "workflow/rules/latency.smk"
 include: "workflow/rules/evidence.smk"
 include: "workflow/rules/publish.smk"
 

@@ -1,5 +1,6 @@
 """A session of runs on one phone: session.json, runs.csv and raw logs, held against each other."""
 
+import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,14 +25,15 @@ REPEATED = ("model_id", "threads", "cpu_mask", "delegate", "repeat")
 class Session:
     """A valid session: ``models`` has the study's model of each row, None for another network.
 
-    ``failed`` are the raw logs that no row names: those runs came to nothing.
+    ``failed`` are the runs that came to nothing, a word on each: those of failed.csv, which
+    ``measure`` writes, and raw logs that no row names.
     """
 
     folder: Path
     facts: dict[str, Any]
     rows: list[Row]
     models: list[Model | None]
-    failed: list[Path]
+    failed: list[str]
     warnings: list[str]
 
 
@@ -66,10 +68,7 @@ def read_session(folder: Path, known: Models, now: datetime | None = None) -> Se
         if model is not None:
             check_speed(row, model, limits)
         models.append(model)
-    failed = sorted(path for path in (folder / "raw").glob("*") if path.is_file())
-    used = {(folder / row["raw_log"]).resolve() for row in rows if row["raw_log"]}
-    failed = [path for path in failed if path.resolve() not in used]
-    return Session(folder, facts, rows, models, failed, _warnings(folder, rows))
+    return Session(folder, facts, rows, models, _failed(folder, rows), _warnings(folder, rows))
 
 
 def read_sessions(
@@ -164,6 +163,21 @@ def _check_figures(row: Row, log: Measurement) -> None:
             raise row.refuse(column, "an empty cell: the log has no such figure")
         if mine is None or abs(mine - logged) > 0.5 * log.steps[column] * (1 + 1e-6):
             raise row.refuse(column, f"{logged:.12g} as the log has in ms")
+
+
+def _failed(folder: Path, rows: Sequence[Row]) -> list[str]:
+    """The runs without a result, by the row of failed.csv or the log that is left of them."""
+    path, listed = folder / "failed.csv", []
+    if path.exists():
+        try:
+            with path.open(encoding="utf-8", newline="") as stream:
+                listed = list(csv.DictReader(stream))
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise InputError(f"{path}: not a CSV file in UTF-8 ({error})") from None
+    named = {row["raw_log"] for row in rows} | {row.get("raw_log") for row in listed}
+    logs = (f"raw/{log.name}" for log in sorted((folder / "raw").glob("[!.]*")) if log.is_file())
+    words = [f"{row.get('run_id')}: {row.get('reason')}" for row in listed]
+    return words + [f"{log}: in no row" for log in logs if log not in named]
 
 
 def _warnings(folder: Path, rows: Sequence[Row]) -> list[str]:
