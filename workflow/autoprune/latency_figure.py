@@ -3,8 +3,10 @@
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
-from autoprune.drawing import ARM, Look, finish, log_axis, looks, panels
+from autoprune.drawing import ARM, Look, finish, log_axis, looks, panels, told_apart
+from autoprune.style import dataset_label
 
 GROUP = ["kind", "precision", "threads"]
 KINDS = {"phone": "phone", "host_proxy": "host proxy"}
@@ -12,11 +14,14 @@ DENSE = ("dense", "fedavg")
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """A column of two panels for each kind, precision and number of threads, phones first.
+    """A column of two panels for each kind and precision, phones first.
 
-    ``table`` is the latency table; rows of other networks have no MACs and are not drawn.
+    ``table`` is the latency table; rows of other networks have no MACs and are not drawn, nor are
+    runs on more threads than the fewest of their kind.
     """
     drawn = table[table["macs"].notna() & table["median_ms"].notna()]
+    drawn = drawn[drawn["threads"] == drawn.groupby("kind")["threads"].transform("min")]
+    drawn, others = told_apart(drawn)
     if drawn.empty:
         figure, (ax,) = panels(["latency"])
         ax.set_axis_off()
@@ -38,6 +43,8 @@ def draw(table: pd.DataFrame) -> Figure:
     ]
     note = "grey: as much faster as MACs are fewer; dotted: no faster; one dot a network and engine"
     note += "; bars: range over repeats (phone), 95 % interval (host proxy)"
+    pairs = drawn[["dataset", "data_kind"]].drop_duplicates().itertuples(index=False, name=None)
+    note += f"; trained on {', '.join(dataset_label(*pair) for pair in pairs)}{others}"
     finish(figure, "MACs, dense / own", "speed-up", entries, note)
     for ax in axes[: len(groups)]:
         ax.set_xlabel("MACs")
@@ -65,8 +72,14 @@ def draw_latency(ax: Axes, table: pd.DataFrame, arms: dict[tuple[str, str], Look
     macs = pd.concat([table["macs"], twins["macs"]])
     log_axis(ax, macs.min(), macs.max())
     ax.set_yscale("log")
+    ends = [table[name].dropna() for name in ("median_ms", "dense_ms", "least_ms", "most_ms")]
+    times = pd.concat(ends)
+    span = times.max() / times.min()
+    ax.set_ylim(times.min() / 1.25, times.max() * 1.25)
+    subs = (1, 2, 3, 4, 5, 7) if span < 4 else (1, 2, 5) if span < 40 else (1,)
+    ax.yaxis.set_major_locator(LogLocator(subs=subs, numticks=12))
     ax.yaxis.set_major_formatter("{x:g}")
-    ax.yaxis.set_minor_formatter("")
+    ax.yaxis.set_minor_locator(NullLocator())
 
 
 def draw_speed_up(ax: Axes, table: pd.DataFrame, arms: dict[tuple[str, str], Look]) -> None:

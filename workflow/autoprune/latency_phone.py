@@ -37,10 +37,17 @@ def phone_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
         {**_network(some), **_setting(some), **_times(some), **_against_dense(some, paired)}
         for _, some in runs.groupby([*SETTING, *MODEL], sort=True)
     ]
-    order = ("network", "dataset", "model", "seed", "precision", "threads", "method", "variant")
-    return sorted(
-        rows, key=lambda row: [row["network"] == "another", *(str(row[k]) for k in order)]
-    )
+    order = ("dataset", "model", "seed", "precision", "threads", "method", "variant", "model_id")
+
+    def place(row: dict[str, Any]) -> list[Any]:
+        return [row["network"] == "another", *(_rank(row, key) for key in order)]
+
+    return sorted(rows, key=place)
+
+
+def _rank(row: dict[str, Any], key: str) -> tuple[bool, str]:
+    """Dense before what is compared with it."""
+    return (key == "method" and row[key] != "dense", str(row[key]))
 
 
 def _network(runs: pd.DataFrame) -> dict[str, Any]:
