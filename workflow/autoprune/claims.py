@@ -9,6 +9,7 @@ import pandas as pd
 
 from autoprune.errors import InputError, run_main
 from autoprune.files import read_json
+from autoprune.import_latency import read_table
 from autoprune.metrics import number, read_metrics
 from autoprune.questions import question_rows
 from autoprune.statistics import against_dense, final_figures, require
@@ -19,7 +20,7 @@ from autoprune.style import (
     to_csv,
     write_together,
 )
-from autoprune.verdicts import COUNTS, abstract_rows, accuracy_row, count_row
+from autoprune.verdicts import COUNTS, abstract_rows, accuracy_row, android_rows, count_row
 
 PUBLISHED = (
     "claim",
@@ -54,6 +55,8 @@ TITLE = "Claims of the paper"
 NOTES = [
     "ours: mean over seeds, low and high its 95 % t-interval (empty for a single seed or an exact "
     "count). resolved: the interval lies wholly on one side of the rule's threshold.",
+    "On Android ours is the median over the repeats of one phone session, low and high the least "
+    "and largest repeat, n their number.",
     "A verdict speaks only for what is named under “tested on”.",
 ]
 
@@ -99,9 +102,11 @@ def claims(
     counts: dict[tuple[str, str, str], dict[str, Any]],
     counts_path: str,
     margin: float,
+    android: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """The claims table, a row per published figure and variant of ours, then the controls'.
 
+    ``android`` is the table of phone runs, None where there is none.
     Raises InputError for a run without the figures needed or an unknown metric.
     """
     values, sources = final_figures(metrics)
@@ -109,7 +114,9 @@ def claims(
     pairs = against_dense(values)
     rows: list[dict[str, Any]] = []
     for entry in published:
-        if entry["source"] == "abstract":
+        if entry["source"] == "abstract" and entry["metric"] == "inference_speedup":
+            rows += android_rows(entry, android)
+        elif entry["source"] == "abstract":
             rows += abstract_rows(entry, pairs, sources, margin)
         elif entry["metric"] in COUNTS:
             rows.append(count_row(entry, counts, counts_path))
@@ -152,6 +159,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--accuracy-margin", type=float, required=True, metavar="POINTS",
         help="accuracies this close (percentage points) count as comparable",
     )  # fmt: skip
+    parser.add_argument("--android", help="CSV of phone runs (default: none was measured)")
     parser.add_argument("--csv", required=True, help="output: raw numbers")
     parser.add_argument("--html", required=True, help="output: readable, self-contained")
     parser.add_argument("--markdown", required=True, help="output: readable")
@@ -166,6 +174,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         read_counts(arguments.counts),
         arguments.counts,
         arguments.accuracy_margin,
+        read_table(arguments.android) if arguments.android else None,
     )
     shown = readable(table)
     write_together(

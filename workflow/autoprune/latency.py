@@ -1,15 +1,18 @@
-"""Stage: the latency table and figure, from what was measured on this machine."""
+"""Stage: the latency table and figure: phones from sessions handed in, and this machine, apart."""
 
 import argparse
 from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
-from matplotlib.figure import Figure
 
-from autoprune.drawing import finish, looks, panels, save, use_theme
+from autoprune.drawing import save, use_theme
 from autoprune.errors import InputError, run_main
 from autoprune.files import read_json
+from autoprune.import_latency import read_table
+from autoprune.latency_figure import KINDS, draw
+from autoprune.latency_phone import FLAGS, phone_rows
+from autoprune.speedups import left_out
 from autoprune.style import (
     arm_label,
     dataset_label,
@@ -20,17 +23,38 @@ from autoprune.style import (
     to_csv,
     write_together,
 )
+from autoprune.verdicts_android import NONE
 
-TITLE = "Latency: host proxy"
+TITLE = "Latency: phone, and host proxy"
 NOTES = [
+    "PHONE: sessions that were handed in. latency is the median over repeats of a run's median, "
+    "in brackets the least and largest repeat; speed-up is dense / own of the same repeat, its "
+    "median and range, “not resolved” when that contains 1 or there is a single repeat. Only runs "
+    "that agree in session, tool, format, precision, delegate, threads, CPU mask and clocks are "
+    "compared; runs that ended too warm are left out.",
     "HOST PROXY: one thread of the machine that ran this study, not a phone. Dense and pruned are "
     "measured in turn (A B B A), medians of blocks; speed-up is the median over rounds of "
     "dense / pruned with its 95 % bootstrap interval, “not resolved” when that contains 1. "
     "Absolute times wander between measurements, ratios do not.",
     "Fewer MACs need not be faster: kernels work in lanes, and widths that are no multiples of "
     "them lose the gain.",
+    "“another network” has other bytes than every export of this study: its times say nothing of "
+    "this study's networks.",
 ]
 NEEDED = ("kind", "cpu", "instructions", "threads", "measured")
+NUMBERS = [
+    *("macs_dense", "macs", "macs_factor", "dense_ms", "median_ms", "least_ms", "most_ms"),
+    *("p90_ms", "p95_ms", "speed_up", "low", "high", "test_accuracy", "argmax_agreement"),
+]
+COLUMNS = [
+    *("kind", "network", "dataset", "data_kind", "model", "method", "variant", "seed"),
+    *("model_id", "model_sha256", "round_widths_to", "widths", "session_id", "device"),
+    *("instructions", "engine", "format", "precision", "delegate", "threads", "cpu_mask"),
+    *("clocks", "statistic", "evidence", "repeats", "hot", "macs_dense", "macs", "macs_factor"),
+    *("dense_ms", "median_ms", "least_ms", "most_ms", "p90_ms", "p95_ms"),
+    *("speed_up", "low", "high", "resolved", "slower_with_fewer_macs", "flags"),
+    *("test_accuracy", "argmax_agreement", "source_files"),
+]
 
 
 def read(path: str) -> list[dict[str, Any]]:
@@ -52,8 +76,9 @@ def read(path: str) -> list[dict[str, Any]]:
                 "variant": pruned["run_variant"],
                 "seed": pruned["seed"],
                 "kind": found["kind"],
+                "network": "study",
+                "device": found["cpu"],
                 "engine": f"{measured['engine']} {measured['engine_version']}",
-                "cpu": found["cpu"],
                 "instructions": " ".join(found["instructions"]),
                 "threads": found["threads"],
                 "format": measured["format"],
@@ -72,6 +97,7 @@ def read(path: str) -> list[dict[str, Any]]:
                 "slower_with_fewer_macs": "yes" if high < 1 < factor else "no",
                 "test_accuracy": pruned["test_accuracy"],
                 "argmax_agreement": pruned["argmax_agreement"],
+                "model_id": pruned["model_id"],
                 "model_sha256": pruned["sha256"],
                 "source_files": path,
             }
@@ -84,73 +110,112 @@ def rounded_note(multiple: int | str) -> str:
     return f" (multiples of {multiple})" if multiple else ""
 
 
-def readable(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """The table for people."""
-    shown = []
-    for row in rows:
-        interval = f"{decimal(row['speed_up'])} [{decimal(row['low'])}, {decimal(row['high'])}]"
-        remark = "not resolved" if row["resolved"] == "not resolved" else ""
-        if row["slower_with_fewer_macs"] == "yes":
-            remark = "slower with fewer MACs"
-        shown.append(
-            {
-                "data": dataset_label(row["dataset"], row["data_kind"]),
-                "model": label(row["model"]),
-                "method": arm_label(row["method"], row["variant"]),
-                "seed": str(row["seed"]),
-                "precision": row["precision"],
-                "widths": row["widths"] + rounded_note(row["round_widths_to"]),
-                "MACs, dense / own": decimal(row["macs_factor"]),
-                "speed-up on the host": interval,
-                "remark": remark,
-                "test accuracy, %": decimal(100 * row["test_accuracy"]),
-                "engine": row["engine"],
-            }
-        )
-    return pd.DataFrame(shown)
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """The table for people: the phones' rows, then this machine's; a row that says so for none."""
+    shown = [shown_row(row) for _, row in table.iterrows()]
+    if "phone" not in set(table["kind"]):
+        none = {"measured on": "phone", "device": NONE}
+        shown.insert(0, {**dict.fromkeys(SHOWN, "–"), **none})
+    return pd.DataFrame(shown, columns=SHOWN)
 
 
-def draw(table: pd.DataFrame) -> Figure:
-    """Speed-up against the reduction of MACs, a panel for each precision."""
-    arms = looks(table)
-    precisions = sorted(table["precision"].unique())
-    figure, axes = panels([f"host proxy, {precision}" for precision in precisions])
-    most = max(table["macs_factor"].max(), table["high"].max(), 1.0) * 1.08
-    for ax, precision in zip(axes, precisions, strict=True):
-        ax.plot([0, most], [0, most], color="#999999", linewidth=0.7)
-        ax.axhline(1, color="#777777", linewidth=0.8, linestyle=":")
-        for row in table[table["precision"] == precision].itertuples():
-            look = arms[row.method, row.variant]
-            bars = [[row.speed_up - row.low], [row.high - row.speed_up]]
-            style = {"color": look.colour, "markersize": 4, "elinewidth": 0.7}
-            ax.errorbar(row.macs_factor, row.speed_up, bars, fmt=look.marker, **style)
-        ax.set(xlim=(0.9, most), ylim=(0, most))
-    entries = [
-        look.entry(marker=look.marker, linestyle="none", markersize=4) for look in arms.values()
-    ]
-    note = "grey: as much faster as MACs are fewer; dotted: no faster; one dot a pair and seed"
-    return finish(figure, "MACs, dense / own", "speed-up", entries, note)
+SHOWN = [
+    *("measured on", "device", "data", "model", "method", "seed", "precision", "widths"),
+    *(
+        "MACs, dense / own",
+        "latency, ms",
+        "speed-up",
+        "remark",
+        "test accuracy, %",
+        "measured with",
+    ),
+]
+
+
+def shown_row(row: pd.Series) -> dict[str, str]:
+    """A row for people."""
+    value = {key: None if pd.isna(row[key]) else row[key] for key in NUMBERS}
+    if row["network"] == "study":
+        network = {
+            "data": dataset_label(row["dataset"], row["data_kind"]),
+            "model": label(row["model"]),
+            "method": arm_label(row["method"], row["variant"]),
+            "seed": str(row["seed"]),
+        }
+    else:
+        network = {"data": "another network", "model": row["model_id"], "method": row["variant"]}
+    threads = f"{int(row['threads'])} thread{'s' if row['threads'] > 1 else ''}"
+    core = f" on CPU mask {row['cpu_mask']}" if row["cpu_mask"] else ""
+    return {
+        **dict.fromkeys(SHOWN, "–"),
+        "measured on": KINDS[row["kind"]],
+        "device": row["device"],
+        **network,
+        "precision": row["precision"],
+        "widths": (row["widths"] or "–") + rounded_note(row["round_widths_to"]),
+        "MACs, dense / own": decimal(value["macs_factor"]),
+        "latency, ms": with_range(value["median_ms"], value["least_ms"], value["most_ms"], 3),
+        "speed-up": with_range(value["speed_up"], value["low"], value["high"], 2),
+        "remark": remark(row),
+        "test accuracy, %": decimal(
+            None if value["test_accuracy"] is None else 100 * value["test_accuracy"]
+        ),
+        "measured with": f"{row['engine']}, {threads}{core}",
+    }
+
+
+def with_range(middle: float | None, low: float | None, high: float | None, places: int) -> str:
+    """A value with its two ends, where it has them; a dash for none."""
+    if middle is None or low is None:
+        return decimal(middle, places)
+    return f"{decimal(middle, places)} [{decimal(low, places)}, {decimal(high, places)}]"
+
+
+def remark(row: pd.Series) -> str:
+    """What to know of a row's figures."""
+    words = [row["resolved"]] if row["resolved"] == "not resolved" else []
+    if row["slower_with_fewer_macs"] == "yes":
+        words = ["slower with fewer MACs"]
+    words += [FLAGS[flag] for flag in row["flags"].split()]
+    if row["kind"] == "phone":
+        words += [f"{row['hot']} runs too warm, left out"] if row["hot"] else []
+        words += ["one repeat"] if row["repeats"] == 1 else []
+    return "; ".join(words)
+
+
+def table_of(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """The raw table; empty text for words that do not apply, NaN for numbers that do not."""
+    blank = {name: None if name in NUMBERS else "" for name in COLUMNS}
+    table = pd.DataFrame([blank | row for row in rows], columns=COLUMNS)
+    counts = dict.fromkeys(("macs_dense", "macs"), "Int64")
+    return table.astype(dict.fromkeys(NUMBERS, float) | counts)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line: see ``--help``."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--host", nargs="+", required=True, help="files of autoprune.latency_host")
+    parser.add_argument("--host", nargs="*", default=[], help="files of autoprune.latency_host")
+    parser.add_argument("--android", help="CSV of phone runs (default: none was measured)")
     parser.add_argument("--csv", required=True, help="output: raw numbers")
     parser.add_argument("--html", required=True, help="output: readable, self-contained")
     parser.add_argument("--markdown", required=True, help="output: readable")
     parser.add_argument("--svg", required=True, help="output: figure")
     parser.add_argument("--png", required=True, help="output: figure")
     arguments = parser.parse_args(argv)
-    rows = [row for path in sorted(arguments.host) for row in read(path)]
-    table, shown = pd.DataFrame(rows), readable(rows)
+    phones = read_table(arguments.android) if arguments.android else None
+    rows = phone_rows(phones) if phones is not None else []
+    rows += [row for path in sorted(arguments.host) for row in read(path)]
+    table = table_of(rows)
+    shown, notes = readable(table), list(NOTES)
+    if phones is not None and (aside := left_out(phones)):
+        notes.insert(1, f"Runs on phones: {aside}.")
     use_theme()
     save(draw(table), arguments.svg, arguments.png)
     write_together(
         {
             arguments.csv: to_csv(table),
-            arguments.html: html_page(shown, TITLE, NOTES, group=2),
-            arguments.markdown: markdown_table(shown, NOTES),
+            arguments.html: html_page(shown, TITLE, notes, group=4),
+            arguments.markdown: markdown_table(shown, notes),
         }
     )
 

@@ -8,6 +8,7 @@ from autoprune.errors import InputError
 from autoprune.pruning.options import WEIGHTS
 from autoprune.statistics import Summary, files_behind, judge, summarise
 from autoprune.style import decimal, label, tested_on, with_spread
+from autoprune.verdicts_android import speed_up_about, speed_up_rows
 
 COUNTS = {"parameters": "parameters_with_statistics", "flops_tf_profiler": "flops_tf_profiler"}
 # The notebooks run the authors' code, which is our variant of fresh weights.
@@ -95,8 +96,6 @@ def abstract_rows(
     rows = []
     for variant in variants or [""]:
         about = {**about, "variant": variant}
-        if published["metric"] == "inference_speedup":
-            return [row({**about, "variant": ""}, "nothing: no session in resources/android")]
         figure = ABSTRACT[published["metric"]]
         mine = pairs[pairs["variant"] == variant]
         usable, dropped = complete_seeds(mine)
@@ -113,16 +112,18 @@ def abstract_rows(
     return rows
 
 
+def android_rows(published: dict[str, str], android: pd.DataFrame | None) -> list[dict[str, Any]]:
+    """The rows of the claim on inference time; ``android`` as of autoprune.import_latency."""
+    if not published["value"]:
+        raise InputError(f"published: {published['metric']} from the abstract has no value")
+    about = speed_up_about(published["value"])
+    found = speed_up_rows(android, published["method"], float(published["value"]))
+    return [row({**about, "variant": one.pop("variant")}, **one) for one in found]
+
+
 def _abstract_claim(published: dict[str, str], margin: float) -> tuple[dict[str, str], float]:
     """What the rows of a claim share, and the value its mean must reach."""
     metric, value = published["metric"], published["value"]
-    if metric == "inference_speedup":
-        about = {
-            "claim": "speed-up of inference on Android against dense",
-            "published": f"{value}×",
-            "rule": "dense latency / own latency, measured on a device",
-        }
-        return {**about, "source": "abstract", "unit": "×"}, float(value)
     if metric not in ABSTRACT:
         raise InputError(f"published: metric: unknown {metric!r}; known are {', '.join(ABSTRACT)}")
     figure = ABSTRACT[metric]

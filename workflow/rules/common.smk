@@ -108,6 +108,11 @@ def latency_files():
 LATENCY_FILES = latency_files()
 
 
+def exported_manifests():
+    """What a phone may have measured: the manifests of every run's exports."""
+    return runs("export/manifest.json")
+
+
 def stage(*modules):
     """A param: the version of the code a rule runs; {wildcards} and {source} are filled in."""
 

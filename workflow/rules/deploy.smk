@@ -1,7 +1,7 @@
 """Deployment: networks as ONNX files, and how fast they are on this machine (a host proxy).
 
 in:  <results>/runs/.../{weights.safetensors,run.json}, <results>/data/{dataset}/
-out: <results>/runs/.../export/, <results>/latency/, <results>/{tables,figures}/latency.*
+out: <results>/runs/.../export/, <results>/latency/
 
 Not part of `all`: times are never the same bytes twice. Targets: exports, latency.
 """
@@ -61,34 +61,5 @@ rule latency_host:
             --dense {input.dense:q} \
             --pruned {input.pruned:q} \
             --output {output:q} \
-            >{log:q} 2>&1
-        """
-
-
-rule tabulate_latency:
-    """Speed-up on the host beside the reduction of MACs."""
-    input:
-        LATENCY_FILES,
-    output:
-        csv="<results>/tables/latency.csv",
-        html="<results>/tables/latency.html",
-        md="<results>/tables/latency.md",
-        svg="<results>/figures/latency.svg",
-        png="<results>/figures/latency.png",
-    log:
-        "<logs>/tabulate_latency.log",
-    benchmark:
-        "<benchmarks>/tabulate_latency.tsv"
-    params:
-        code=stage("autoprune.latency"),
-    shell:
-        """
-        python -m autoprune.latency \
-            --host {input:q} \
-            --csv {output.csv:q} \
-            --html {output.html:q} \
-            --markdown {output.md:q} \
-            --svg {output.svg:q} \
-            --png {output.png:q} \
             >{log:q} 2>&1
         """

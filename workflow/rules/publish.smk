@@ -66,6 +66,7 @@ rule check_claims:
         metrics="<results>/metrics.csv",
         counts="<results>/published_counts.json",
         published="config/published.tsv",
+        android="<results>/latency/android.csv",
     output:
         csv="<results>/tables/claims.csv",
         html=report(
@@ -88,6 +89,7 @@ rule check_claims:
             --metrics {input.metrics:q} \
             --published {input.published:q} \
             --counts {input.counts:q} \
+            --android {input.android:q} \
             --accuracy-margin {params.accuracy_margin:q} \
             --csv {output.csv:q} \
             --html {output.html:q} \

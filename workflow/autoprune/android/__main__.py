@@ -1,32 +1,35 @@
-"""``python -m autoprune.android``: read the logs of phone benchmark tools."""
+"""``python -m autoprune.android``: logs of phone benchmark tools, and sessions made of them."""
 
 import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from autoprune.android import check, import_logs
 from autoprune.android.logs import parse
-from autoprune.errors import InputError, run_main
-
-
-def read_log(path: str | Path) -> str:
-    """A log as text; raises InputError when it is not there or not UTF-8."""
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not a text file in UTF-8 ({error.reason})") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+from autoprune.android.session import read_log
+from autoprune.errors import run_main
 
 
 def main(argv: Sequence[str] | None) -> None:
-    """The command: ``parse LOG`` prints one JSON object."""
+    """The command: ``parse`` a log, ``import-logs`` into a session, ``check`` sessions."""
     parser = argparse.ArgumentParser(prog="python -m autoprune.android", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("parse", help="print a log's measurement as JSON, times in ms")
-    one.add_argument("log", help="log of benchmark_model, onnxruntime_perf_test, executor_runner")
+    one.add_argument(
+        "log",
+        type=Path,
+        help="of benchmark_model, onnxruntime_perf_test, executor_runner, or minibench's JSON",
+    )
+    import_logs.add_parser(commands)
+    check.add_parser(commands)
     args = parser.parse_args(argv)
-    print(json.dumps(parse(read_log(args.log), args.log).to_json()))
+    if args.command == "import-logs":
+        import_logs.main(args)
+    elif args.command == "check":
+        check.main(args)
+    else:
+        print(json.dumps(parse(read_log(args.log), str(args.log)).to_json()))
 
 
 if __name__ == "__main__":

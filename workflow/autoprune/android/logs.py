@@ -4,41 +4,15 @@ The units differ between tools and within one log; each format's are beside its 
 read only if the line that its tool prints last is there, so a log that was cut off is refused.
 """
 
-import itertools
+import json
 import math
 import re
 import statistics
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from typing import Any
 
+from autoprune.android.measurement import Figure, Measurement, in_ms, measurement
 from autoprune.errors import InputError
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """One measurement. Times in ms; None where the log has no such figure.
-
-    ``graph`` is the model file as the log names it.
-    """
-
-    tool: str
-    median_ms: float | None
-    mean_ms: float | None
-    min_ms: float | None
-    max_ms: float | None
-    std_ms: float | None
-    p5_ms: float | None
-    p90_ms: float | None
-    p95_ms: float | None
-    runs: int
-    threads: int | None
-    graph: str | None
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        return asdict(self)
-
 
 # "07-14 13:20:57.778 24964 24964 I tflite  : " of logcat, with or without a year; "INFO: "
 LOGCAT = re.compile(r"^(?:\d{4}-)?\d\d-\d\d \d\d:\d\d:\d\d\.\d+\s+\d+\s+\d+ [VDIWEF] (\w+) *: ?")
@@ -50,14 +24,16 @@ COUNT = re.compile(r"^count=(\d+) (.*)$")
 PART = re.compile(rf"(\w+)=({NUMBER})(?= |$)")
 # what benchmark_model prints last of a measurement, in microseconds; below, as until 2019
 TIMINGS = re.compile(
-    rf"^Inference timings in us: Init: {NUMBER}, First inference: {NUMBER}, "
-    rf"Warmup \(avg\): {NUMBER}, Inference \(avg\): ({NUMBER})$"
+    rf"^Inference timings in us: Init: (?P<init>{NUMBER}), First inference: (?P<first>{NUMBER}), "
+    rf"Warmup \(avg\): {NUMBER}, Inference \(avg\): (?P<avg>{NUMBER})$"
 )
 OLD_TIMINGS = re.compile(
-    rf"^Average inference timings in us: (?:Warmup: {NUMBER}, )?Init: {NUMBER}, "
-    rf"(?:no stats|with stats): ({NUMBER})$"
+    rf"^Average inference timings in us: (?:Warmup: {NUMBER}, )?Init: (?P<init>{NUMBER}), "
+    rf"(?:no stats|with stats): (?P<avg>{NUMBER})$"
 )
-LITERT_BLOCK = "BENCHMARK RESULTS"  # its own times have two decimals of a ms: not read
+LITERT_BLOCK = "BENCHMARK RESULTS"  # its times have two decimals of a ms: only this one is read
+LITERT_INIT = re.compile(rf"^Model initialization: ({NUMBER}) ms$")
+NODES = re.compile(r"^Replacing (\d+) out of (\d+) node\(s\) with delegate")
 GRAPH = re.compile(r"^Graph: \[(.+)\]$")
 LOADED = re.compile(r"^Loaded model (.+)$")
 THREADS = re.compile(r"^(?:Num threads|#threads used for CPU inference): \[(\d+)\]$")
@@ -65,6 +41,8 @@ THREADS = re.compile(r"^(?:Num threads|#threads used for CPU inference): \[(\d+)
 # onnxruntime_perf_test: the mean in ms, all percentiles in s
 ORT_MEAN = re.compile(rf"^Average inference time cost total: ({NUMBER}) ms$")
 ORT_RUNS = re.compile(r"^Total inference requests: (\d+)$")
+ORT_FIRST = re.compile(rf"^First inference time cost: ({NUMBER}) ms$")
+ORT_INIT = re.compile(rf"^Session creation time cost: ({NUMBER}) s$")
 ORT_LATENCY = re.compile(rf"^(Min|Max|P50|P90|P95|P99|P999) Latency: ({NUMBER}) s$")
 ORT_THREADS = re.compile(r"^Setting intra_op_num_threads to (\d+)$")
 
@@ -74,6 +52,9 @@ ITERATION = re.compile(rf"^Iteration (\d+) of (\d+): ({NUMBER}) ms$")
 EXECUTED = re.compile(rf"^Model executed successfully (\d+) time\(s\) in ({NUMBER}) ms\.$")
 MODEL_FILE = re.compile(r"^Model file (.+) is loaded\.$")
 
+# ExecuTorch's minibench writes a JSON list of metrics, those in ms named so
+MINIBENCH_MEAN = "avg_inference_latency(ms)"
+
 
 def parse(text: str, name: str) -> Measurement:
     """The measurement of a log; ``name`` is the file's, for messages.
@@ -81,13 +62,16 @@ def parse(text: str, name: str) -> Measurement:
     Raises InputError for a log without a finished measurement, with two, that contradicts itself,
     or of a tool that is not known.
     """
+    if text.lstrip().startswith("["):
+        return _minibench(text, name)
     lines = [line.rstrip("\r") for line in text.split("\n")]
     for reader, known in READERS:
         if any(known(line) for line in map(plain, lines)):
             return reader(lines, name)
     raise InputError(
         f"{name}: no line of a known tool; expected a log of TFLite's or LiteRT's benchmark_model, "
-        "onnxruntime_perf_test or executor_runner, from its start to its end"
+        "onnxruntime_perf_test or executor_runner, from its start to its end, or minibench's "
+        "benchmark_results.json"
     )
 
 
@@ -120,41 +104,41 @@ def _tflite(lines: list[str], name: str) -> Measurement:
     last = counts[-1]
     assert last is not None
     parts = dict(PART.findall(last[2]))
-    if timing is not None and parts.get("avg", parts.get("curr")) != timing[1]:
+    if timing is not None and parts.get("avg", parts.get("curr")) != timing["avg"]:
         raise InputError(
             f"{name}: the last count= line has an average of {parts.get('avg', parts.get('curr'))} "
-            f"us but the timings say {timing[1]} us; give the whole log of one run"
+            f"us but the timings say {timing['avg']} us; give the whole log of one run"
         )
     if int(last[1]) == 1:  # one run has no spread
         parts = dict.fromkeys(("min", "max", "avg", "median"), parts["curr"])
-    figures = {key: _ms(parts[key], 1e-3) for key in parts}
-    missing = [key for key in ("min", "max", "avg") if key not in figures]
+    missing = [key for key in ("min", "max", "avg") if key not in parts]
     if missing:
         raise InputError(f"{name}: {missing[0]}= is missing in the last count= line; run it again")
+    kept = ("median", "min", "max", "std", "p5", "p95")
+    figures = {key: in_ms(parts[key], 1e-3) for key in kept if key in parts}
+    figures["mean"] = in_ms(parts["avg"], 1e-3)
+    printed = timing.groupdict() if timing is not None else {}
+    figures |= {key: in_ms(printed[key], 1e-3) for key in ("init", "first") if key in printed}
+    if litert and (text := _one(LITERT_INIT, texts, name)):
+        figures["init"] = in_ms(text, 1)
+    nodes = [match for match in map(NODES.match, texts) if match]
     tool = "litert_benchmark_model" if litert else "tflite_benchmark_model"
-    return _checked(
-        Measurement(
-            tool="tflite_benchmark_apk" if apk and not litert else tool,
-            median_ms=figures.get("median"),
-            mean_ms=figures["avg"],
-            min_ms=figures["min"],
-            max_ms=figures["max"],
-            std_ms=figures.get("std"),
-            p5_ms=figures.get("p5"),
-            p90_ms=None,
-            p95_ms=figures.get("p95"),
-            runs=int(last[1]),
-            threads=_one(THREADS, texts, name, int),
-            graph=_one(GRAPH, texts, name) or _one(LOADED, texts, name),
-        ),
+    return measurement(
         name,
+        figures,
+        tool="tflite_benchmark_apk" if apk and not litert else tool,
+        runs=int(last[1]),
+        threads=_one(THREADS, texts, name, int),
+        graph=_one(GRAPH, texts, name) or _one(LOADED, texts, name),
+        warmup_runs=int(counts[-2][1]) if len(counts) > 1 else None,  # type: ignore[index]
+        nodes=(int(nodes[0][1]), int(nodes[0][2])) if len(nodes) == 1 else None,
     )
 
 
 def _onnxruntime(lines: list[str], name: str) -> Measurement:
     texts = [plain(line) for line in lines]
     found = [match for match in map(ORT_LATENCY.match, texts) if match]
-    latencies = {match[1]: _ms(match[2], 1e3) for match in found}
+    latencies = {match[1]: in_ms(match[2], 1e3) for match in found}
     means = [m for m in map(ORT_MEAN.match, texts) if m]
     runs = [m for m in map(ORT_RUNS.match, texts) if m]
     if len(means) > 1 or len(found) > len(latencies):
@@ -164,22 +148,21 @@ def _onnxruntime(lines: list[str], name: str) -> Measurement:
         raise InputError(
             f"{name}: no finished measurement: the latencies up to P999 are missing; run it again"
         )
-    return _checked(
-        Measurement(
-            tool="onnxruntime_perf_test",
-            median_ms=latencies["P50"],
-            mean_ms=_ms(means[0][1], 1),
-            min_ms=latencies["Min"],
-            max_ms=latencies["Max"],
-            std_ms=None,
-            p5_ms=None,
-            p90_ms=latencies["P90"],
-            p95_ms=latencies["P95"],
-            runs=int(runs[0][1]),
-            threads=_one(ORT_THREADS, texts, name, int),
-            graph=None,
-        ),
+    names = {"Min": "min", "Max": "max", "P50": "median", "P90": "p90", "P95": "p95", "P99": "p99"}
+    figures = {names[key]: figure for key, figure in latencies.items() if key in names}
+    first, init = _one(ORT_FIRST, texts, name), _one(ORT_INIT, texts, name)
+    return measurement(
         name,
+        {
+            **figures,
+            "mean": in_ms(means[0][1], 1),
+            "first": in_ms(first, 1) if first else None,
+            "init": in_ms(init, 1e3) if init else None,
+        },
+        tool="onnxruntime_perf_test",
+        runs=int(runs[0][1]),
+        threads=_one(ORT_THREADS, texts, name, int),
+        graph=None,
     )
 
 
@@ -192,42 +175,61 @@ def _executorch(lines: list[str], name: str) -> Measurement:
         )
     if len(totals) > 1:
         raise InputError(f"{name}: {len(totals)} measurements, expected one; give a log each")
-    number, total = int(totals[0][1]), _ms(totals[0][2], 1)
-    each = [(int(m[1]), int(m[2]), _ms(m[3], 1)) for m in map(ITERATION.match, texts) if m]
-    times = [time for *_, time in each]
+    number, total = int(totals[0][1]), in_ms(totals[0][2], 1)
+    each = [(int(m[1]), int(m[2]), in_ms(m[3], 1)) for m in map(ITERATION.match, texts) if m]
+    times = [time.ms for *_, time in each]
     if each and [(n, of) for n, of, _ in each] != [(n + 1, number) for n in range(number)]:
         raise InputError(
             f"{name}: {len(each)} lines `Iteration i of n` do not count to {number}; give the "
             "whole log"
         )
-    if times and not math.isclose(sum(times), total, rel_tol=0.01, abs_tol=1e-3):
+    if times and not math.isclose(sum(times), total.ms, rel_tol=0.01, abs_tol=1e-3):
         raise InputError(
-            f"{name}: the iterations sum to {sum(times):g} ms but the total says {total:g} ms"
+            f"{name}: the iterations sum to {sum(times):g} ms but the total says {total.ms:g} ms"
         )
     if number < 1:
         raise InputError(f"{name}: {number} iterations, expected at least 1; run it again")
-    return _checked(
-        Measurement(
-            tool="executor_runner",
-            median_ms=statistics.median(times) if times else None,
-            mean_ms=total / number,
-            min_ms=min(times) if times else None,
-            max_ms=max(times) if times else None,
-            std_ms=None,
-            p5_ms=None,
-            p90_ms=None,
-            p95_ms=None,
-            runs=number,
-            threads=None,
-            graph=_one(MODEL_FILE, texts, name),
-        ),
+    figures = {"mean": Figure(total.ms / number, total.step / number)}
+    if times:
+        step = max(time.step for *_, time in each)
+        of_times = (("median", statistics.median), ("min", min), ("max", max))
+        figures |= {key: Figure(of(times), step) for key, of in of_times}
+    return measurement(
         name,
+        figures,
+        tool="executor_runner",
+        runs=number,
+        threads=None,
+        graph=_one(MODEL_FILE, texts, name),
     )
 
 
-def _ms(text: str, factor: float) -> float:
-    """A number of a log in ms, without the dust of the multiplication."""
-    return float(f"{float(text) * factor:.12g}")
+def _minibench(text: str, name: str) -> Measurement:
+    try:
+        # numbers stay text: their digits say how finely they were written
+        records = json.loads(text, parse_float=str, parse_int=str)
+        found = [(record["metric"], record["actualValue"]) for record in records]
+    except (json.JSONDecodeError, TypeError, KeyError, AttributeError):
+        raise InputError(
+            f"{name}: not a whole benchmark_results.json of minibench; pull it again"
+        ) from None
+    metrics = {metric: value for metric, value in found if isinstance(value, str)}
+    if len(found) > len({metric for metric, _ in found}):
+        raise InputError(f"{name}: more than one measurement, expected one; give a log each")
+    if MINIBENCH_MEAN not in metrics:
+        raise InputError(f"{name}: no finished measurement: no {MINIBENCH_MEAN}; run it again")
+    status = metrics.get("load_status", "missing")
+    if not re.fullmatch(r"0(?:\.0*)?", status):
+        raise InputError(f"{name}: load_status is {status}, expected 0; run it again")
+    return measurement(
+        name,
+        # minibench's trimmed mean is no mean and no median: left where it is
+        {"mean": in_ms(metrics[MINIBENCH_MEAN], 1)},
+        tool="executorch_minibench",
+        runs=None,
+        threads=None,
+        graph=None,
+    )
 
 
 def _one(
@@ -240,19 +242,6 @@ def _one(
             f"{name}: {' and '.join(sorted(found))} in one log, expected one; give a log each"
         )
     return convert(found.pop()) if found else None
-
-
-def _checked(found: Measurement, name: str) -> Measurement:
-    """Refuse figures that are out of order or not above 0."""
-    order = [("min", found.min_ms), ("p5", found.p5_ms), ("median", found.median_ms)]
-    order += [("p90", found.p90_ms), ("p95", found.p95_ms), ("max", found.max_ms)]
-    known = [(key, value) for key, value in order if value is not None]
-    for (low, less), (high, more) in itertools.pairwise(known):
-        if less > more * (1 + 1e-9):
-            raise InputError(f"{name}: {low} {less:g} ms is above {high} {more:g} ms; run it again")
-    if not all(value > 0 for _, value in known) or found.runs < 1:
-        raise InputError(f"{name}: times and runs must be above 0; run it again")
-    return found
 
 
 def _is_executorch(line: str) -> bool:

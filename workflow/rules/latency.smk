@@ -1,0 +1,70 @@
+"""Latency: the phone sessions handed in, the table of phones and host, the figure.
+
+in:  <resources>/android/SESSION/{session.json,runs.csv,raw/}, manifests of the exports,
+     <results>/latency/{dataset}/ of this machine
+out: <results>/latency/android.csv, <results>/{tables,figures}/latency.*
+"""
+
+# whatever lies there is a session or an error; a new or another file runs the import again
+ANDROID = Path(config["pathvars"]["resources"]) / "android"
+SESSIONS = sorted(map(str, ANDROID.glob("[!.]*")))
+SESSION_FILES = sorted(
+    str(path)
+    for name in ("session.json", "runs.csv", "failed.csv", "raw/[!.]*")
+    for path in ANDROID.glob(f"[!.]*/{name}")
+)
+
+
+rule import_latency:
+    """Sessions of phone runs as one table, each run beside its network; a header for none."""
+    input:
+        sessions=SESSION_FILES,
+        manifests=exported_manifests() if SESSIONS else [],
+    output:
+        "<results>/latency/android.csv",
+    log:
+        "<logs>/import_latency.log",
+    benchmark:
+        "<benchmarks>/import_latency.tsv"
+    params:
+        sessions=SESSIONS,
+        code=stage("autoprune.import_latency"),
+    shell:
+        """
+        python -m autoprune.import_latency \
+            --sessions {params.sessions:q} \
+            --manifests {input.manifests:q} \
+            --output {output:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule tabulate_latency:
+    """Latency and speed-up beside MACs: phones, and the host as a proxy, apart."""
+    input:
+        host=LATENCY_FILES,
+        android="<results>/latency/android.csv",
+    output:
+        csv="<results>/tables/latency.csv",
+        html="<results>/tables/latency.html",
+        md="<results>/tables/latency.md",
+        svg="<results>/figures/latency.svg",
+        png="<results>/figures/latency.png",
+    log:
+        "<logs>/tabulate_latency.log",
+    benchmark:
+        "<benchmarks>/tabulate_latency.tsv"
+    params:
+        code=stage("autoprune.latency"),
+    shell:
+        """
+        python -m autoprune.latency \
+            --host {input.host:q} \
+            --android {input.android:q} \
+            --csv {output.csv:q} \
+            --html {output.html:q} \
+            --markdown {output.md:q} \
+            --svg {output.svg:q} \
+            --png {output.png:q} \
+            >{log:q} 2>&1
+        """
