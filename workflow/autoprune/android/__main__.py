@@ -1,18 +1,18 @@
-"""``python -m autoprune.android``: logs of phone benchmark tools, and sessions made of them."""
+"""``python -m autoprune.android``: measure on a phone; logs, and sessions that are made of them."""
 
 import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from autoprune.android import check, import_logs
+from autoprune.android import check, import_logs, measure
 from autoprune.android.logs import parse
 from autoprune.android.session import read_log
 from autoprune.errors import run_main
 
 
 def main(argv: Sequence[str] | None) -> None:
-    """The command: ``parse`` a log, ``import-logs`` into a session, ``check`` sessions."""
+    """``measure`` on a phone, ``parse`` a log, ``import-logs`` into a session, ``check`` one."""
     parser = argparse.ArgumentParser(prog="python -m autoprune.android", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("parse", help="print a log's measurement as JSON, times in ms")
@@ -21,15 +21,14 @@ def main(argv: Sequence[str] | None) -> None:
         type=Path,
         help="of benchmark_model, onnxruntime_perf_test, executor_runner, or minibench's JSON",
     )
+    measure.add_parser(commands)
     import_logs.add_parser(commands)
     check.add_parser(commands)
     args = parser.parse_args(argv)
-    if args.command == "import-logs":
-        import_logs.main(args)
-    elif args.command == "check":
-        check.main(args)
-    else:
+    if args.command == "parse":
         print(json.dumps(parse(read_log(args.log), str(args.log)).to_json()))
+        return
+    {"measure": measure, "import-logs": import_logs, "check": check}[args.command].main(args)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,174 @@
+#!/usr/bin/env -S python3 -S -E
+"""An adb without a phone: the phones and their state are in the JSON file $FAKE_ADB_STATE.
+
+Files are really pushed, into the folder ``root`` of the state, and their SHA-256 is real. Every
+call is written to ``calls.jsonl`` there. A command that it does not know ends with exit code 97, so
+a new call of the harness cannot pass unseen.
+"""
+
+import hashlib
+import json
+import os
+import re
+import sys
+import time
+from pathlib import Path
+
+STATE = json.loads(Path(os.environ["FAKE_ADB_STATE"]).read_text(encoding="utf-8"))
+ROOT = Path(STATE["root"])
+GONE = ROOT / "gone"  # there once the connection is lost
+COUNT = (
+    "count=20 first={0} curr={0} min={0} max={0} avg={0} std=0 p5={0} median={0} p95={0}\n"
+    "\nINFO: count=200 first={0} curr={0} min={1} max={2} avg={0} std=3 p5={1} median={0} p95={2}\n"
+)
+TFLITE = (
+    "INFO: STARTING!\nINFO: Num threads: [{threads}]\nINFO: Graph: [{graph}]\n"
+    "INFO: Replacing 7 out of 8 node(s) with delegate (TfLiteXNNPackDelegate) node, yielding 1\n"
+    "INFO: {count}\n"
+)
+TIMINGS = "INFO: Inference timings in us: Init: 9, First inference: 9, Warmup (avg): 9, "
+RUNNER = r"(/data/\S+/(?:benchmark_model|\w+_perf_test|executor_runner)) (.*) 2>&1"
+NAMES = ("Min", "Max", "P50", "P90", "P95", "P99", "P999")
+ORT = "".join(f"{name} Latency: {{s}} s\n" for name in NAMES)
+
+
+def fail(code, text):
+    print(text, file=sys.stderr)
+    sys.exit(code)
+
+
+def turn(name):
+    """How often this was asked for before; kept between calls."""
+    path = ROOT / f"turn-{name}"
+    before = int(path.read_text()) if path.exists() else 0
+    path.write_text(str(before + 1))
+    return before
+
+
+def now(name, default):
+    """A value of the state; of a list the next one each time, the last one in the end."""
+    value = STATE.get(name, default)
+    return value[min(turn(name), len(value) - 1)] if isinstance(value, list) else value
+
+
+def place(path):
+    return ROOT / path.strip("'").lstrip("/")
+
+
+def log_of(runner, graph, flags):
+    """What the benchmark prints of a model: the time follows from its size."""
+    found = re.search(r"--(?:num|cpu)_threads=(\d+)|-x (\d+)", flags)
+    threads = STATE.get("threads") or next(filter(None, found.groups()))
+    us = 100 + place(graph).stat().st_size // int(threads) + turn("noise") % 5
+    graph = STATE.get("graph") or graph
+    if runner == "onnxruntime_perf_test":
+        head = f"Setting intra_op_num_threads to {threads}\nTotal inference requests: 250\n"
+        return f"{head}Average inference time cost total: {us / 1e3} ms\n{ORT.format(s=us / 1e6)}"
+    if runner == "executor_runner":
+        head = "11-24 13:20:57.778 24964 24964 I ExecuTorch: "
+        lines = [f"Model file {graph} is loaded."]
+        lines += [f"Iteration {n} of 200: {us / 1e3:.6f} ms" for n in range(1, 201)]
+        lines += [f"Model executed successfully 200 time(s) in {us / 1e3 * 200:.6f} ms."]
+        return "--------- beginning of main\n" + "".join(f"{head}{line}\n" for line in lines)
+    text = TFLITE.format(threads=threads, graph=graph, count=COUNT.format(us, us - 9, us + 9))
+    if "--use_cpu=true" in flags:
+        return text + "INFO: [x.h:72] \n========== BENCHMARK RESULTS ==========\n"
+    return text + f"{TIMINGS}Inference (avg): {us}\n"
+
+
+def benchmark(runner, flags):
+    """Run a pushed benchmark program on a pushed model."""
+    graph = re.search(r"(/data/\S+\.(?:tflite|onnx|pte))", flags)[1]
+    if not os.access(place(runner), os.X_OK) or not place(graph).exists():
+        fail(126, f"/system/bin/sh: {runner}: can't execute")
+    name, text = Path(runner).name, log_of(Path(runner).name, graph, flags)
+    number = turn("run")
+    time.sleep(STATE.get("run_seconds", 0))
+    if number == STATE.get("lose_at_run"):
+        sys.stdout.write(text[:40])
+        GONE.touch()
+        fail(255, "error: closed")
+    if re.search(STATE.get("crash", "^$"), graph):
+        print("INFO: STARTING!\nSegmentation fault")
+        sys.exit(139)
+    if re.search(STATE.get("cut", "^$"), graph):
+        text = text[: len(text) // 2]
+    if name == "executor_runner":
+        (ROOT / "logcat").write_text((ROOT / "logcat").read_text() + text)
+    else:
+        sys.stdout.write(text)
+
+
+def shell(command):
+    taskset = re.fullmatch(r"taskset ([0-9a-f]+) (.*)", command)
+    if taskset and STATE.get("taskset") == "refused":
+        fail(1, "taskset: failed to set affinity: Operation not permitted")
+    command = taskset[2] if taskset else command
+    if match := re.fullmatch(r"getprop (\S+)", command):
+        print(STATE["props"].get(match[1], ""))
+    elif command == "cat /proc/cpuinfo":
+        print("processor\t: 0\nCPU part\t: 0xd05\n\nSerial\t\t: 0123456789abcdef")
+    elif match := re.fullmatch(r"grep -H \. (/sys\S+)cpu\[0-9\]\*/cpufreq/(\w+)", command):
+        for cpu, khz in enumerate(STATE["khz"]):
+            value = "schedutil" if match[2] == "scaling_governor" else khz
+            print(f"{match[1]}cpu{cpu}/cpufreq/{match[2]}:{value}")
+        if not STATE["khz"]:
+            fail(2, "grep: /sys: Permission denied")
+    elif command == "grep Cpus_allowed: /proc/self/status":
+        print(f"Cpus_allowed:\t{taskset[1] if taskset else 'ff'}")
+    elif command == "dumpsys thermalservice":
+        print(f"IsStatusOverride: false\nThermal Status: {now('thermal', 0)}\nCached temperatures:")
+        print("\tTemperature{mValue=31.5, mType=3, mName=skin, mStatus=0}")
+    elif command == "dumpsys battery":
+        print("Current Battery Service state:\n  AC powered: false\n  USB powered: true")
+        print(
+            f"  level: 80\n  scale: 100\n  temperature: {now('temperature', 300)}\n  technology: x"
+        )
+    elif match := re.fullmatch(r"settings get global (low_power|airplane_mode_on)", command):
+        print(STATE.get(match[1], "null"))
+    elif command == "dumpsys power | grep mWakefulness=":
+        print(f"  mWakefulness={STATE.get('screen', 'Awake')}")
+    elif match := re.fullmatch(r"mkdir -p (\S+)", command):
+        place(match[1]).mkdir(parents=True, exist_ok=True)
+    elif match := re.fullmatch(r"chmod 755 (\S+)", command):
+        place(match[1]).chmod(0o755)
+    elif match := re.fullmatch(r"sha256sum (\S+)", command):
+        print(hashlib.sha256(place(match[1]).read_bytes()).hexdigest(), "", match[1])
+    elif re.fullmatch(r"cmd power set-fixed-performance-mode-enabled (true|false)", command):
+        (ROOT / "fixed").write_text(command.split()[-1])
+    elif command == "logcat -c":
+        (ROOT / "logcat").write_text("")
+    elif command == "logcat -d -s ExecuTorch":
+        sys.stdout.write((ROOT / "logcat").read_text())
+    elif match := re.fullmatch(RUNNER, command):
+        benchmark(match[1], match[2])
+    else:
+        fail(97, f"fake adb: unknown command on the phone: {command}")
+
+
+def main(args):
+    with open(ROOT / "calls.jsonl", "a", encoding="utf-8") as stream:
+        stream.write(json.dumps(args) + "\n")
+    phones = {} if GONE.exists() else STATE["phones"]
+    if args == ["version"]:
+        print("Android Debug Bridge version 1.0.41\nVersion 0.0.0-fake\nInstalled as nothing")
+    elif args == ["devices"]:
+        rows = "".join(f"{serial}\t{state}\n" for serial, state in phones.items())
+        print(f"* daemon started successfully\nList of devices attached\n{rows}")
+    elif args[:1] != ["-s"] or len(args) < 3:
+        fail(97, f"fake adb: unknown call {args}")
+    elif args[1] not in phones:
+        fail(1, f"error: device '{args[1]}' not found")
+    elif args[2:] == ["get-state"]:
+        print(phones[args[1]])
+    elif args[2] == "push" and len(args) == 5:
+        place(args[4]).write_bytes(Path(args[3]).read_bytes())
+        if re.search(STATE.get("damaged", "^$"), args[4]):
+            place(args[4]).write_bytes(b"x" * place(args[4]).stat().st_size)
+    elif args[2] == "shell" and len(args) == 4:
+        shell(args[3])
+    else:
+        fail(97, f"fake adb: unknown call {args}")
+
+
+main(sys.argv[1:])
