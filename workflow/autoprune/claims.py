@@ -9,15 +9,14 @@ import pandas as pd
 
 from autoprune.errors import InputError, run_main
 from autoprune.files import read_json
+from autoprune.latex import Paper
 from autoprune.metrics import number, read_metrics
 from autoprune.questions import question_rows
 from autoprune.statistics import against_dense, final_figures, require
 from autoprune.style import (
+    add_table_flags,
     decimal,
-    html_page,
-    markdown_table,
-    to_csv,
-    write_together,
+    write_table,
 )
 from autoprune.verdicts import COUNTS, abstract_rows, accuracy_row, count_row
 
@@ -56,6 +55,7 @@ NOTES = [
     "count). resolved: the interval lies wholly on one side of the rule's threshold.",
     "A verdict speaks only for what is named under “tested on”.",
 ]
+PAPER = Paper(headings=["source"], below=["tested on", "rule"])
 
 
 def read_published(path: str) -> list[dict[str, str]]:
@@ -152,9 +152,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--accuracy-margin", type=float, required=True, metavar="POINTS",
         help="accuracies this close (percentage points) count as comparable",
     )  # fmt: skip
-    parser.add_argument("--csv", required=True, help="output: raw numbers")
-    parser.add_argument("--html", required=True, help="output: readable, self-contained")
-    parser.add_argument("--markdown", required=True, help="output: readable")
+    add_table_flags(parser)
     arguments = parser.parse_args(argv)
     if not 0 <= arguments.accuracy_margin <= 100:
         raise InputError(
@@ -168,13 +166,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         arguments.accuracy_margin,
     )
     shown = readable(table)
-    write_together(
-        {
-            arguments.csv: to_csv(table.drop(columns="unit")),
-            arguments.html: html_page(shown, TITLE, NOTES),
-            arguments.markdown: markdown_table(shown, NOTES),
-        }
-    )
+    write_table(arguments, table.drop(columns="unit"), shown, TITLE, NOTES, paper=PAPER)
 
 
 if __name__ == "__main__":
