@@ -26,6 +26,7 @@ PRINTED = {
     r"\textquoteright{}": "’", "$-$": "−", r"$\pm$": "±", r"$\times$": "×", r"$\div$": "÷",
     r"$\cdot$": "·", r"$\ge$": "≥", r"$\le$": "≤", r"$\ne$": "≠", r"$\approx$": "≈",
     r"$\surd$": "√", r"$\infty$": "∞", r"$\to$": "→", r"$\alpha$": "α", r"$\lambda$": "λ",
+    r"$\mu$": "μ",
     r"$\Omega$": "Ω", r"$^{2}$": "²", r"$^{6}$": "⁶", "{[}": "[", "{*}": "*", "{}": "", "~": "\xa0",
     **{f"\\{sign}": sign for sign in "&%$#_{}"},
 }  # fmt: skip
@@ -53,7 +54,7 @@ def printed(latex):
 def shown(character):
     """What pdflatex can show of a character."""
     if character in SYMBOLS:
-        return character
+        return "\N{GREEK SMALL LETTER MU}" if character == "\N{MICRO SIGN}" else character
     if character.isspace() or unicodedata.category(character) == "Cc":
         return " "
     known = ord(character) < 0x180 and unicodedata.category(character) != "Cf"
