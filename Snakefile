@@ -84,7 +84,7 @@ rule latency:
 
 
 rule tables:
-    """Results, claims and partitions, each as csv, html and markdown."""
+    """Results, claims and partitions, each as csv, html, markdown and LaTeX."""
     input:
         TABLE_FILES,
 

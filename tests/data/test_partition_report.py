@@ -37,7 +37,7 @@ def divided(store, output, *flags):
 
 
 def report(folder, *partitions):
-    flags = {"csv": "t.csv", "html": "t.html", "markdown": "t.md"}
+    flags = {"csv": "t.csv", "html": "t.html", "markdown": "t.md", "latex": "t.tex"}
     flags |= {"figure-svg": "f.svg", "figure-png": "f.png"}
     outputs = [word for flag, name in flags.items() for word in (f"--{flag}", str(folder / name))]
     partition_report.main(["--partition", *map(str, partitions), *outputs])

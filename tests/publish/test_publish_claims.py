@@ -219,7 +219,18 @@ def test_published_accuracy_shows_the_stand_in(run_folder, tmp_path, published, 
 def test_the_command(study, tmp_path, counts, stage):
     flags = [
         *("--metrics", study / "metrics.csv", "--published", PUBLISHED, "--counts", counts),
-        *("--accuracy-margin", 1, "--csv", "c.csv", "--html", "c.html", "--markdown", "c.md"),
+        *(
+            "--accuracy-margin",
+            1,
+            "--csv",
+            "c.csv",
+            "--html",
+            "c.html",
+            "--markdown",
+            "c.md",
+            "--latex",
+            "c.tex",
+        ),
     ]
     done = stage("claims", *flags, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
@@ -254,7 +265,7 @@ def test_wrong_input_is_one_line_and_no_file(study, tmp_path, counts, text, mess
     monkeypatch.chdir(tmp_path)
     flags = ["--metrics", str(study / "metrics.csv"), "--published", "p.tsv", "--counts"]
     flags += [str(counts), "--accuracy-margin", "1"]
-    flags += ["--csv", "c.csv", "--html", "c.html", "--markdown", "c.md"]
+    flags += ["--csv", "c.csv", "--html", "c.html", "--markdown", "c.md", "--latex", "c.tex"]
     with pytest.raises(InputError, match=message):
         main(flags)
     assert [path.name for path in tmp_path.iterdir()] == ["p.tsv"]
@@ -267,7 +278,18 @@ def test_wrong_counts_and_margin(study, tmp_path, counts, stage):
             read_counts(str(tmp_path / "n.json"))
     flags = [
         *("--metrics", study / "metrics.csv", "--published", PUBLISHED, "--counts", counts),
-        *("--accuracy-margin", -1, "--csv", "c.csv", "--html", "c.html", "--markdown", "c.md"),
+        *(
+            "--accuracy-margin",
+            -1,
+            "--csv",
+            "c.csv",
+            "--html",
+            "c.html",
+            "--markdown",
+            "c.md",
+            "--latex",
+            "c.tex",
+        ),
     ]
     done = stage("claims", *flags, cwd=tmp_path)
     assert done.returncode == 1

@@ -121,8 +121,8 @@ def test_findings_are_the_tables(metrics, tmp_path, stage):
         ("comparisons", ("--reference", "reinit", "--margin", 1)),
         ("ablations", ()),
     ):
-        out = [f"tables/{name}.{ending}" for ending in ("csv", "html", "md")]
-        files = ("--csv", out[0], "--html", out[1], "--markdown", out[2])
+        out = [f"tables/{name}.{ending}" for ending in ("csv", "html", "md", "tex")]
+        files = ("--csv", out[0], "--html", out[1], "--markdown", out[2], "--latex", out[3])
         done = stage(name, *flags, *more, *files, cwd=tmp_path)
         assert (done.returncode, done.stderr) == (0, "")
     write = ["--study", "Made up", str(tmp_path), "--output", str(tmp_path / "f.md")]

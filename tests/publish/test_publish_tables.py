@@ -78,7 +78,7 @@ def test_without_a_dense_run_there_is_no_comparison(run_folder, tmp_path):
 
 
 def test_stand_ins_are_marked(study, tmp_path, stage):
-    flags = ["--csv", "r.csv", "--html", "r.html", "--markdown", "r.md"]
+    flags = ["--csv", "r.csv", "--html", "r.html", "--markdown", "r.md", "--latex", "r.tex"]
     done = stage("tables", "--metrics", study / "metrics.csv", *flags, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     page = (tmp_path / "r.html").read_text()
@@ -110,7 +110,7 @@ def test_the_order_of_the_rows_changes_no_byte(study, tmp_path, seed):
 
 
 def test_a_missing_table_is_one_line_and_no_file(tmp_path, stage):
-    flags = ["--csv", "r.csv", "--html", "r.html", "--markdown", "r.md"]
+    flags = ["--csv", "r.csv", "--html", "r.html", "--markdown", "r.md", "--latex", "r.tex"]
     done = stage("tables", "--metrics", "none.csv", *flags, cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr == "error: none.csv: no such file; run autoprune.metrics first\n"

@@ -83,7 +83,7 @@ def edited(study):
 
 def test_all_makes_every_table_figure_and_the_report(study):
     for table in ("claims", "results", "partition", "comparisons", "ablations"):
-        for ending in ("csv", "html", "md"):
+        for ending in ("csv", "html", "md", "tex"):
             assert (study / RESULTS / "tables" / f"{table}.{ending}").stat().st_size > 100
     figures = sorted(path.stem for path in (study / RESULTS / "figures").glob("*.svg"))
     assert figures == [

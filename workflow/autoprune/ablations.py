@@ -11,13 +11,11 @@ from autoprune.inference import holm, paired_p
 from autoprune.metrics import read_metrics
 from autoprune.statistics import Summary, files_behind, final_figures, require, summarise
 from autoprune.style import (
+    add_table_flags,
     decimal,
-    html_page,
-    markdown_table,
-    to_csv,
     with_interval,
     with_spread,
-    write_together,
+    write_table,
 )
 
 ARM = ["dataset", "model", "method", "variant"]
@@ -132,19 +130,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--ablation", nargs=3, action="append", default=[], metavar=("NAME", "WITH", "WITHOUT"),
         help="two arms, each as dataset-model/method/variant",
     )  # fmt: skip
-    parser.add_argument("--csv", required=True, help="output: raw numbers")
-    parser.add_argument("--html", required=True, help="output: readable, self-contained")
-    parser.add_argument("--markdown", required=True, help="output: readable")
+    add_table_flags(parser)
     arguments = parser.parse_args(argv)
     records = ablations(read_metrics(arguments.metrics), arguments.ablation)
     shown = readable(records)
-    write_together(
-        {
-            arguments.csv: to_csv(raw(records)),
-            arguments.html: html_page(shown, TITLE, NOTES),
-            arguments.markdown: markdown_table(shown, NOTES),
-        }
-    )
+    write_table(arguments, raw(records), shown, TITLE, NOTES)
 
 
 if __name__ == "__main__":

@@ -10,15 +10,14 @@ import pandas as pd
 from autoprune.errors import InputError, run_main
 from autoprune.files import read_json
 from autoprune.import_latency import read_table
+from autoprune.latex import Paper
 from autoprune.metrics import number, read_metrics
 from autoprune.questions import question_rows
 from autoprune.statistics import against_dense, final_figures, require
 from autoprune.style import (
+    add_table_flags,
     decimal,
-    html_page,
-    markdown_table,
-    to_csv,
-    write_together,
+    write_table,
 )
 from autoprune.verdicts import COUNTS, abstract_rows, accuracy_row, android_rows, count_row
 
@@ -59,6 +58,7 @@ NOTES = [
     "and largest repeat, n their number.",
     "A verdict speaks only for what is named under “tested on”.",
 ]
+PAPER = Paper(headings=["source"], below=["tested on", "rule"])
 
 
 def read_published(path: str) -> list[dict[str, str]]:
@@ -160,9 +160,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="accuracies this close (percentage points) count as comparable",
     )  # fmt: skip
     parser.add_argument("--android", help="CSV of phone runs (default: none was measured)")
-    parser.add_argument("--csv", required=True, help="output: raw numbers")
-    parser.add_argument("--html", required=True, help="output: readable, self-contained")
-    parser.add_argument("--markdown", required=True, help="output: readable")
+    add_table_flags(parser)
     arguments = parser.parse_args(argv)
     if not 0 <= arguments.accuracy_margin <= 100:
         raise InputError(
@@ -177,13 +175,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         read_table(arguments.android) if arguments.android else None,
     )
     shown = readable(table)
-    write_together(
-        {
-            arguments.csv: to_csv(table.drop(columns="unit")),
-            arguments.html: html_page(shown, TITLE, NOTES),
-            arguments.markdown: markdown_table(shown, NOTES),
-        }
-    )
+    write_table(arguments, table.drop(columns="unit"), shown, TITLE, NOTES, paper=PAPER)
 
 
 if __name__ == "__main__":

@@ -8,20 +8,19 @@ import pandas as pd
 
 from autoprune.errors import InputError, run_main
 from autoprune.inference import equivalence_p, holm, paired_p
+from autoprune.latex import Paper
 from autoprune.metrics import RUN, read_metrics
 from autoprune.statistics import Summary, files_behind, final_figures, require, summarise
 from autoprune.style import (
+    add_table_flags,
     arm_label,
     arm_order,
     dataset_label,
     decimal,
-    html_page,
     label,
-    markdown_table,
-    to_csv,
     with_interval,
     with_spread,
-    write_together,
+    write_table,
 )
 
 PAIR = ["dataset", "data_kind", "model"]
@@ -51,6 +50,10 @@ NOTES = [
     "evaluations; the last, the best by validation, the mean over classes and the worst tenth of "
     "clients stand beside it.",
 ]
+PAPER = Paper(
+    headings=["data", "model"],
+    left_out=[f"{short}, %" for short in list(ACCURACIES.values())[1:]],
+)
 
 
 def at_bytes(rounds: pd.DataFrame, budget: float) -> float:
@@ -197,8 +200,8 @@ def raw(records: list[dict[str, Any]], margin: float) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def readable(records: list[dict[str, Any]], *, bold: str) -> pd.DataFrame:
-    """The table for people, a row per arm; ``bold`` wraps what differs, as in "**{}**"."""
+def readable(records: list[dict[str, Any]], *, bold: str = "<b>{}</b>") -> pd.DataFrame:
+    """The table for people, a row per arm; ``bold`` wraps what differs."""
     rows = []
     for final, equal in zip(records[::2], records[1::2], strict=True):
         share = final["share_of_budget"]
@@ -228,9 +231,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--metrics", required=True, help="tidy metrics, as CSV")
     parser.add_argument("--reference", required=True, help="variant of autoprune")
     parser.add_argument("--margin", type=float, required=True, help="of equivalence, points")
-    parser.add_argument("--csv", required=True, help="output: raw numbers")
-    parser.add_argument("--html", required=True, help="output: readable, self-contained")
-    parser.add_argument("--markdown", required=True, help="output: readable")
+    add_table_flags(parser)
     arguments = parser.parse_args(argv)
     reference = ("autoprune", arguments.reference)
     records = comparisons(read_metrics(arguments.metrics), reference, arguments.margin)
@@ -240,13 +241,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             "others are compared; add it to methods, or set controls.reference"
         )
     notes = [note.format(reference=arm_label(*reference)) for note in NOTES]
-    write_together(
-        {
-            arguments.csv: to_csv(raw(records, arguments.margin)),
-            arguments.html: html_page(readable(records, bold="<b>{}</b>"), TITLE, notes, group=2),
-            arguments.markdown: markdown_table(readable(records, bold="**{}**"), notes),
-        }
-    )
+    shown = readable(records)
+    numbers = raw(records, arguments.margin)
+    write_table(arguments, numbers, shown, TITLE, notes, group=2, paper=PAPER)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
-"""How results are named and written: labels, number formats, tables as CSV, HTML and Markdown."""
+"""How results are named and written: labels, numbers, tables as CSV, HTML, Markdown and LaTeX."""
 
+import argparse
 import html
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -9,6 +10,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from autoprune.files import whole_file
+from autoprune.latex import BOLD, Paper, latex_table
 from autoprune.statistics import Summary
 
 # One lookup for every table and figure. What is not listed is shown under its own name, so a
@@ -143,7 +145,6 @@ td.does-not-hold { color: var(--bad); font-weight: 600; }
 td.not-tested, td.not-resolved { color: var(--open); font-style: italic; }
 p.note { max-width: 60rem; color: var(--open); margin: .4rem 0; }
 """.strip()
-BOLD = ("<b>", "</b>")  # the only markup that a cell may bring along
 VERDICTS = ("holds", "does not hold", "not tested", "not resolved")
 
 
@@ -153,19 +154,15 @@ def html_page(frame: pd.DataFrame, title: str, notes: Sequence[str], group: int 
 
     def cell(value: str) -> str:
         css = ""
+        bold = BOLD.fullmatch(value)
+        plain = bold.group(1) if bold else value
         if value in VERDICTS:
             css = f' class="{value.replace(" ", "-")}"'
-        elif value.removeprefix(BOLD[0])[:1].isdigit() or value.removeprefix(BOLD[0])[:1] in (
-            "+",
-            MINUS,
-            "–",
-        ):
+        elif plain[:1].isdigit() or plain[:1] in ("+", MINUS, "–"):
             css = ' class="number"'
         elif len(value) > 14:  # a sentence gets room, so that rows stay low
             css = ' class="long"' if len(value) > 40 else ' class="medium"'
-        text = html.escape(value)
-        if value.startswith(BOLD[0]) and value.endswith(BOLD[1]):
-            text = f"<b>{html.escape(value[len(BOLD[0]) : -len(BOLD[1])])}</b>"
+        text = f"<b>{html.escape(plain)}</b>" if bold else html.escape(value)
         return f"<td{css}>{text}</td>"
 
     rows, before = [], None
@@ -188,7 +185,10 @@ def html_page(frame: pd.DataFrame, title: str, notes: Sequence[str], group: int 
 def markdown_table(frame: pd.DataFrame, notes: Sequence[str]) -> str:
     """The same table in GitHub's Markdown, the notes below it."""
     # A bar would end the cell; numbers are text already and must stay as they are.
-    cells = [[value.replace("|", "\\|") for value in row] for row in frame.itertuples(index=False)]
+    cells = [
+        [BOLD.sub(r"**\1**", value.replace("|", "\\|")) for value in row]
+        for row in frame.itertuples(index=False)
+    ]
     table = tabulate(cells, headers=list(frame.columns), tablefmt="github", disable_numparse=True)
     return table + "\n" + "".join(f"\n{note}\n" for note in notes)
 
@@ -203,3 +203,35 @@ def write_together(texts: Mapping[str | Path, str]) -> None:
 def to_csv(frame: pd.DataFrame) -> str:
     """CSV text of a raw table: empty cells for what does not exist, floats that round-trip."""
     return frame.to_csv(index=False, lineterminator="\n")
+
+
+def add_table_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags that name the files of ``write_table``."""
+    parser.add_argument("--csv", required=True, help="output: raw numbers")
+    parser.add_argument("--html", required=True, help="output: readable, self-contained")
+    parser.add_argument("--markdown", required=True, help="output: readable")
+    parser.add_argument("--latex", required=True, help="output: for papers, to \\input")
+
+
+def write_table(
+    files: argparse.Namespace,
+    raw: pd.DataFrame,
+    readable: pd.DataFrame,
+    title: str,
+    notes: Sequence[str],
+    *,
+    group: int = 1,
+    paper: Paper | None = None,
+) -> None:
+    """Write a table as the four files of ``add_table_flags``, all or none.
+
+    ``readable`` holds text, in which <b></b> around a whole cell makes it bold.
+    """
+    write_together(
+        {
+            files.csv: to_csv(raw),
+            files.html: html_page(readable, title, notes, group=group),
+            files.markdown: markdown_table(readable, notes),
+            files.latex: latex_table(readable, title, notes, paper),
+        }
+    )

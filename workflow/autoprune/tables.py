@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from autoprune.errors import run_main
+from autoprune.latex import Paper
 from autoprune.metrics import RUN, read_metrics
 from autoprune.statistics import (
     Summary,
@@ -16,17 +17,15 @@ from autoprune.statistics import (
     summarise,
 )
 from autoprune.style import (
+    add_table_flags,
     arm_label,
     arm_order,
     dataset_label,
     decimal,
-    html_page,
     label,
-    markdown_table,
-    to_csv,
     with_interval,
     with_spread,
-    write_together,
+    write_table,
 )
 
 ARM = ["dataset", "data_kind", "stands_for", "model", "method", "variant"]
@@ -51,6 +50,7 @@ NOTES = [
     "Traffic is what the server and its clients sent in all rounds, 1 MB = 10⁶ bytes; the factor "
     "is dense bytes over own bytes.",
 ]
+PAPER = Paper(headings=["data", "model"], left_out=["rounds × clients", "MACs"])
 STAND_IN_NOTE = (
     "Data marked (stand-in) are generated or borrowed in place of the paper's: such rows show "
     "that the pipeline works, not that the paper's figures hold."
@@ -154,20 +154,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Command line: see ``--help``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--metrics", required=True, help="tidy metrics, as CSV")
-    parser.add_argument("--csv", required=True, help="output: raw numbers")
-    parser.add_argument("--html", required=True, help="output: readable, self-contained")
-    parser.add_argument("--markdown", required=True, help="output: readable")
+    add_table_flags(parser)
     arguments = parser.parse_args(argv)
     metrics = read_metrics(arguments.metrics)
     raw, readable = results(metrics)
     notes = [*NOTES, STAND_IN_NOTE] if (raw["data_kind"] == "stand-in").any() else NOTES
-    write_together(
-        {
-            arguments.csv: to_csv(raw),
-            arguments.html: html_page(readable, TITLE, notes, group=2),
-            arguments.markdown: markdown_table(readable, notes),
-        }
-    )
+    write_table(arguments, raw, readable, TITLE, notes, group=2, paper=PAPER)
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ FINDINGS = ["<results>/findings.md"] if "comparisons" in TABLES else []
 TABLE_FILES = expand(
     "<results>/tables/{table}.{ending}",
     table=TABLES,
-    ending=["csv", "html", "md"],
+    ending=["csv", "html", "md", "tex"],
 )
 FIGURE_FILES = expand(
     "<results>/figures/{figure}.{ending}",

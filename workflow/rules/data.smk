@@ -110,6 +110,7 @@ rule describe_partition:
             labels={"what": "clients and samples", "as": "table"},
         ),
         md="<results>/tables/partition.md",
+        tex="<results>/tables/partition.tex",
         svg=report(
             "<results>/figures/partition.svg",
             caption="../report/partition.rst",
@@ -131,6 +132,7 @@ rule describe_partition:
             --csv {output.csv:q} \
             --html {output.html:q} \
             --markdown {output.md:q} \
+            --latex {output.tex:q} \
             --figure-svg {output.svg:q} \
             --figure-png {output.png:q} \
             >{log:q} 2>&1

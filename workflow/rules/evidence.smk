@@ -19,6 +19,7 @@ rule compare:
             labels={"what": "methods and controls", "as": "table"},
         ),
         md="<results>/tables/comparisons.md",
+        tex="<results>/tables/comparisons.tex",
     log:
         "<logs>/compare.log",
     benchmark:
@@ -36,6 +37,7 @@ rule compare:
             --csv {output.csv:q} \
             --html {output.html:q} \
             --markdown {output.md:q} \
+            --latex {output.tex:q} \
             >{log:q} 2>&1
         """
 
@@ -53,6 +55,7 @@ rule ablate:
             labels={"what": "ablations", "as": "table"},
         ),
         md="<results>/tables/ablations.md",
+        tex="<results>/tables/ablations.tex",
     log:
         "<logs>/ablate.log",
     benchmark:
@@ -68,6 +71,7 @@ rule ablate:
             --csv {output.csv:q} \
             --html {output.html:q} \
             --markdown {output.md:q} \
+            --latex {output.tex:q} \
             >{log:q} 2>&1
         """
 

@@ -43,6 +43,7 @@ rule tabulate_results:
             labels={"what": "dense against pruned", "as": "table"},
         ),
         md="<results>/tables/results.md",
+        tex="<results>/tables/results.tex",
     log:
         "<logs>/tabulate_results.log",
     benchmark:
@@ -56,6 +57,7 @@ rule tabulate_results:
             --csv {output.csv:q} \
             --html {output.html:q} \
             --markdown {output.md:q} \
+            --latex {output.tex:q} \
             >{log:q} 2>&1
         """
 
@@ -76,6 +78,7 @@ rule check_claims:
             labels={"what": "published against ours", "as": "table"},
         ),
         md="<results>/tables/claims.md",
+        tex="<results>/tables/claims.tex",
     log:
         "<logs>/check_claims.log",
     benchmark:
@@ -94,6 +97,7 @@ rule check_claims:
             --csv {output.csv:q} \
             --html {output.html:q} \
             --markdown {output.md:q} \
+            --latex {output.tex:q} \
             >{log:q} 2>&1
         """
 

@@ -11,6 +11,7 @@ import pandas as pd
 from autoprune.data.partition import Partition
 from autoprune.errors import InputError, run_main
 from autoprune.files import whole_file, write_text
+from autoprune.latex import Paper, latex_table
 
 matplotlib.use("Agg")  # before pyplot: a stage has no display
 import matplotlib.pyplot as plt
@@ -20,6 +21,8 @@ MOST_CLIENTS = 40  # columns of a panel that are still told apart in print
 METADATA = {"svg": {"Date": None}, "png": {"Software": None}}  # nothing that differs by run
 BARS = 0.7  # inches; height of the bars over a heat map
 INK = "#333333"
+TITLE = "Clients and samples"
+PAPER = Paper(below=["dropped, why"], left_out=["target", "dropped clients", "dropped samples"])
 
 
 def title(header: dict) -> str:
@@ -196,6 +199,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "csv": "table as CSV",
         "html": "table as HTML",
         "markdown": "table as Markdown",
+        "latex": "table as LaTeX",
         "figure-svg": "figure as SVG",
         "figure-png": "figure as PNG, 150 dots an inch",
     }.items():
@@ -229,6 +233,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     write_text(
         args.markdown, rows.to_markdown(index=False, disable_numparse=True, colalign=sides) + "\n"
     )
+    write_text(args.latex, latex_table(rows.astype(str), TITLE, [], PAPER))
 
 
 if __name__ == "__main__":
