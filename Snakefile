@@ -89,11 +89,18 @@ rule figures:
         FIGURE_FILES,
 
 
+rule report_page:
+    """The page for readers: claims, tables, figures, every run, and where each number is from."""
+    input:
+        "<results>/report/index.html",
+
+
 rule all:
-    """Everything: the tables, the figures, the findings and the report."""
+    """Everything: the tables, the figures, the findings and both reports."""
     default_target: True
     input:
         TABLE_FILES,
         FIGURE_FILES,
         FINDINGS,
+        "<results>/report/index.html",
         "<results>/report.html",
