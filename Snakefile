@@ -95,12 +95,19 @@ rule figures:
         FIGURE_FILES,
 
 
+rule report_page:
+    """The page for readers: claims, tables, figures, every run, and where each number is from."""
+    input:
+        "<results>/report/index.html",
+
+
 rule all:
-    """Everything: tables, figures, findings, the report, and what they were made with."""
+    """Everything: tables, figures, findings, both reports, and what they were made with."""
     default_target: True
     input:
         TABLE_FILES,
         FIGURE_FILES,
         FINDINGS,
+        "<results>/report/index.html",
         "<results>/report.html",
         "<results>/environment.json",

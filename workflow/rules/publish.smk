@@ -1,7 +1,8 @@
 """Publishing: one tidy table of metrics, and from it alone the tables, the figures, the report.
 
 in:  <results>/runs/, <results>/published_counts.json, config/published.tsv
-out: <results>/metrics.csv, <results>/tables/, <results>/figures/, <results>/report.html
+out: <results>/metrics.csv, <results>/tables/, <results>/figures/, <results>/report/index.html,
+     <results>/report.html
 """
 
 
@@ -128,6 +129,49 @@ rule draw:
             --metrics {input:q} \
             --svg {output.svg:q} \
             --png {output.png:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule write_report:
+    """One page for readers: claims, tables, figures, every run, and where each number is from."""
+    input:
+        metrics="<results>/metrics.csv",
+        run=runs("run.json"),
+        plan=runs("plan.json", without=["dense"]),
+        tables=expand("<results>/tables/{table}.csv", table=TABLES),
+        partitions=expand("<results>/data/{dataset}/partition/partition.json", dataset=DATASETS),
+        stores=expand("<results>/data/{dataset}/store/header.json", dataset=DATASETS),
+        null=NULL_FILES,
+        figures=[figure for figure in FIGURE_FILES if figure.endswith(".svg")],
+        findings=FINDINGS,
+        # code versions know Python only
+        page=expand(
+            "workflow/autoprune/report/{file}",
+            file=["page.html.j2", "page.css", "charts.js", "figures.js", "browser.js", "page.js"],
+        ),
+    output:
+        "<results>/report/index.html",
+    log:
+        "<logs>/write_report.log",
+    benchmark:
+        "<benchmarks>/write_report.tsv"
+    params:
+        runs=folders("run"),
+        benchmarks=lookup(dpath="pathvars/benchmarks", within=config),
+        code=stage("autoprune.report.__main__"),
+    shell:
+        """
+        python -m autoprune.report \
+            --metrics {input.metrics:q} \
+            --runs {params.runs:q} \
+            --tables {input.tables:q} \
+            --partitions {input.partitions:q} \
+            --null {input.null:q} \
+            --figures {input.figures:q} \
+            --findings {input.findings:q} \
+            --benchmarks {params.benchmarks:q} \
+            --output {output:q} \
             >{log:q} 2>&1
         """
 

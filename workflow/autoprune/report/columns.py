@@ -1,0 +1,198 @@
+"""The columns of the report's tables: a text to read, a key to sort by, and what is behind."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from autoprune.statistics import Summary
+from autoprune.style import (
+    arm_label,
+    dataset_label,
+    decimal,
+    label,
+    with_interval,
+    with_spread,
+)
+
+Row = dict[str, str]
+
+
+class Column(NamedTuple):
+    """A column of the report: how it is read from a row of a table's CSV."""
+
+    title: str
+    text: Callable[[Row], str]
+    key: Callable[[Row], float | str | None] | None = None  # to sort by; the text itself if None
+    columns: tuple[str, ...] = ()  # of the CSV
+    files: tuple[str, ...] = ()  # of a run, that hold the number; none: a word, not a number
+    facet: bool = False  # whether a reader may choose among its values
+
+
+class Table(NamedTuple):
+    """A table of the report."""
+
+    name: str
+    title: str
+    intro: str
+    columns: tuple[Column, ...]
+
+
+def value(row: Row, name: str) -> float | None:
+    """A number of a row, None where the cell is empty."""
+    return float(row[name]) if row[name] != "" else None
+
+
+def summary(row: Row, name: str, scale: float = 1) -> Summary:
+    """The five columns ``name_n`` ... ``name_high`` of results.csv."""
+    parts = [value(row, f"{name}_{part}") for part in ("mean", "sd", "low", "high")]
+    scaled = [None if part is None else scale * part for part in parts]
+    return Summary(int(row[f"{name}_n"] or 0), *scaled)
+
+
+def _number(row: Row, name: str, places: int, scale: float = 1, sign: bool = False) -> str:
+    number = value(row, name)
+    return decimal(None if number is None else scale * number, places, sign)
+
+
+def _counted(title: str, name: str, files: str) -> Column:
+    """A count and what it is less than the dense network's, as in the results table."""
+
+    def text(row: Row) -> str:
+        less = value(row, f"{name}_reduction_percent_mean")
+        change = "" if less is None else f" ({decimal(-less, 1, sign=True)} %)"
+        return _number(row, f"{name}_mean", 0) + change
+
+    columns = (f"{name}_mean", f"{name}_reduction_percent_mean")
+    return Column(title, text, lambda row: value(row, columns[0]), columns, (files,))
+
+
+def _interval(row: Row, middle: str, low: str, high: str, unit: str = "", sign: bool = True) -> str:
+    count = int(float(row["n"] or 0))
+    parts = Summary(count, value(row, middle), None, value(row, low), value(row, high))
+    return with_interval(parts, sign=sign, unit=unit)
+
+
+def _p(row: Row) -> str:
+    return "–" if row["p_holm"] == "" else f"{float(row['p_holm']):.3f}"
+
+
+DATA = Column(
+    "data",
+    lambda row: dataset_label(row["dataset"], row["data_kind"]),
+    None,
+    ("dataset",),
+    (),
+    True,
+)
+MODEL = Column("model", lambda row: label(row["model"]), None, ("model",), (), True)
+METHOD = Column(
+    "method", lambda row: arm_label(row["method"], row["variant"]), None, ("method", "variant")
+)
+RESULTS = Table(
+    "results",
+    "Results",
+    "Test accuracy: mean ± sample standard deviation over seeds. Changes are against the dense run "
+    "of the same data, model and seed, with a 95 % t-interval.",
+    (
+        DATA,
+        MODEL,
+        METHOD,
+        Column(
+            "test accuracy, %",
+            lambda row: with_spread(summary(row, "test_accuracy", 100)),
+            lambda row: value(row, "test_accuracy_mean"),
+            ("test_accuracy_mean", "test_accuracy_sd"),
+            ("evaluation.json",),
+        ),
+        Column(
+            "against dense, points",
+            lambda row: with_interval(summary(row, "accuracy_change_points"), sign=True),
+            lambda row: value(row, "accuracy_change_points_mean"),
+            tuple(f"accuracy_change_points_{part}" for part in ("mean", "low", "high")),
+            ("evaluation.json",),
+        ),
+        _counted("parameters", "parameters", "complexity.json"),
+        _counted("MACs", "macs", "complexity.json"),
+        _counted("FLOPs (TF profiler)", "flops_tf_profiler", "complexity.json"),
+        Column(
+            "MB sent",
+            lambda row: (
+                _number(row, "bytes_total_mean", 2, 1e-6)
+                + (
+                    f" (÷ {_number(row, 'communication_factor_mean', 2)})"
+                    if row["communication_factor_mean"]
+                    else ""
+                )
+            ),
+            lambda row: value(row, "bytes_total_mean"),
+            ("bytes_total_mean", "communication_factor_mean"),
+            ("history.csv",),
+        ),
+    ),
+)
+COMPARISONS = Table(
+    "comparisons",
+    "Controls",
+    "Each method minus the paper's, paired by seed, in points of test accuracy: at the end of "
+    "training, and read where both had sent equal bytes. p after Holm's correction.",
+    (
+        DATA,
+        MODEL,
+        METHOD,
+        Column("read at", lambda row: row["question"], None, ("question",), (), True),
+        Column(
+            "difference, points",
+            lambda row: _interval(row, "difference_points", "difference_low", "difference_high"),
+            lambda row: value(row, "difference_points"),
+            ("difference_points", "difference_low", "difference_high"),
+            ("evaluation.json", "history.csv"),
+        ),
+        Column("p", _p, lambda row: value(row, "p_holm"), ("p_holm",), ("evaluation.json",)),
+        Column(
+            "test accuracy, %",
+            lambda row: _number(row, "test_accuracy_percent", 2),
+            lambda row: value(row, "test_accuracy_percent"),
+            ("test_accuracy_percent",),
+            ("evaluation.json",),
+        ),
+        Column(
+            "numbers sent",
+            lambda row: _number(row, "nonzeros", 0),
+            lambda row: value(row, "nonzeros"),
+            ("nonzeros",),
+            ("evaluation.json",),
+        ),
+        Column(
+            "of the budget, %",
+            lambda row: _number(row, "share_of_budget", 0, 100),
+            lambda row: value(row, "share_of_budget"),
+            ("share_of_budget",),
+            ("evaluation.json",),
+        ),
+        Column(
+            "MB sent",
+            lambda row: _number(row, "bytes_total", 2, 1e-6),
+            lambda row: value(row, "bytes_total"),
+            ("bytes_total",),
+            ("history.csv",),
+        ),
+    ),
+)
+ABLATIONS = Table(
+    "ablations",
+    "Ablations",
+    "The accidents of the authors' notebooks, one change at a time, paired by seed.",
+    (
+        Column("ablation", lambda row: row["ablation"], None, ("ablation",), (), True),
+        Column("with", lambda row: row["with"], None, ("with",)),
+        Column("without", lambda row: row["without"], None, ("without",)),
+        Column(
+            "change, points",
+            lambda row: _interval(row, "difference_points", "difference_low", "difference_high"),
+            lambda row: value(row, "difference_points"),
+            ("difference_points", "difference_low", "difference_high"),
+            ("evaluation.json",),
+        ),
+        Column("p", _p, lambda row: value(row, "p_holm"), ("p_holm",), ("evaluation.json",)),
+    ),
+)
+TABLES = {table.name: table for table in (RESULTS, COMPARISONS, ABLATIONS)}
