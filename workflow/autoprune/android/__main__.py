@@ -30,8 +30,8 @@ def main(argv: Sequence[str] | None) -> None:
     args = parser.parse_args(argv)
     if args.command == "measure":
         measure.main(args)
-        return
-    print(json.dumps(parse(read_log(args.log), args.log).to_json()))
+    else:
+        print(json.dumps(parse(read_log(args.log), args.log).to_json()))
 
 
 if __name__ == "__main__":
