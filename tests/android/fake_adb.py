@@ -98,7 +98,8 @@ def benchmark(runner, flags):
     time.sleep(STATE.get("run_seconds", 0))
     if number == STATE.get("lose_at_run"):
         sys.stdout.write(text[:40])
-        write(GONE, "")
+        if STATE.get("stays_away", True):
+            write(GONE, "")
         fail(255, "error: closed")
     if re.search(STATE.get("crash", "^$"), graph):
         print("INFO: STARTING!\nSegmentation fault")

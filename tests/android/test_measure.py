@@ -322,6 +322,13 @@ def test_a_serial_chooses_among_phones(desk):
     assert {call[1] for call in desk.calls if call[0] == "-s"} == {"B2"}
 
 
+def test_an_emulator_is_recorded_as_one(desk):
+    desk.set(phones={"emulator-5554": "device"})
+    done = desk.measure("--repeats", 1)
+    assert "note: this is an emulator" in done.stderr
+    assert json.loads((desk.session / "session.json").read_text())["kind"] == "emulator"
+
+
 def test_switches_that_are_not_as_asked_are_told_and_recorded_not_forced(desk):
     desk.set(airplane_mode_on="0", low_power="1", screen="Asleep")
     done = desk.measure("--repeats", 1)
@@ -402,6 +409,15 @@ def test_a_lost_connection_is_told_and_the_session_goes_on(desk):
     assert desk.table()[2]["run_id"] == f"{lost['run_id']}-a2"
     assert (desk.session / lost["raw_log"]).exists()
     assert len(json.loads((desk.session / "session.json").read_text())["starts"]) == 2
+
+
+def test_a_short_loss_of_the_connection_is_no_crash_of_the_runner(desk):
+    """The phone is back before it can be asked for: adb's own error tells."""
+    desk.set(lose_at_run=0, stays_away=False)
+    desk.refused("the connection to the phone is lost, in run 1 of 4", "--repeats", 1)
+    assert [row["reason"] for row in desk.table("failed.csv")] == ["connection lost"]
+    assert desk.measure("--repeats", 1).returncode == 0
+    assert len(desk.table()) == 4
 
 
 def test_a_runner_that_crashes_is_not_run_forever(desk):
