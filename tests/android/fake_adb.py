@@ -6,17 +6,29 @@ call is written to ``calls.jsonl`` there. A command that it does not know ends w
 a new call of the harness cannot pass unseen.
 """
 
-import hashlib
+# importing pathlib takes longer than a call, and a session makes hundreds
+# ruff: noqa: PTH101, PTH103, PTH110, PTH119, PTH202
+
 import json
 import os
 import re
 import sys
 import time
-from pathlib import Path
 
-STATE = json.loads(Path(os.environ["FAKE_ADB_STATE"]).read_text(encoding="utf-8"))
-ROOT = Path(STATE["root"])
-GONE = ROOT / "gone"  # there once the connection is lost
+
+def read(path):
+    with open(path, encoding="utf-8") as stream:
+        return stream.read()
+
+
+def write(path, text, mode="w"):
+    with open(path, mode, encoding="utf-8") as stream:
+        stream.write(text)
+
+
+STATE = json.loads(read(os.environ["FAKE_ADB_STATE"]))
+ROOT = STATE["root"]
+GONE = f"{ROOT}/gone"  # there once the connection is lost
 COUNT = (
     "count=20 first={0} curr={0} min={0} max={0} avg={0} std=0 p5={0} median={0} p95={0}\n"
     "\nINFO: count=200 first={0} curr={0} min={1} max={2} avg={0} std=3 p5={1} median={0} p95={2}\n"
@@ -39,9 +51,9 @@ def fail(code, text):
 
 def turn(name):
     """How often this was asked for before; kept between calls."""
-    path = ROOT / f"turn-{name}"
-    before = int(path.read_text()) if path.exists() else 0
-    path.write_text(str(before + 1))
+    path = f"{ROOT}/turn-{name}"
+    before = int(read(path)) if os.path.exists(path) else 0
+    write(path, str(before + 1))
     return before
 
 
@@ -52,14 +64,14 @@ def now(name, default):
 
 
 def place(path):
-    return ROOT / path.strip("'").lstrip("/")
+    return ROOT + path.strip("'")
 
 
 def log_of(runner, graph, flags):
     """What the benchmark prints of a model: the time follows from its size."""
     found = re.search(r"--(?:num|cpu)_threads=(\d+)|-x (\d+)", flags)
     threads = STATE.get("threads") or next(filter(None, found.groups()))
-    us = 100 + place(graph).stat().st_size // int(threads) + turn("noise") % 5
+    us = 100 + os.path.getsize(place(graph)) // int(threads) + turn("noise") % 5
     graph = STATE.get("graph") or graph
     if runner == "onnxruntime_perf_test":
         head = f"Setting intra_op_num_threads to {threads}\nTotal inference requests: 250\n"
@@ -79,14 +91,15 @@ def log_of(runner, graph, flags):
 def benchmark(runner, flags):
     """Run a pushed benchmark program on a pushed model."""
     graph = re.search(r"(/data/\S+\.(?:tflite|onnx|pte))", flags)[1]
-    if not os.access(place(runner), os.X_OK) or not place(graph).exists():
+    if not os.access(place(runner), os.X_OK) or not os.path.exists(place(graph)):
         fail(126, f"/system/bin/sh: {runner}: can't execute")
-    name, text = Path(runner).name, log_of(Path(runner).name, graph, flags)
+    name, text = os.path.basename(runner), log_of(os.path.basename(runner), graph, flags)
     number = turn("run")
     time.sleep(STATE.get("run_seconds", 0))
     if number == STATE.get("lose_at_run"):
         sys.stdout.write(text[:40])
-        GONE.touch()
+        if STATE.get("stays_away", True):
+            write(GONE, "")
         fail(255, "error: closed")
     if re.search(STATE.get("crash", "^$"), graph):
         print("INFO: STARTING!\nSegmentation fault")
@@ -94,7 +107,7 @@ def benchmark(runner, flags):
     if re.search(STATE.get("cut", "^$"), graph):
         text = text[: len(text) // 2]
     if name == "executor_runner":
-        (ROOT / "logcat").write_text((ROOT / "logcat").read_text() + text)
+        write(f"{ROOT}/logcat", text, "a")
     else:
         sys.stdout.write(text)
 
@@ -129,17 +142,20 @@ def shell(command):
     elif command == "dumpsys power | grep mWakefulness=":
         print(f"  mWakefulness={STATE.get('screen', 'Awake')}")
     elif match := re.fullmatch(r"mkdir -p (\S+)", command):
-        place(match[1]).mkdir(parents=True, exist_ok=True)
+        os.makedirs(place(match[1]), exist_ok=True)
     elif match := re.fullmatch(r"chmod 755 (\S+)", command):
-        place(match[1]).chmod(0o755)
+        os.chmod(place(match[1]), 0o755)
     elif match := re.fullmatch(r"sha256sum (\S+)", command):
-        print(hashlib.sha256(place(match[1]).read_bytes()).hexdigest(), "", match[1])
+        import hashlib
+
+        with open(place(match[1]), "rb") as stream:
+            print(hashlib.file_digest(stream, "sha256").hexdigest(), "", match[1])
     elif re.fullmatch(r"cmd power set-fixed-performance-mode-enabled (true|false)", command):
-        (ROOT / "fixed").write_text(command.split()[-1])
+        write(f"{ROOT}/fixed", command.split()[-1])
     elif command == "logcat -c":
-        (ROOT / "logcat").write_text("")
+        write(f"{ROOT}/logcat", "")
     elif command == "logcat -d -s ExecuTorch":
-        sys.stdout.write((ROOT / "logcat").read_text())
+        sys.stdout.write(read(f"{ROOT}/logcat"))
     elif match := re.fullmatch(RUNNER, command):
         benchmark(match[1], match[2])
     else:
@@ -147,9 +163,8 @@ def shell(command):
 
 
 def main(args):
-    with open(ROOT / "calls.jsonl", "a", encoding="utf-8") as stream:
-        stream.write(json.dumps(args) + "\n")
-    phones = {} if GONE.exists() else STATE["phones"]
+    write(f"{ROOT}/calls.jsonl", json.dumps(args) + "\n", "a")
+    phones = {} if os.path.exists(GONE) else STATE["phones"]
     if args == ["version"]:
         print("Android Debug Bridge version 1.0.41\nVersion 0.0.0-fake\nInstalled as nothing")
     elif args == ["devices"]:
@@ -162,9 +177,10 @@ def main(args):
     elif args[2:] == ["get-state"]:
         print(phones[args[1]])
     elif args[2] == "push" and len(args) == 5:
-        place(args[4]).write_bytes(Path(args[3]).read_bytes())
-        if re.search(STATE.get("damaged", "^$"), args[4]):
-            place(args[4]).write_bytes(b"x" * place(args[4]).stat().st_size)
+        with open(args[3], "rb") as source, open(place(args[4]), "wb") as copy:
+            data = source.read()
+            damaged = re.search(STATE.get("damaged", "^$"), args[4])
+            copy.write(b"x" * len(data) if damaged else data)
     elif args[2] == "shell" and len(args) == 4:
         shell(args[3])
     else:

@@ -65,8 +65,10 @@ def manifest(folder, variant, extension="tflite", precisions=("fp32", "int8")):
         (folder / name).write_bytes(f"{variant} {precision} ".encode() * size)
         digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
         about = {"model_id": name, "file": name, "sha256": digest, "format": extension}
-        about |= {"precision": precision, "variant": variant, "macs": 500_000}
-        models.append(about | {"dataset": "digits", "model": "cnn", "seed": 0})
+        about |= {"precision": precision, "variant": variant, "widths": [8], "parameters": 900}
+        about |= {"macs": {"dense": 50_000_000, "pruned": 20_000_000}[variant]}
+        about |= {"dataset": "digits", "data_kind": "real", "stands_for": None, "model": "cnn"}
+        models.append(about | {"method": variant, "run_variant": "x", "seed": 0})
     path = folder / f"manifest-{extension}.json"
     path.write_text(json.dumps({"schema_version": 1, "models": models}))
     return path
@@ -109,7 +111,7 @@ class Desk:
 
     @property
     def environment(self):
-        path = f"{self.folder / 'bin'}:{os.environ['PATH']}"
+        path = f"{self.folder / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
         return os.environ | {"PATH": path, "FAKE_ADB_STATE": str(self.folder / "state.json")}
 
     def measure(self, *flags):
@@ -320,6 +322,13 @@ def test_a_serial_chooses_among_phones(desk):
     assert {call[1] for call in desk.calls if call[0] == "-s"} == {"B2"}
 
 
+def test_an_emulator_is_recorded_as_one(desk):
+    desk.set(phones={"emulator-5554": "device"})
+    done = desk.measure("--repeats", 1)
+    assert "note: this is an emulator" in done.stderr
+    assert json.loads((desk.session / "session.json").read_text())["kind"] == "emulator"
+
+
 def test_switches_that_are_not_as_asked_are_told_and_recorded_not_forced(desk):
     desk.set(airplane_mode_on="0", low_power="1", screen="Asleep")
     done = desk.measure("--repeats", 1)
@@ -402,6 +411,15 @@ def test_a_lost_connection_is_told_and_the_session_goes_on(desk):
     assert len(json.loads((desk.session / "session.json").read_text())["starts"]) == 2
 
 
+def test_a_short_loss_of_the_connection_is_no_crash_of_the_runner(desk):
+    """The phone is back before it can be asked for: adb's own error tells."""
+    desk.set(lose_at_run=0, stays_away=False)
+    desk.refused("the connection to the phone is lost, in run 1 of 4", "--repeats", 1)
+    assert [row["reason"] for row in desk.table("failed.csv")] == ["connection lost"]
+    assert desk.measure("--repeats", 1).returncode == 0
+    assert len(desk.table()) == 4
+
+
 def test_a_runner_that_crashes_is_not_run_forever(desk):
     desk.set(crash=".")
     done = desk.refused("4 runs in a row failed, the last: exit code 139 (SIGSEGV); its log is")
@@ -421,7 +439,7 @@ def test_a_failed_run_is_kept_and_never_repeated_unasked(desk):
     desk.refused("6 of 8 runs, 2 failed, 0 ended hot and do not count; a model has no run")
     assert len(desk.benchmarks) == 8
     desk.set()
-    desk.refused("6 of 8 runs, 2 failed")
+    desk.refused("a model has no run that counts: see failed.csv, and --retry-failed")
     assert len(desk.benchmarks) == 8
     done = desk.measure("--retry-failed")
     assert done.returncode == 0, done.stderr
@@ -617,3 +635,63 @@ def test_it_starts_without_pytorch(desk):
     code = "import sys, autoprune.android.measure; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "False\n"
+
+
+def test_the_import_accepts_what_measure_writes(desk):
+    """A whole session of two rows of the protocol, one with failed runs, one with a lost cable."""
+    pytest.importorskip("autoprune.android.check", reason="the import of sessions is not here")
+    sessions = []
+    states = {"lost": {"lose_at_run": 2}, "whole": {}, "crashed": {"crash": "int8"}}
+    for name, state in states.items():
+        sessions.append(desk.folder / name)
+        desk.set(**state)
+        flags = ("--session", sessions[-1], "--threads", 1, 4)
+        code = desk.measure(*flags).returncode
+        if name == "lost":
+            (desk.folder / "phone" / "gone").unlink()
+            code = desk.measure(*flags).returncode
+        assert code == (1 if name == "crashed" else 0)
+    manifests = [desk.folder / name / "manifest-tflite.json" for name in ("dense", "pruned")]
+    command = [sys.executable, "-m", "autoprune.android", "check", *sessions]
+    done = subprocess.run([*command, "--manifests", *manifests], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "another network" not in done.stdout
+
+
+PAGE = HERE.parents[1] / "docs" / "how-to" / "on-a-phone.md"
+
+
+def test_the_commands_of_the_page_run(desk):
+    """docs/how-to/on-a-phone.md: its commands as they stand, but for the waits."""
+    scripts = re.findall(r"^```sh\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    assert len(scripts) == 2
+    for script in scripts:
+        words = shlex.split(script)
+        assert words[:4] == ["python", "-m", "autoprune.android", "measure"]
+        for flag in ("--dense", "--pruned"):
+            path = desk.folder / words[words.index(flag) + 1]
+            manifest(path.parent, flag[2:]).rename(path)
+        waits = "--pause 0 --gate-sleep 0 --repeats 1"
+        done = subprocess.run(
+            ["bash", "-c", f"{script.rstrip()} {waits}"],
+            **{"cwd": desk.folder, "capture_output": True, "text": True},
+            env=desk.environment | {"PYTHONPATH": str(PAGE.parents[2] / "workflow")},
+        )
+        assert done.returncode == 0, done.stderr
+        assert (desk.folder / "resources").exists() == ("--dry-run" not in words)
+    assert "8 of 8 runs" in done.stdout
+
+
+def test_every_refusal_of_the_page_is_one_that_a_test_here_provokes():
+    _, _, table = PAGE.read_text().partition("## What a refusal means")
+    said = re.findall(r"^\| (`+) ?(.+?) ?\1 \|", table.partition("\n## ")[0], re.MULTILINE)
+    assert len(said) == table.partition("\n## ")[0].count("\n| ") - 1
+    provoked = Path(__file__).read_text()
+    assert [text for _, text in said if text not in provoked] == []
+    help_text = subprocess.run(
+        [sys.executable, "-m", "autoprune.android", "measure", "--help"],
+        **{"capture_output": True, "text": True},
+    ).stdout
+    flags = set(re.findall(r"`(--[a-z-]+)`", PAGE.read_text()))
+    assert flags
+    assert [flag for flag in flags if f" {flag}" not in help_text] == []

@@ -73,7 +73,10 @@ class Adb:
         except subprocess.TimeoutExpired as error:
             message = f"adb {args[0]}: no answer from the phone in {timeout:g} s"
             raise ConnectionLost(message, error.stdout or b"") from None
-        if done.code != 0 and args[0] != "get-state" and not self.connected():
+        if done.code == 0 or args[0] == "get-state":
+            return done
+        # adb's own `error: closed`, even if the phone is back already; or it is gone
+        if done.err.startswith(b"error: ") or not self.connected():
             raise ConnectionLost(f"adb {args[0]}: the connection to the phone is lost", done.out)
         return done
 

@@ -104,7 +104,9 @@ def execute(adb: Adb, run: Run, settings: Settings) -> tuple[int, bytes, int | N
         if tool.logcat:
             adb.shell(logcat(tool.logcat)[0])
         done = adb.try_shell(command)
-        log = done.out + done.err  # the phone's stderr is in stdout; this is adb's own
+        log = done.out  # the phone's stderr is in it; adb's own has a word when it fails
+        if done.code != 0:
+            log += done.err
         if tool.logcat and ENDED not in log:
             log += adb.try_shell(logcat(tool.logcat)[1]).out
         if done.code != 0 or number == len(commands):

@@ -25,6 +25,7 @@ from autoprune.provenance import code_version
 
 NAME = re.compile(r"[a-z0-9._-]{1,64}")
 MAX_THREADS = 16
+DAY_S = 24 * 60 * 60
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -125,9 +126,9 @@ def checked(args: argparse.Namespace) -> None:
     if wrong or len(set(args.threads)) < len(args.threads):
         raise InputError(f"--threads: found {args.threads}, expected numbers of 1 to {MAX_THREADS}")
     for name in ("pause", "gate_sleep", "gate_limit"):
-        if not getattr(args, name) >= 0:
+        if not 0 <= getattr(args, name) <= DAY_S:
             flag = name.replace("_", "-")
-            raise InputError(f"--{flag}: found {getattr(args, name)}, expected 0 s or more")
+            raise InputError(f"--{flag}: found {getattr(args, name)}, expected 0 to {DAY_S} s")
     if not args.tool_version.strip():
         raise InputError("--tool-version: found nothing, expected the runner's version")
     check_runner(args.runner)
@@ -153,6 +154,8 @@ def measure(
     record.open(about)
     soc = f"{phone['manufacturer']} {phone['model']} ({phone['soc']})"
     benchmark.say(f"{soc}, Android {phone['android_release']}; cores: mask {mask or 'refused'}")
+    if about["kind"] == "emulator":
+        benchmark.say("note: this is an emulator; the results take phones only")
     for wish in device.wishes(now):
         benchmark.say(f"note: {wish}")
     try:
