@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 from autoprune.android.rows import CELLS
-from autoprune.import_latency import TABLE, main, read_table
+from autoprune.android.table import TABLE, read_table
+from autoprune.import_latency import main
 from autoprune.latency import main as tabulate
 from autoprune.speedups import repeats
 from autoprune.verdicts import COLUMNS, android_rows

@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 
+from autoprune.android.table import read_table
 from autoprune.drawing import save, use_theme
 from autoprune.errors import InputError, run_main
 from autoprune.files import read_json
-from autoprune.import_latency import read_table
 from autoprune.latency_figure import KINDS, draw
 from autoprune.latency_phone import FLAGS, phone_rows
 from autoprune.speedups import left_out

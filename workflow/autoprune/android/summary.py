@@ -6,7 +6,8 @@ import pandas as pd
 from tabulate import tabulate
 
 from autoprune.android.session import Session
-from autoprune.import_latency import read_table, table_of
+from autoprune.android.table import read_table
+from autoprune.import_latency import table_of
 from autoprune.latency_phone import phone_rows
 from autoprune.speedups import device_label, left_out
 from autoprune.style import arm_label, decimal, to_csv
