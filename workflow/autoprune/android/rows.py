@@ -21,7 +21,7 @@ TOOLS = (
 SLACK = 1e-9  # ms, for figures that were written from binary numbers
 ENOUGH_RUNS = 20  # fewer are flagged
 IDENTIFIER = "[a-z0-9._-]{1,64}"
-NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)
 
 
 class Rule(NamedTuple):
@@ -57,7 +57,7 @@ def _like(pattern: str, expected: str) -> Rule:
 
 def _whole(least: int, most: int | None = None) -> Rule:
     def read(text: str) -> int:
-        if not re.fullmatch(r"\d{1,12}", text) or not least <= int(text) <= (most or math.inf):
+        if not re.fullmatch("[0-9]{1,12}", text) or not least <= int(text) <= (most or math.inf):
             raise ValueError(text)
         return int(text)
 
