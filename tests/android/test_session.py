@@ -64,13 +64,13 @@ BROKEN = {
     "schema_version": ("", "2", "1.0", "one"),
     "session_id": (*NAMES, "another-phone"),
     "run_id": NAMES,
-    "model_id": ("",),
+    "model_id": ("", "a\tb"),
     "variant": ("", "sparse", "Dense", "pruned"),
     "model_sha256": HEX,
     "format": ("", "tf", "onnx"),
     "precision": ("", "float32", "int8"),
     "tool": ("", "stopwatch", "litert_benchmark_model"),
-    "tool_version": ("", "2.19.0"),
+    "tool_version": ("", "2.19.0", "2\0"),
     "tool_sha256": ("abc", "d" * 64),
     "delegate": ("", "dsp", "XNNPACK"),
     "nodes_delegated": ("-1", "1.5", "11"),
@@ -101,7 +101,15 @@ BROKEN = {
     "battery_percent": ("-1", "101", "80 %"),
     "powered": ("2", "true", "yes"),
     "gate": ("", "open", "Passed"),
-    "raw_log": ("", "/etc/hostname", "../raw/x.log", "raw/../../x.log", "raw\\x.log", "raw/no.log"),
+    "raw_log": (
+        "",
+        "/etc/hostname",
+        "../raw/x.log",
+        "raw/../../x.log",
+        "raw\\x.log",
+        "raw/no.log",
+        "raw/\0",
+    ),
     "raw_log_sha256": ("", "abc", "0" * 64),
 }
 
@@ -407,7 +415,8 @@ def test_no_figure_differs_from_its_log(session, pattern, column, factor, data):
     step = 0.00001 if column == "mean_ms" else 0.001
     if abs(before * factor - before) > 0.501 * step:
         assert f"line {line}: " in refusal(session)
-    elif abs(before * factor - before) < 0.499 * step:
+    elif abs(before * factor - before) < 0.499 * step and column in TIME_CELLS[:2]:
+        # of the others, some are the log's least or largest twice: their order forbids it
         figure = read_session(session, {}).rows[line - 2][column]
         assert figure == pytest.approx(before, abs=step)
 
