@@ -123,11 +123,13 @@ def test_carriage_returns_and_prefixes_change_nothing(request, name):
     made = {"litert": LITERT, "executor": EXECUTOR}
     text = made.get(name) or (request.getfixturevalue("logs") / name).read_text()
     assert numbers(text.replace("\n", "\r\n")) == numbers(text)
-    head = "2026-07-14 13:20:57.778  24964 24964 I tflite  : "
-    if "logcat" not in name:
-        assert numbers("".join(head + line for line in text.splitlines(keepends=True))) == numbers(
-            text
-        )
+    heads = (
+        *("2026-07-14 13:20:57.778  24964 24964 I tflite  : ", "I/tflite  (24964): "),
+        "07-14 13:20:57.778 I/tflite  ( 4964): ",
+    )
+    for head in heads if "logcat" not in name else ():
+        lines = "".join(head + line for line in text.splitlines(keepends=True))
+        assert numbers(lines) == numbers(text)
     with pytest.raises(InputError, match="expected one"):
         parse(text + text, "log")
 

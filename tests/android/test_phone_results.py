@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 from autoprune.android.rows import CELLS
-from autoprune.import_latency import TABLE, main, read_table
+from autoprune.android.table import TABLE, read_table
+from autoprune.import_latency import main
 from autoprune.latency import main as tabulate
 from autoprune.speedups import repeats
 from autoprune.verdicts import COLUMNS, android_rows
@@ -265,6 +266,7 @@ def test_the_page_keeps_phone_and_host_apart(tmp_path, imported, host_file):
         and "1 thread on CPU mask c0" in row["measured with"]
     ]
     assert own["latency, ms"] == "0.800 [0.500, 1.000]"
+    assert own["tail, ms"] == "p95 0.960"
     assert own["speed-up"] == "2.50 [2.00, 4.00]"
     assert own["MACs, dense / own"] == "5.18"
     assert own["data"] == "faces (stand-in)"
@@ -364,3 +366,25 @@ def test_the_raw_table_keeps_each_runs_row(tmp_path, imported):
                 assert float(now[key]) == float(text), key
             else:
                 assert now[key] == text, key
+
+
+def test_a_session_of_which_no_run_counts(tmp_path, imported):
+    folder = made.write_session(tmp_path / "s", repeats=1, drop=["int8"], logs=False)
+    for line in (2, 3):
+        made.change(folder, line, thermal_status_end=3)
+    table = imported(folder)
+    (row,) = claim(table)
+    assert "of 2 runs 2 left out as too warm in the end" in row["tested_on"]
+    text, raw = page(tmp_path, tmp_path / "android.csv")
+    head = cells(text, "measured on")[0]
+    place = head.index("latency, ms")
+    assert [row[place] for row in cells(text, "Pixel 6a")] == ["–", "–"]
+    assert list(raw["median_ms"]) == ["", ""]
+    done = run(
+        "autoprune.android",
+        "check",
+        folder,
+        "--manifests",
+        tmp_path / "exports/dense/manifest.json",
+    )
+    assert (done.returncode, done.stderr) == (0, "")

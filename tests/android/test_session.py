@@ -64,13 +64,13 @@ BROKEN = {
     "schema_version": ("", "2", "1.0", "one"),
     "session_id": (*NAMES, "another-phone"),
     "run_id": NAMES,
-    "model_id": ("",),
+    "model_id": ("", "a\tb"),
     "variant": ("", "sparse", "Dense", "pruned"),
     "model_sha256": HEX,
     "format": ("", "tf", "onnx"),
     "precision": ("", "float32", "int8"),
     "tool": ("", "stopwatch", "litert_benchmark_model"),
-    "tool_version": ("", "2.19.0"),
+    "tool_version": ("", "2.19.0", "2\0"),
     "tool_sha256": ("abc", "d" * 64),
     "delegate": ("", "dsp", "XNNPACK"),
     "nodes_delegated": ("-1", "1.5", "11"),
@@ -101,7 +101,15 @@ BROKEN = {
     "battery_percent": ("-1", "101", "80 %"),
     "powered": ("2", "true", "yes"),
     "gate": ("", "open", "Passed"),
-    "raw_log": ("", "/etc/hostname", "../raw/x.log", "raw/../../x.log", "raw\\x.log", "raw/no.log"),
+    "raw_log": (
+        "",
+        "/etc/hostname",
+        "../raw/x.log",
+        "raw/../../x.log",
+        "raw\\x.log",
+        "raw/no.log",
+        "raw/\0",
+    ),
     "raw_log_sha256": ("", "abc", "0" * 64),
 }
 
@@ -391,6 +399,46 @@ def test_a_session_with_a_cut_log_says_the_same_or_is_refused(session, data):
         assert read_session(session, {}).rows[0]["median_ms"] == 2.001
     else:
         assert "line 2: raw_log: " in refusal(session)
+
+
+TIME_CELLS = ["median_ms", "mean_ms", "min_ms", "max_ms", "std_ms", "p5_ms", "p95_ms"]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(column=st.sampled_from(TIME_CELLS), factor=st.floats(0.5, 2), data=st.data())
+def test_no_figure_differs_from_its_log(session, pattern, column, factor, data):
+    """Any other figure is refused, but for half of the last digit that the log has."""
+    shutil.copy(pattern / "runs.csv", session / "runs.csv")
+    line = data.draw(st.integers(2, 13))
+    before = float(made.read_csv(session)[line - 2][column])
+    made.change(session, line, **{column: repr(before * factor)})
+    step = 0.00001 if column == "mean_ms" else 0.001
+    if abs(before * factor - before) > 0.501 * step:
+        assert f"line {line}: " in refusal(session)
+    elif abs(before * factor - before) < 0.499 * step and column in TIME_CELLS[:2]:
+        # of the others, some are the log's least or largest twice: their order forbids it
+        figure = read_session(session, {}).rows[line - 2][column]
+        assert figure == pytest.approx(before, abs=step)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+@given(data=st.data())
+def test_whatever_is_broken_there_is_one_line(session, pattern, data):
+    """Bytes exchanged, put in or taken out anywhere: a valid session or a refusal, no crash."""
+    shutil.rmtree(session)
+    shutil.copytree(pattern, session)
+    names = ["session.json", "runs.csv", "raw/dense-fp32-t1-r1.log"]
+    path = session / data.draw(st.sampled_from(names))
+    whole = path.read_bytes()
+    start = data.draw(st.integers(0, len(whole)))
+    length = data.draw(st.integers(0, 40))
+    other = data.draw(st.binary(max_size=6) | st.sampled_from([b'"', b"\n", b"1e999", b"-", b"\0"]))
+    path.write_bytes(whole[:start] + other + whole[start + length :])
+    try:
+        read_session(session, {})
+    except InputError as error:
+        message = str(error)
+        assert str(session) in message
 
 
 # the networks

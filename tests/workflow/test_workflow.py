@@ -310,3 +310,85 @@ def test_controls_follow_the_plan_of_their_seed(study):
     again = planned(study, "pruned", "baselines", overlays=[str(mine)])
     assert again["prune"] == 6  # the pair's own five, and fedmap
     assert "baseline" not in again
+
+
+def ort_log(median_ms):
+    """What onnxruntime_perf_test prints of 50 runs around a median."""
+    times = {"Min": 0.95, "Max": 1.2, "P50": 1, "P90": 1.1, "P95": 1.1, "P99": 1.2, "P999": 1.2}
+    lines = ["Setting intra_op_num_threads to 1", "Total inference requests: 50"]
+    lines += [f"Average inference time cost total: {1.01 * median_ms:.6f} ms"]
+    lines += [f"{name} Latency: {x * median_ms / 1000:.9f} s" for name, x in times.items()]
+    return "\n".join(lines) + "\n"
+
+
+def test_a_phones_session_is_in_the_latency_table_and_the_claims(study):
+    """Of one pair and seed: exported, measured by hand, handed in, changed, spoilt, taken away."""
+    overlay = study / "phone.yaml"
+    overlay.write_text(
+        "pathvars: {results: results/phone, logs: results/phone/logs,"
+        " benchmarks: results/phone/benchmarks}\n"
+        "seeds: [0]\nstudy: [glyphs-cnn]\nmethods: {dense: [fedavg], autoprune: [reinit]}\n"
+    )
+    results, mine = study / "results/phone", [*CI, "phone.yaml"]
+    snakemake(study, "exports", "results/phone/tables/claims.csv", *mine)
+    claim = claims_on_android(results)
+    assert claim["tested_on"] == "not measured: no session in resources/android"
+    assert len((results / "latency/android.csv").read_text().splitlines()) == 1
+
+    manifests = sorted(map(str, results.glob("runs/**/manifest.json")))
+    words = []
+    for repeat, order in enumerate((["dense", "autoprune"], ["autoprune", "dense"]), start=1):
+        for method in order:
+            log = study / "logs" / f"{method}-{repeat}.txt"
+            log.parent.mkdir(exist_ok=True)
+            log.write_text(ort_log({"dense": 0.05, "autoprune": 0.02}[method]))
+            variant = {"dense": "fedavg", "autoprune": "reinit"}[method]
+            words += ["--log-of", f"glyphs-cnn-{method}-{variant}-s0-fp32.onnx", str(log)]
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "autoprune.android", "import-logs", *words),
+            *("--session", study / "resources/android/my-phone", "--manifests", *manifests),
+            *("--started-at", "2026-11-03T14:05:00Z", "--delegate", "cpu", "--warmup-runs", "1"),
+            *("--manufacturer", "Maker", "--phone", "P1", "--tool-version", "1.31.1"),
+        ],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(study / "workflow")},
+    )
+    assert done.returncode == 0, done.stderr
+
+    tables = ["results/phone/tables/claims.csv", "results/phone/tables/latency.csv"]
+    jobs = planned(study, *tables, overlays=["phone.yaml"])
+    assert jobs.keys() <= {"import_latency", "check_claims", "tabulate_latency", "latency_host"}
+    snakemake(study, *tables, *mine)
+    claim = claims_on_android(results)
+    assert (claim["ours"], claim["n"], claim["verdict"]) == (2.5, 2, "holds")
+    assert "STAND-IN DATA ONLY: glyphs (stand-in)/CNN seed 0: 2.50" in claim["tested_on"]
+    latency = pd.read_csv(results / "tables/latency.csv")
+    phone = latency[latency["kind"] == "phone"]
+    assert sorted(phone["median_ms"]) == [0.02, 0.05]
+    assert phone["speed_up"].dropna().tolist() == [2.5]
+    assert (latency["kind"] == "host_proxy").any()
+    assert "stand-in" in (results / "figures/latency.svg").read_text()
+    assert planned(study, *tables, overlays=["phone.yaml"]) == {}
+
+    session = study / "resources/android/my-phone"
+    (session / "raw/crash.log").write_text("Segmentation fault\n")
+    jobs = planned(study, *tables, overlays=["phone.yaml"])
+    assert jobs == {"import_latency": 1, "check_claims": 1, "tabulate_latency": 1}
+    log = next(session.glob("raw/001-*"))
+    log.write_text(ort_log(0.04))
+    done = snakemake(study, tables[0], *mine, check=False)
+    assert done.returncode != 0
+    assert "runs.csv, line 2: raw_log_sha256: found" in done.stdout + done.stderr
+    assert not (results / "latency/android.csv").exists()
+    shutil.rmtree(session)
+    snakemake(study, tables[0], *mine)
+    assert claims_on_android(results)["verdict"] == "not tested"
+
+
+def claims_on_android(results):
+    """The row of the claims table on a phone's inference time."""
+    table = pd.read_csv(results / "tables/claims.csv")
+    (row,) = table[table["claim"].str.contains("Android")].to_dict("records")
+    return row

@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from autoprune.android.table import read_table
 from autoprune.errors import InputError, run_main
 from autoprune.files import read_json
-from autoprune.import_latency import read_table
 from autoprune.latex import Paper
 from autoprune.metrics import number, read_metrics
 from autoprune.questions import question_rows

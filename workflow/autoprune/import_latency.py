@@ -4,33 +4,26 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pandas as pd
 
-from autoprune.android.columns import COLUMNS
 from autoprune.android.exported import Model, read_models
 from autoprune.android.rows import Row
 from autoprune.android.session import Session, read_sessions
-from autoprune.errors import InputError, run_main
+from autoprune.android.table import FACTS, NETWORK, TABLE
+from autoprune.errors import run_main
 from autoprune.style import to_csv, write_together
 
-# of session.json: column, then where it stands there
-FACTS = {
-    "kind": ("kind",),
-    "manufacturer": ("device", "manufacturer"),
-    "phone": ("device", "model"),
-    "soc": ("device", "soc"),
-    "android_release": ("device", "android_release"),
-    "clocks": ("protocol", "clocks"),
-}
-NETWORK = (
-    *("dataset", "data_kind", "stands_for", "model", "method", "run_variant", "seed"),
-    *("widths", "round_widths_to", "parameters", "macs", "test_accuracy", "manifest"),
+# where the columns FACTS stand in session.json
+PLACES = (
+    ("kind",),
+    ("device", "manufacturer"),
+    ("device", "model"),
+    ("device", "soc"),
+    ("device", "android_release"),
+    ("protocol", "clocks"),
 )
-# status is used, hot (too warm in the end to count) or failed; network is study or another
-JOINED = ("source_file", *FACTS, "status", "network", "evidence", "statistic", "flags", *NETWORK)
-TABLE = [*COLUMNS, *JOINED]
 
 
 def row_of(session: Session, row: Row, model: Model | None) -> dict[str, Any]:
@@ -54,7 +47,7 @@ def row_of(session: Session, row: Row, model: Model | None) -> dict[str, Any]:
 def about(session: Session) -> dict[str, Any]:
     """What a session says of all its runs."""
     found: dict[str, Any] = {"source_file": str(session.folder / "runs.csv")}
-    for column, path in FACTS.items():
+    for column, path in zip(FACTS, PLACES, strict=True):
         value: Any = session.facts
         for key in path:
             value = value[key]
@@ -74,20 +67,6 @@ def table_of(sessions: Sequence[Session]) -> pd.DataFrame:
         rows += [{**about(session), **names, "flags": reason} for reason in session.failed]
     # whole numbers stay whole beside empty cells
     return pd.DataFrame(rows, columns=TABLE, dtype=object)
-
-
-def read_table(path: str | IO[str]) -> pd.DataFrame:
-    """The table as this stage writes it; raises InputError for another file."""
-    numbers = [name for name in TABLE if name.endswith(("_ms", "_c_start", "_c_end"))]
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise InputError(f"{path}: not a table ({error}); run autoprune.import_latency") from None
-    if list(table.columns) != TABLE:
-        raise InputError(f"{path}: not the columns of autoprune.import_latency; run it again")
-    for name in [*numbers, "macs", "test_accuracy", "threads", "repeat", "runs"]:
-        table[name] = pd.to_numeric(table[name])
-    return table
 
 
 def main(argv: Sequence[str] | None = None) -> None:

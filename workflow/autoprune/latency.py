@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 
+from autoprune.android.table import read_table
 from autoprune.drawing import save, use_theme
 from autoprune.errors import InputError, run_main
 from autoprune.files import read_json
-from autoprune.import_latency import read_table
 from autoprune.latency_figure import KINDS, draw
 from autoprune.latency_phone import FLAGS, phone_rows
 from autoprune.speedups import left_out
@@ -28,10 +28,11 @@ from autoprune.verdicts_android import NONE
 TITLE = "Latency: phone, and host proxy"
 NOTES = [
     "PHONE: sessions that were handed in. latency is the median over repeats of a run's median, "
-    "in brackets the least and largest repeat; speed-up is dense / own of the same repeat, its "
-    "median and range, “not resolved” when that contains 1 or there is a single repeat. Only runs "
-    "that agree in session, tool, format, precision, delegate, threads, CPU mask and clocks are "
-    "compared; runs that ended too warm are left out.",
+    "in brackets the least and largest repeat; tail is the median over repeats of the percentiles "
+    "that the tool prints; speed-up is dense / own of the same repeat, its median and range, "
+    "“not resolved” when that contains 1 or there is a single repeat. Only runs that agree in "
+    "session, tool, format, precision, delegate, threads, CPU mask and clocks are compared; runs "
+    "that ended too warm are left out.",
     "HOST PROXY: one thread of the machine that ran this study, not a phone. Dense and pruned are "
     "measured in turn (A B B A), medians of blocks; speed-up is the median over rounds of "
     "dense / pruned with its 95 % bootstrap interval, “not resolved” when that contains 1. "
@@ -121,14 +122,8 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
 
 SHOWN = [
     *("measured on", "device", "data", "model", "method", "seed", "precision", "widths"),
-    *(
-        "MACs, dense / own",
-        "latency, ms",
-        "speed-up",
-        "remark",
-        "test accuracy, %",
-        "measured with",
-    ),
+    *("MACs, dense / own", "latency, ms", "tail, ms", "speed-up", "remark"),
+    *("test accuracy, %", "measured with"),
 ]
 
 
@@ -155,6 +150,7 @@ def shown_row(row: pd.Series) -> dict[str, str]:
         "widths": (row["widths"] or "–") + rounded_note(row["round_widths_to"]),
         "MACs, dense / own": decimal(value["macs_factor"]),
         "latency, ms": with_range(value["median_ms"], value["least_ms"], value["most_ms"], 3),
+        "tail, ms": tail(value),
         "speed-up": with_range(value["speed_up"], value["low"], value["high"], 2),
         "remark": remark(row),
         "test accuracy, %": decimal(
@@ -169,6 +165,12 @@ def with_range(middle: float | None, low: float | None, high: float | None, plac
     if middle is None or low is None:
         return decimal(middle, places)
     return f"{decimal(middle, places)} [{decimal(low, places)}, {decimal(high, places)}]"
+
+
+def tail(value: dict[str, float | None]) -> str:
+    """The percentiles that a tool prints, each under its own name; a dash for none."""
+    known = [(p, value[f"{p}_ms"]) for p in ("p90", "p95") if value[f"{p}_ms"] is not None]
+    return ", ".join(f"{name} {decimal(figure, 3)}" for name, figure in known) or "–"
 
 
 def remark(row: pd.Series) -> str:

@@ -45,10 +45,11 @@ def draw(table: pd.DataFrame) -> Figure:
     note += "; bars: range over repeats (phone), 95 % interval (host proxy)"
     pairs = drawn[["dataset", "data_kind"]].drop_duplicates().itertuples(index=False, name=None)
     note += f"; trained on {', '.join(dataset_label(*pair) for pair in pairs)}{others}"
-    finish(figure, "MACs, dense / own", "speed-up", entries, note)
-    for ax in axes[: len(groups)]:
-        ax.set_xlabel("MACs")
-    axes[0].set_ylabel("latency, ms")
+    finish(figure, "", "", entries, note)
+    for place, ax in enumerate(axes):
+        of_times = place < len(groups)
+        x, y = ("MACs", "latency, ms") if of_times else ("MACs, dense / own", "speed-up")
+        ax.set(xlabel=x, ylabel=y if ax.get_subplotspec().is_first_col() else "")
     return figure
 
 

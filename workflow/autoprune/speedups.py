@@ -64,7 +64,7 @@ def device_label(runs: pd.DataFrame) -> str:
     """The phone of some runs of one session, in words."""
     row = runs.iloc[0]
     soc = f" ({row['soc']})" if row["soc"] else ""
-    return f"{row['manufacturer']} {row['phone']}{soc}, Android {row['android_release']}"
+    return f"{row['manufacturer']} {row['phone']}{soc}, Android {row['android_release'] or '?'}"
 
 
 def setting_label(runs: pd.DataFrame) -> str:

@@ -46,9 +46,19 @@ rule tabulate_latency:
         android="<results>/latency/android.csv",
     output:
         csv="<results>/tables/latency.csv",
-        html="<results>/tables/latency.html",
+        html=report(
+            "<results>/tables/latency.html",
+            caption="../report/latency.rst",
+            category="Results",
+            labels={"what": "latency", "as": "table"},
+        ),
         md="<results>/tables/latency.md",
-        svg="<results>/figures/latency.svg",
+        svg=report(
+            "<results>/figures/latency.svg",
+            caption="../report/latency.rst",
+            category="Results",
+            labels={"what": "latency", "as": "figure"},
+        ),
         png="<results>/figures/latency.png",
     log:
         "<logs>/tabulate_latency.log",

@@ -14,8 +14,12 @@ from typing import Any
 from autoprune.android.measurement import Figure, Measurement, in_ms, measurement
 from autoprune.errors import InputError
 
-# "07-14 13:20:57.778 24964 24964 I tflite  : " of logcat, with or without a year; "INFO: "
-LOGCAT = re.compile(r"^(?:\d{4}-)?\d\d-\d\d \d\d:\d\d:\d\d\.\d+\s+\d+\s+\d+ [VDIWEF] (\w+) *: ?")
+# "07-14 13:20:57.778 24964 24964 I tflite  : " of logcat, with or without a year, and as -v time
+# or -v brief have it: "I/tflite  (24964): "; then "INFO: "
+LOGCAT = re.compile(
+    r"^(?:(?:\d{4}-)?\d\d-\d\d \d\d:\d\d:\d\d\.\d+\s+)?"
+    r"(?:\d+\s+\d+ [VDIWEF] (?P<tag>\w+) *|[VDIWEF]/(?P<short>\w+) *\( *\d+\)): ?"
+)
 INFO = re.compile(r"^INFO: ")
 
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
@@ -82,7 +86,7 @@ def plain(line: str) -> str:
 
 def _tflite(lines: list[str], name: str) -> Measurement:
     texts = [plain(line) for line in lines]
-    apk = any(LOGCAT.match(line) and LOGCAT.match(line)[1] == "tflite" for line in lines)  # type: ignore[index]
+    apk = any("tflite" in match.groups() for match in map(LOGCAT.match, lines) if match)
     litert = any(LITERT_BLOCK in text for text in texts)
     ends = [
         (place, (TIMINGS.match(text) or OLD_TIMINGS.match(text)))

@@ -21,7 +21,7 @@ TOOLS = (
 SLACK = 1e-9  # ms, for figures that were written from binary numbers
 ENOUGH_RUNS = 20  # fewer are flagged
 IDENTIFIER = "[a-z0-9._-]{1,64}"
-NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)
 
 
 class Rule(NamedTuple):
@@ -57,7 +57,7 @@ def _like(pattern: str, expected: str) -> Rule:
 
 def _whole(least: int, most: int | None = None) -> Rule:
     def read(text: str) -> int:
-        if not re.fullmatch(r"\d{1,12}", text) or not least <= int(text) <= (most or math.inf):
+        if not re.fullmatch("[0-9]{1,12}", text) or not least <= int(text) <= (most or math.inf):
             raise ValueError(text)
         return int(text)
 
@@ -86,12 +86,19 @@ def _moment(text: str) -> datetime:
 
 def _inside(text: str) -> str:
     path = PurePosixPath(text)
-    if path.is_absolute() or ".." in path.parts or "\\" in text or ":" in text:
+    known = text.isprintable() and "\\" not in text and ":" not in text
+    if not known or path.is_absolute() or ".." in path.parts:
         raise ValueError(text)
     return str(path)
 
 
-TEXT = Rule("text", str)
+def _text(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError(text)
+    return text
+
+
+TEXT = Rule("text without control characters", _text)
 SHA256 = _like("[0-9a-f]{64}", "a SHA-256 of 64 digits 0-9 a-f")
 NAME = _like(IDENTIFIER, "1 to 64 of a-z 0-9 . _ -")
 MASK = _like(r"0*[1-9a-fA-F][0-9a-fA-F]*", "a mask of CPUs in hexadecimal digits, without 0x")

@@ -6,10 +6,11 @@ import pandas as pd
 from tabulate import tabulate
 
 from autoprune.android.session import Session
-from autoprune.import_latency import read_table, table_of
+from autoprune.android.table import read_table
+from autoprune.import_latency import table_of
 from autoprune.latency_phone import phone_rows
 from autoprune.speedups import device_label, left_out
-from autoprune.style import decimal, to_csv
+from autoprune.style import arm_label, decimal, to_csv
 
 
 def summary(session: Session) -> str:
@@ -27,7 +28,9 @@ def summary(session: Session) -> str:
     shown = [
         [
             row["model_id"],
-            "another network" if row["network"] == "another" else row["variant"],
+            "another network"
+            if row["network"] == "another"
+            else arm_label(row["method"], row["variant"]),
             row["threads"],
             row["cpu_mask"] or "–",
             row["repeats"],
