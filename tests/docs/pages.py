@@ -86,7 +86,7 @@ def execute(text, folder, name="page"):
                 env=environment(folder),
                 capture_output=True,
                 text=True,
-                timeout=600,
+                timeout=1200,
             )
             assert done.returncode == 0, f"{where}\n{block.text}{done.stdout}{done.stderr}"
             printed = done.stdout

@@ -1,5 +1,6 @@
 """docs/how-to: every page is listed, and does what it says in a copy of the repository."""
 
+import re
 import shutil
 import subprocess
 
@@ -15,7 +16,7 @@ def studied(tmp_path_factory):
     folder = copy_of_the_repository(tmp_path_factory.mktemp("the docs") / "autoprune")
     command = ["snakemake", "--cores", "2", "all", "--configfile", "config/ci.yaml"]
     done = subprocess.run(
-        command, cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=900
+        command, cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=1800
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
@@ -39,6 +40,12 @@ def test_every_page_is_listed_and_every_listed_page_exists():
         if "](how-to/" in line
     ]
     assert sorted(listed) == sorted(page.name for page in pages())
+
+
+def test_every_file_that_the_docs_link_to_exists():
+    for page in [*(ROOT / "docs").rglob("*.md"), ROOT / "config/README.md"]:
+        for link in re.findall(r"\]\((?!http|#)([^)#]+)[^)]*\)", page.read_text()):
+            assert (page.parent / link).exists(), f"{page.relative_to(ROOT)} links to {link}"
 
 
 def test_a_page_that_is_not_executed_here_names_its_own_test():
