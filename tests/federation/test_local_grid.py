@@ -20,6 +20,7 @@ from flwr.app import (
 from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import FedAdam, FedAvg, FedProx
 
+from autoprune.federation.interruption import Interrupted, interruptible
 from autoprune.federation.local_grid import FIRST_NODE, LocalGrid
 
 NODES = 4
@@ -43,6 +44,8 @@ def add_partition(message: Message, context: Context) -> Message:
     if config.get("dies-once") == client and not Path(str(config["mark"])).exists():
         Path(str(config["mark"])).touch()
         os.kill(os.getpid(), signal.SIGKILL)
+    if config.get("interrupts") == client:
+        os.kill(os.getpid(), signal.SIGTERM)
     if config.get("sleeps") == client:
         time.sleep(30)
     weights = message.content.array_records["arrays"]["w"].numpy() + client
@@ -140,3 +143,9 @@ def test_flowers_strategies_run_unchanged(grid, strategy):
     assert result.evaluate_metrics_clientapp[2]["accuracy"] == 0
     if strategy is not FedAdam:  # each round adds the mean of 0, 1, 2, 3
         assert result.arrays["w"].numpy().tolist() == [3.0, 3.0]
+
+
+def test_a_signal_while_a_client_trains_here_stops_the_run():
+    """It is no failure of that client's: the round would go on without it and change the bytes."""
+    with LocalGrid(APP, NODES, {}) as grid, pytest.raises(Interrupted), interruptible():
+        list(grid.send_and_receive(messages(grid, interrupts=1)))

@@ -176,8 +176,16 @@ def _columns(width: int, first: str, columns: dict[str, int], rows: list[list[Te
     for place in shown:
         table.add_column(names[place - 1], justify="right", no_wrap=True)
     for row in rows:
-        table.add_row(row[0], *(row[place] for place in shown))
+        table.add_row(_shortened(row[0], room), *(row[place] for place in shown))
     return table
+
+
+def _shortened(name: Text, room: int) -> Text:
+    """A name in as much room; the seed at its end stays, by which runs are told apart."""
+    start, word, seed = name.plain.rpartition(" seed ")
+    if name.cell_len <= room or not word:
+        return name
+    return Text(f"{start[: room - len(word + seed) - 1]}…{word}{seed}", name.style)
 
 
 def _training(statuses: Sequence[Status], width: int) -> Table:

@@ -6,8 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Interrupted(Exception):
-    """SIGTERM or Ctrl-C: stop now, and keep what is finished."""
+class Interrupted(BaseException):
+    """SIGTERM or Ctrl-C: stop now, and keep what is finished.
+
+    No Exception, as KeyboardInterrupt is none: a client that trains in the server's process when
+    the signal comes would be taken for one that failed, and the run would go on without it.
+    """
 
 
 @contextmanager
