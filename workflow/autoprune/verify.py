@@ -8,6 +8,7 @@ Exit code 0: the same; 1: something moved, or other library versions; 2: no comp
 """
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -115,6 +116,8 @@ def record(results: Path, reference: Path, args: argparse.Namespace) -> int:
 def act(args: argparse.Namespace) -> int:
     """What the flags ask for; returns the exit code. Raises InputError."""
     if args.twice:
+        # the default action would leave the study running, and its folders
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         return twice(args.configfile, args.cores, args.keep)
     if args.reference is None:
         raise InputError(NO_REFERENCE.format(results=args.results))

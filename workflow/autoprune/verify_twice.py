@@ -107,11 +107,11 @@ def run(folder: Path, files: Sequence[str], cores: int) -> None:
         stderr=subprocess.STDOUT,
         text=True,
     )
+    assert process.stdout is not None
     lines = []
     on_terminal = sys.stderr.isatty()
     name = f"{cores} core{'s' if cores > 1 else ''}"
     try:
-        assert process.stdout is not None
         with tqdm(desc=name, unit="step", disable=not on_terminal) as progress:
             tenth = 0
             for line in process.stdout:
@@ -127,6 +127,7 @@ def run(folder: Path, files: Sequence[str], cores: int) -> None:
             print("".join(lines[-40:]), file=sys.stderr)
             raise InputError(f"the study with {name} failed; its last lines are above")
     finally:
+        process.stdout.close()
         if process.poll() is None:
             process.terminate()
             process.wait()

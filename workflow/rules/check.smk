@@ -61,5 +61,5 @@ rule verify:
         python -m autoprune.verify \
             --results {params.results:q} \
             {params.reference:q} \
-            >{log:q} 2>&1 && cat {log:q}
+            2>&1 | tee {log:q}
         """

@@ -1,0 +1,173 @@
+"""The target verify on a real study: what it must catch, and what it must let pass."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+RUNS = "results/ci/runs/digits/cnn"
+CONFIG = ["--configfile", "config/ci.yaml", "tiny.yaml"]
+# one pair and three rounds: a run is a second's work, its start most of it
+TINY = """
+seeds: [0]
+study: [digits-cnn]
+controls: {null_draws: 3}
+pairs:
+  digits-cnn:
+    widths: [6, 8]
+    rounds: 3
+    evaluate_every: 1
+    methods: {dense: [fedavg], autoprune: [reinit]}
+    autoprune: {k: 1.2, cap: 3}
+verify: {reference: reference}
+"""
+pytestmark = pytest.mark.slow
+
+
+def call(folder, *command, **environment):
+    inherited = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    return subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=folder,
+        env=inherited | environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+def snakemake(folder, *targets, **environment):
+    return call(
+        folder, "snakemake", "--cores", "2", "--quiet", "rules", *CONFIG, "--", *targets,
+        **environment,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """A copy of the workflow with a small study, and the reference made from it."""
+    folder = tmp_path_factory.mktemp("verify") / "study"
+    for name in ("workflow", "config", "profiles"):
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, folder / name, ignore=ignore)
+    shutil.copy(ROOT / "Snakefile", folder)
+    (folder / "tiny.yaml").write_text(TINY)
+    done = snakemake(folder, "verify")
+    assert done.returncode != 0  # all is made, but there is nothing to compare with
+    assert "reference: no reference there; make one with" in done.stdout + done.stderr
+    done = verify(folder, "--record")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def study(recorded, tmp_path):
+    """A copy of that study to change; times are kept, so that nothing reruns by itself."""
+    folder = tmp_path / "study"
+    shutil.copytree(recorded, folder, copy_function=shutil.copy2)
+    return folder
+
+
+def edit(path, old, new):
+    text = path.read_text()
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+
+
+def test_what_was_recorded_is_the_same(study):
+    done = snakemake(study, "verify")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^SAME: \d{3,} figures compared$", done.stdout, re.MULTILINE)
+    assert "nothing: the same settings, code and versions" in done.stdout
+
+
+def test_a_changed_k_is_caught_and_named(study):
+    edit(study / "tiny.yaml", "k: 1.2", "k: 0.9")
+    done = snakemake(study, "verify")
+    told = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "k 1.2 → 0.9 in digits/cnn/autoprune/reinit/seed-0" in told
+    assert re.search(r"^plans .* (kept|lower) ", told, re.MULTILINE)
+    assert re.search(r"^MOVED: \d+ of \d+ figures\. First suspect: k 1\.2 → 0\.9", told, re.M)
+    assert "dense/fedavg" not in told.partition("What moved")[2].partition("published tables")[0]
+
+
+def remade(folder, **environment):
+    """Make the runs and their metrics anew where they changed, and verify without the target.
+
+    The published tables are left as they were: a number that moved shows before them.
+    """
+    targets = ["results/ci/metrics.csv", "results/ci/environment.json"]
+    done = snakemake(folder, *targets, **environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return verify(folder)
+
+
+def verify(folder, *flags):
+    compared = ["--results", "results/ci", "--reference", "reference", *flags]
+    return call(folder, "autoprune.verify", *compared, PYTHONPATH=str(folder / "workflow"))
+
+
+def test_an_edited_pruning_rule_is_caught_and_named(study):
+    rule = study / "workflow/autoprune/pruning/rule.py"
+    old = "allowed = Fraction(str(k)) ** 2 * variance"
+    edit(rule, old, "allowed = Fraction(str(k)) * variance")
+    done = remade(study)
+    assert done.returncode == 1
+    suspect = "First suspect: autoprune.pruning.rule edited, in the code of 1 of 2 runs"
+    assert done.stdout.splitlines()[-1].startswith("MOVED: ")
+    assert done.stdout.splitlines()[-1].endswith(suspect)
+
+
+def test_another_seed_is_caught_and_named(study):
+    edit(study / "tiny.yaml", "seeds: [0]", "seeds: [1]")
+    done = remade(study)
+    assert done.returncode == 1
+    assert "seed 0: in the reference only" in done.stdout
+    assert "seed 1: in the results only" in done.stdout
+    gone = r"^runs +digits/cnn/autoprune/reinit/seed-0 +run +there +missing"
+    assert re.search(gone, done.stdout, re.MULTILINE)
+
+
+def test_a_faked_library_version_is_caught_and_named(study):
+    """Its metadata stand first on the path; the numbers of the run made anew are the same."""
+    fake = study / "workflow/numpy-9.9.9.dist-info"
+    fake.mkdir()
+    (fake / "METADATA").write_text("Metadata-Version: 2.1\nName: numpy\nVersion: 9.9.9\n")
+    shutil.rmtree(study / RUNS / "dense/fedavg/seed-0")
+    done = remade(study)
+    assert done.returncode == 1
+    described = json.loads((study / "results/ci/environment.json").read_text())
+    assert described["versions"]["numpy"] == "9.9.9"
+    line = r"^  version  numpy \S+ → 9\.9\.9 in 1 of 2 runs$"
+    assert re.search(line, done.stdout, re.MULTILINE)
+    last = done.stdout.splitlines()[-1]
+    assert re.match(r"OTHER VERSIONS: all \d+ figures are the reference's, but numpy", last)
+    assert verify(study, "--any-versions").returncode == 0
+
+
+def test_another_platforms_kernels_are_within_the_tolerances(study):
+    """The same processor told to do without its wide instructions adds in another order."""
+    shutil.rmtree(study / RUNS)
+    done = remade(study, ATEN_CPU_CAPABILITY="default", ONEDNN_MAX_CPU_ISA="SSE41")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Platform: another class than the reference's." in done.stdout
+    assert "limits none → ATEN_CPU_CAPABILITY default" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("SAME: ")
+
+
+def test_a_commit_makes_nothing_rerun(study):
+    before = (study / "results/ci/environment.json").read_bytes()
+    assert json.loads(before)["git"] is None
+    for words in (["init", "-q"], ["add", "Snakefile", "workflow", "config"]):
+        subprocess.run(["git", *words], cwd=study, check=True)
+    name = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+    subprocess.run(["git", *name, "commit", "-qm", "one"], cwd=study, check=True)
+    assert "Nothing to be done" in snakemake(study, "results/ci/environment.json").stderr
+    assert (study / "results/ci/environment.json").read_bytes() == before
