@@ -54,7 +54,7 @@ function showRun(run) {
     make("span", {}, label))));
   if (run.kind === "stand-in") head.prepend(make("div", {}, make("span", { class: "stand-in" }, "stand-in data")));
   const charts = make("div", { class: "charts" }, chart(runCurve(run)), chart(runWidths(run)));
-  const parts = [head, charts, planOf(run), filesOf(run), make("details", {}, make("summary", {}, "Settings, data, code and environment"), originOf([run]))];
+  const parts = [head, make("h3", {}, "Training"), charts, planOf(run), filesOf(run), make("details", {}, make("summary", {}, "Settings, data, code and environment"), originOf([run]))];
   document.getElementById("run-view").replaceChildren(...parts.filter(Boolean));
 }
 

@@ -91,7 +91,7 @@ function showOrigin(value, title, places, files, table) {
   }
   body.replaceChildren(...parts);
   dialog.showModal();
-  document.getElementById("origin-title").focus();
+  dialog.scrollTop = 0;
 }
 
 function dataOrigin(value, title, set, table) {
@@ -142,10 +142,12 @@ document.addEventListener("click", (event) => {
   else if (button.classList.contains("open")) openVerdict(button);
   else if (button.matches("td > .number")) originOfCell(button);
 });
-document.addEventListener("input", (event) => {
-  const sheet = event.target.closest(".sheet");
-  if (sheet) filterSheet(sheet);
-});
+for (const kind of ["input", "change"]) {
+  document.addEventListener(kind, (event) => {
+    const sheet = event.target.closest(".sheet");
+    if (sheet) filterSheet(sheet);
+  });
+}
 dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
 window.addEventListener("beforeprint", () => document.querySelectorAll("details.group").forEach((group) => { group.open = true; }));
 drawFigures();
