@@ -1,5 +1,6 @@
 """The report as a file: what it gathers, what it escapes, how large it is, how it fails."""
 
+import csv
 import json
 import re
 import shutil
@@ -202,6 +203,37 @@ def test_hours_and_environment_are_told(study, flags, monkeypatch):
     assert "7 cores, 33.5 GB of memory" in text
     assert "0123456789ab, with changes that are not committed" in text
     assert "30 min of training, 0 s for all else" in text  # 20 runs of 90 seconds
+
+
+def test_latency_leads_to_the_measurement_and_to_the_run_of_the_network(study, flags, monkeypatch):
+    """The columns are those of tables/latency.csv; a phone's row names its network."""
+    monkeypatch.chdir(study)
+    row = {
+        "dataset": "mnist", "data_kind": "real", "model": "cnn", "method": "taylor",
+        "variant": "one-shot", "seed": "1", "widths": "10 12", "round_widths_to": "",
+        "precision": "int8", "format": "onnx", "engine": "an engine 1.0", "threads": "1",
+        "median_ms": "1.25", "least_ms": "1.2", "most_ms": "1.5", "speed_up": "1.5",
+        "low": "1.4", "high": "1.61", "macs_factor": "1.33", "macs_dense": "4", "macs": "3",
+        "model_id": "x",
+    }  # fmt: skip
+    host = {"kind": "host_proxy", "device": "a host"}
+    host["source_files"] = "latency/mnist/cnn/taylor/one-shot/seed-1.json"
+    phone = {"kind": "phone", "device": "a phone", "source_files": "android/one/runs.csv"}
+    with Path("tables/latency.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, [*row, *host])
+        writer.writeheader()
+        writer.writerows([row | host, row | phone])
+    main(flags("timed/index.html", tables=["tables/claims.csv", "tables/latency.csv"]))
+    text = Path("timed/index.html").read_text("utf-8")
+    rows = re.findall(r"<tr data-runs.*?</tr>", text, re.DOTALL)
+    assert len(rows) == 2
+    data = json.loads(Tags(text).scripts[0])
+    for shown, given in zip(rows, (host, phone), strict=True):
+        place = int(re.search(r'data-runs="(\d+)"', shown)[1])
+        assert data["runs"][place]["id"] == "mnist/cnn/taylor/one-shot/seed-1"
+        assert f'data-measured="{given["source_files"]}"' in shown
+        assert ">1.50 [1.40, 1.61]</button>" in shown
+        assert given["kind"] in shown
 
 
 def test_the_report_imports_neither_torch_nor_flwr():

@@ -84,6 +84,7 @@ function showOrigin(value, title, places, files, table) {
   const body = document.getElementById("origin-body");
   const parts = [make("p", { class: "big" }, value), make("p", {}, title)];
   if (table) parts.push(make("p", { class: "note" }, "In ", make("code", {}, table.path), table.columns ? `, columns ${table.columns.split(" ").join(", ")}` : ""));
+  if (table?.measured) parts.push(make("p", { class: "note" }, "Measured in ", make("code", {}, table.measured.split(";").join(", ")), ". The network is of:"));
   if (runs.some((run) => run.kind === "stand-in")) parts.push(make("p", { class: "alarm" }, "Made from stand-in data."));
   if (runs.length) {
     parts.push(make("h3", {}, runs.length === 1 ? "One run" : `${runs.length} runs`), originOf(runs),
@@ -113,7 +114,7 @@ function originOfCell(button) {
   const head = table.tHead.rows[0].cells[cell.cellIndex];
   const words = [...row.cells].filter((other) => !other.classList.contains("n")).map((other) => other.textContent.trim().replace(/\s+/g, " "));
   const title = `${head.textContent.trim()}: ${words.join(", ")}`;
-  const where = { path: table.dataset.path, columns: head.dataset.columns };
+  const where = { path: table.dataset.path, columns: head.dataset.columns, measured: row.dataset.measured };
   const places = placesOf(row);
   if (!places.length && row.dataset.dataset) return dataOrigin(value, title, DATA.datasets[row.dataset.dataset], where);
   return showOrigin(value, title, places, head.dataset.files.split(" "), where);
