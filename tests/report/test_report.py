@@ -17,6 +17,7 @@ from autoprune.provenance import closure
 from autoprune.report.__main__ import main
 from autoprune.report.claims_view import threshold, unit_of
 from autoprune.report.colours import PAPERS, contrast, visible
+from autoprune.report.page import SCRIPTS
 from autoprune.report.runs import short_plan, shorter
 from autoprune.report.study import duration
 from autoprune.report.views import runs_behind
@@ -308,3 +309,14 @@ def test_numbers_are_as_short_as_they_can_be():
 def test_a_broken_plan_is_named():
     with pytest.raises(Exception, match=r"here: no pruning plan .*'shrinks'"):
         short_plan({"base": {"widths": [3]}}, "here")
+
+
+def test_an_edited_template_style_or_script_makes_the_page_again():
+    """Code versions know Python only: the rule must name each of the other files."""
+    root = Path(__file__).parents[2]
+    folder = root / "workflow" / "autoprune" / "report"
+    others = {f.name for f in folder.iterdir() if f.is_file() and f.suffix != ".py"}
+    rule = (root / "workflow" / "rules" / "publish.smk").read_text("utf-8")
+    named = re.search(r"rule write_report:.*?page=expand\((.*?)\),\n    output", rule, re.DOTALL)[1]
+    assert others == set(re.findall(r'"([a-z]+\.[a-z0-9.]+)"', named))
+    assert others >= set(SCRIPTS)

@@ -199,6 +199,9 @@ def test_a_verdict_opens_to_its_rule_and_runs(reader):
     assert [link.text for link in links][:2] == [
         f"glyphs (stand-in), CNN, dense (FedAvg), seed {seed}" for seed in (0, 1)
     ]
+    reader.click(evidence.find_element(By.CSS_SELECTOR, ".number"))
+    assert "test accuracy, glyphs/cnn/dense/fedavg/seed-0" in reader.one("#origin").text
+    reader.one("#origin .close").click()
     reader.click(links[1])
     assert Select(reader.one("[name=seed]")).first_selected_option.text == "1"
     assert reader.js("return location.hash") == "#run=glyphs/cnn/dense/fedavg/seed-1"
@@ -239,6 +242,11 @@ def test_the_browser_shows_a_run(reader):
     assert re.match(r"2 conv1 12 10 1\.\d+ 0\.25 \S+ \S+ 0, 1$", row)
     files = {a.text for a in view.find_elements(By.CSS_SELECTOR, ".list a")}
     assert {"history.csv", "plan.json", "run.json"} <= files
+    widths = view.find_elements(By.CSS_SELECTOR, ".chart")[1]
+    reader.js("arguments[0].focus()", widths.find_element(By.TAG_NAME, "svg"))
+    webdriver.ActionChains(reader.driver).send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT).perform()
+    said = widths.find_element(By.TAG_NAME, "output").text
+    assert said.startswith("conv1\nfrom round 2 on: 10 filters\nremoved: 0, 1\nkept norms: ")
     Select(view.find_element(By.NAME, "layer")).select_by_visible_text("conv2")
     assert "Norms of conv2" in view.find_element(By.CSS_SELECTOR, ".scores h4").text
 

@@ -48,14 +48,17 @@ function startBrowser() {
 }
 
 function showRun(run) {
-  const place = DATA.runs.indexOf(run);
-  const head = make("div", { class: "run-head" }, ...FINAL.map(([name, label, format, file]) => make("div", {},
-    make("b", {}, make("button", { type: "button", class: "number", onclick: () => showOrigin(format(run.final[name]), `${label}, ${run.id}`, [place], [file]) }, format(run.final[name]))),
-    make("span", {}, label))));
+  const head = make("div", { class: "run-head" }, ...FINAL.map((figure) => make("div", {}, make("b", {}, finalNumber(run, figure)), make("span", {}, figure[1]))));
   if (run.kind === "stand-in") head.prepend(make("div", {}, make("span", { class: "stand-in" }, "stand-in data")));
   const charts = make("div", { class: "charts" }, chart(runCurve(run)), chart(runWidths(run)));
   const parts = [head, make("h3", {}, "Training"), charts, planOf(run), filesOf(run), make("details", {}, make("summary", {}, "Settings, data, code and environment"), originOf([run]))];
   document.getElementById("run-view").replaceChildren(...parts.filter(Boolean));
+}
+
+// A final figure of one run, which opens to its origin.
+function finalNumber(run, [name, label, format, file]) {
+  const text = format(run.final[name]);
+  return make("button", { type: "button", class: "number", onclick: () => showOrigin(text, `${label}, ${run.id}`, [DATA.runs.indexOf(run)], [file]) }, text);
 }
 
 function runCurve(run) {
