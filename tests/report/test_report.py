@@ -199,11 +199,15 @@ def test_hours_and_environment_are_told(study, flags, monkeypatch):
         "git": {"commit": "0123456789abcdef0123", "modified": True},
     }
     Path("environment.json").write_text(json.dumps(environment))
+    other = Path("benchmarks/runs/glyphs/cnn/old/variant/seed-0.tsv")  # of an earlier grid
+    other.parent.mkdir(parents=True)
+    other.write_text("s\tmax_rss\n99999.0\t1.0\n")
+    Path("benchmarks/draw.tsv").write_text("s\tmax_rss\n200.0\tNA\n")
     main(flags("told/index.html", environment=["environment.json"]))
     text = Path("told/index.html").read_text("utf-8")
     assert "7 cores, 33.5 GB of memory" in text
     assert "0123456789ab, with changes that are not committed" in text
-    assert "30 min of training, 0 s for all else" in text  # 20 runs of 90 seconds
+    assert "30 min of training, 3 min for all else" in text  # 20 runs of 90 seconds
 
 
 def test_latency_leads_to_the_measurement_and_to_the_run_of_the_network(study, flags, monkeypatch):

@@ -66,7 +66,7 @@ def gather(arguments: argparse.Namespace) -> dict[str, Any]:
     runs = read_runs(arguments.runs, metrics, page, arguments.benchmarks)
     datasets = read_datasets(arguments.partitions)
     environment = read_json(arguments.environment) if arguments.environment else None
-    lines = facts(runs, datasets, hours(arguments.benchmarks), environment)
+    lines = facts(runs, datasets, hours(runs, arguments.benchmarks), environment)
     places = {run[name]: place for place, run in enumerate(runs) for name in ("folder", "id")}
     tables, claims = [], None
     for path in sorted(arguments.tables, key=rank):
