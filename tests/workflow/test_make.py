@@ -73,7 +73,7 @@ def test_the_outcome_shows_verdicts_and_names_the_files(tmp_path):
     assert "not tested" in done.stdout
     assert "a notebook's number" not in done.stdout
     assert "stand-in data" in done.stdout
-    for name in ("tables/claims.html", "report.html"):
+    for name in ("report/index.html", "tables/claims.html", "report.html"):
         assert str(Path("results") / name) in done.stdout
 
 

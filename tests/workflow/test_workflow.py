@@ -97,8 +97,13 @@ def test_all_makes_every_table_figure_and_the_report(study):
         "widths_by_round",
     ]
     assert "not settled" in (study / RESULTS / "findings.md").read_text()
+    readers = (study / RESULTS / "report" / "index.html").read_text()
+    assert readers.count('<tbody role="rowgroup"') == len(
+        pd.read_csv(study / RESULTS / "tables" / "claims.csv")
+    )
     page = (study / RESULTS / "report.html").read_text()
     assert "published against ours" in page
+    assert "report/index.html" in page
     assert not re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="https?://', page)
 
 
@@ -179,9 +184,11 @@ def test_a_style_change_redraws_figures_only(study, edited):
     assert planned(study, "figures").keys() <= drawn
 
 
-@pytest.mark.parametrize(
-    "target", ["data", "baselines", "pruned", "complexity", "tables", "figures", "report", "all"]
-)
+TARGETS = ["data", "baselines", "pruned", "complexity", "tables", "figures"]
+TARGETS += ["report_page", "report", "all"]
+
+
+@pytest.mark.parametrize("target", TARGETS)
 def test_targets_exist_and_are_done(study, target):
     assert planned(study, target) == {}
 

@@ -49,10 +49,11 @@ def main(argv: Sequence[str] | None) -> None:
         print("\nSome of these numbers come from generated stand-in data: they test the software")
         print("and the method's mechanics, not the paper's accuracy on FEMNIST or CelebA.")
     print("\nOpen:")
+    print(f"  {folder}/report/index.html     the report: claims, tables, figures, every run")
     print(f"  {folder}/tables/claims.html    every claim: published, ours, verdict, evidence")
     print(f"  {folder}/tables/results.html   dense against pruned")
     print(f"  {folder}/figures/              the figures as svg and png")
-    print(f"  {folder}/report.html           Snakemake's report: all of it with captions")
+    print(f"  {folder}/report.html           Snakemake's report: with captions, jobs and code")
 
 
 if __name__ == "__main__":

@@ -145,6 +145,7 @@ rule write_report:
         null=NULL_FILES,
         figures=[figure for figure in FIGURE_FILES if figure.endswith(".svg")],
         findings=FINDINGS,
+        environment="<results>/environment.json",
         # code versions know Python only
         page=expand(
             "workflow/autoprune/report/{file}",
@@ -170,6 +171,7 @@ rule write_report:
             --null {input.null:q} \
             --figures {input.figures:q} \
             --findings {input.findings:q} \
+            --environment {input.environment:q} \
             --benchmarks {params.benchmarks:q} \
             --output {output:q} \
             >{log:q} 2>&1

@@ -38,6 +38,14 @@ def read_nulls(paths: Sequence[str]) -> dict[str, list[int]]:
     }
 
 
+def read_findings(path: str) -> str:
+    """The findings as Markdown; InputError when there is no such file."""
+    try:
+        return Path(path).read_text("utf-8")
+    except OSError:
+        raise InputError(f"{path}: no such file; make the findings first") from None
+
+
 def styles(metrics: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """How each ``method/variant`` is drawn: the figures' look, its colours fit for both papers."""
     return {
@@ -58,7 +66,7 @@ def gather(arguments: argparse.Namespace) -> dict[str, Any]:
     runs = read_runs(arguments.runs, metrics, page, arguments.benchmarks)
     datasets = read_datasets(arguments.partitions)
     environment = read_json(arguments.environment) if arguments.environment else None
-    lines = facts(runs, datasets, hours(arguments.benchmarks), environment)
+    lines = facts(runs, datasets, hours(runs, arguments.benchmarks), environment)
     places = {run[name]: place for place, run in enumerate(runs) for name in ("folder", "id")}
     tables, claims = [], None
     for path in sorted(arguments.tables, key=rank):
@@ -77,7 +85,7 @@ def gather(arguments: argparse.Namespace) -> dict[str, Any]:
         "claims_path": next(path for path in arguments.tables if Path(path).stem == "claims"),
         "tables": tables,
         "pictures": [picture(path) for path in arguments.figures if Path(path).stem not in DRAWN],
-        "findings": Path(arguments.findings).read_text("utf-8") if arguments.findings else "",
+        "findings": read_findings(arguments.findings) if arguments.findings else "",
         "links": {name: address(page.parents[1] / name, page) for name in ("report.html",)}
         | {"metrics.csv": address(arguments.metrics, page)},
         "data": {

@@ -48,14 +48,17 @@ function startBrowser() {
 }
 
 function showRun(run) {
-  const place = DATA.runs.indexOf(run);
-  const head = make("div", { class: "run-head" }, ...FINAL.map(([name, label, format, file]) => make("div", {},
-    make("b", {}, make("button", { type: "button", class: "number", onclick: () => showOrigin(format(run.final[name]), `${label}, ${run.id}`, [place], [file]) }, format(run.final[name]))),
-    make("span", {}, label))));
+  const head = make("div", { class: "run-head" }, ...FINAL.map((figure) => make("div", {}, make("b", {}, finalNumber(run, figure)), make("span", {}, figure[1]))));
   if (run.kind === "stand-in") head.prepend(make("div", {}, make("span", { class: "stand-in" }, "stand-in data")));
   const charts = make("div", { class: "charts" }, chart(runCurve(run)), chart(runWidths(run)));
-  const parts = [head, charts, planOf(run), filesOf(run), make("details", {}, make("summary", {}, "Settings, data, code and environment"), originOf([run]))];
+  const parts = [head, make("h3", {}, "Training"), charts, planOf(run), filesOf(run), make("details", {}, make("summary", {}, "Settings, data, code and environment"), originOf([run]))];
   document.getElementById("run-view").replaceChildren(...parts.filter(Boolean));
+}
+
+// A final figure of one run, which opens to its origin.
+function finalNumber(run, [name, label, format, file]) {
+  const text = format(run.final[name]);
+  return make("button", { type: "button", class: "number", onclick: () => showOrigin(text, `${label}, ${run.id}`, [DATA.runs.indexOf(run)], [file]) }, text);
 }
 
 function runCurve(run) {
@@ -73,11 +76,21 @@ function runWidths(run) {
   const last = run.curves.round.at(-1);
   const layers = run.curves.widths[0].length - 1;
   const series = Array.from({ length: layers }, (_, layer) => {
-    const points = run.curves.widths.map((row) => ({ x: row[0], y: row[layer + 1], say: `from round ${row[0]} on: ${row[layer + 1]} filters` }));
+    const points = run.curves.widths.map((row) => ({ x: row[0], y: row[layer + 1], say: `from round ${row[0]} on: ${row[layer + 1]} filters${removedAt(run, row[0], layer)}` }));
     points.push({ ...points.at(-1), x: last, say: `round ${last}: ${points.at(-1).y} filters` });
-    return { name: `layer ${layer + 1}`, colour: LAYERS[layer % LAYERS.length], dash: [[], [4, 2], [1.5, 1.5]][layer % 3], marker: "o", size: 0.7, step: true, points };
+    const name = run.plan?.shrinks[0]?.layers[layer]?.layer ?? `layer ${layer + 1}`;
+    return { name, colour: LAYERS[layer % LAYERS.length], dash: [[], [4, 2], [1.5, 1.5]][layer % 3], marker: "o", size: 0.7, step: true, points };
   });
   return { title: "Filters by round", heading: "h4", about: `One step line for each of ${layers} layers.`, x: { label: `round (${layers} layers, first to last; point to name one)` }, y: { low: 0 }, series };
+}
+
+// What went from a layer in a round, and beyond which boundaries its norms lay.
+function removedAt(run, round, layer) {
+  const cut = run.plan?.shrinks.find((shrink) => shrink.round === round)?.layers[layer];
+  if (!cut?.removed.length) return "";
+  const named = cut.removed.slice(0, 12).join(", ") + (cut.removed.length > 12 ? ", …" : "");
+  const bounds = cut.lower === undefined ? "" : `\nkept norms: ${+cut.lower.toPrecision(4)} to ${+cut.upper.toPrecision(4)}`;
+  return `\nremoved: ${named}${bounds}`;
 }
 
 function planOf(run) {

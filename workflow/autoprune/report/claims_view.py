@@ -7,7 +7,7 @@ from typing import Any
 
 from autoprune.errors import InputError
 from autoprune.report.columns import Row, value
-from autoprune.report.views import read_table, runs_behind
+from autoprune.report.views import measurements, read_table, runs_behind
 from autoprune.style import VERDICTS, arm_label, decimal
 
 GROUPS = {
@@ -76,6 +76,7 @@ def _claim(row: Row, group: Sequence[Row], runs: Mapping[str, int]) -> dict[str,
         "stand_in": "STAND-IN" in row["tested_on"],
         "picture": None if ours is None or not unit else picture(row, group, unit),
         "runs": runs_behind(row["source_files"], runs),
+        "measured": measurements(row["source_files"], runs),
     }
 
 

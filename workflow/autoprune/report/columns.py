@@ -195,4 +195,52 @@ ABLATIONS = Table(
         Column("p", _p, lambda row: value(row, "p_holm"), ("p_holm",), ("evaluation.json",)),
     ),
 )
-TABLES = {table.name: table for table in (RESULTS, COMPARISONS, ABLATIONS)}
+
+
+def _measured(title: str, middle: str, low: str, high: str, places: int) -> Column:
+    """A time or a ratio of times with the range beside it."""
+
+    def text(row: Row) -> str:
+        number = value(row, middle)
+        if number is None or value(row, low) is None:
+            return decimal(number, places)
+        return (
+            f"{decimal(number, places)} [{_number(row, low, places)}, {_number(row, high, places)}]"
+        )
+
+    return Column(title, text, lambda row: value(row, middle), (middle, low, high), ("run.json",))
+
+
+LATENCY = Table(
+    "latency",
+    "Latency",
+    "One inference of a pruned network beside its dense twin. host_proxy is the machine that ran "
+    "the study: it stands in for a phone and says nothing of one.",
+    (
+        Column("measured on", lambda row: row["kind"], None, ("kind",), facet=True),
+        Column("device", lambda row: row["device"], None, ("device",)),
+        Column(
+            "data",
+            lambda row: dataset_label(row["dataset"], row["data_kind"]) or "–",
+            columns=("dataset",),
+        ),
+        Column("model", lambda row: label(row["model"]) or row["model_id"], None, ("model",)),
+        Column("method", METHOD.text, None, METHOD.columns),
+        Column("seed", lambda row: row["seed"] or "–", None, ("seed",)),
+        Column(
+            "precision", lambda row: row["precision"], columns=("format", "precision"), facet=True
+        ),
+        Column("widths", lambda row: row["widths"] or "–", None, ("widths", "round_widths_to")),
+        _measured("latency, ms", "median_ms", "least_ms", "most_ms", 3),
+        _measured("speed-up", "speed_up", "low", "high", 2),
+        Column(
+            "MACs, dense / own",
+            lambda row: _number(row, "macs_factor", 2),
+            lambda row: value(row, "macs_factor"),
+            ("macs_dense", "macs"),
+            ("complexity.json",),
+        ),
+        Column("measured with", lambda row: row["engine"], columns=("engine", "threads")),
+    ),
+)
+TABLES = {table.name: table for table in (RESULTS, COMPARISONS, ABLATIONS, LATENCY)}

@@ -84,6 +84,7 @@ function showOrigin(value, title, places, files, table) {
   const body = document.getElementById("origin-body");
   const parts = [make("p", { class: "big" }, value), make("p", {}, title)];
   if (table) parts.push(make("p", { class: "note" }, "In ", make("code", {}, table.path), table.columns ? `, columns ${table.columns.split(" ").join(", ")}` : ""));
+  if (table?.measured) parts.push(make("p", { class: "note" }, "Read from ", make("code", {}, table.measured.split(";").join(", ")), runs.length ? ". The networks are of:" : "."));
   if (runs.some((run) => run.kind === "stand-in")) parts.push(make("p", { class: "alarm" }, "Made from stand-in data."));
   if (runs.length) {
     parts.push(make("h3", {}, runs.length === 1 ? "One run" : `${runs.length} runs`), originOf(runs),
@@ -91,7 +92,7 @@ function showOrigin(value, title, places, files, table) {
   }
   body.replaceChildren(...parts);
   dialog.showModal();
-  document.getElementById("origin-title").focus();
+  dialog.scrollTop = 0;
 }
 
 function dataOrigin(value, title, set, table) {
@@ -108,12 +109,12 @@ function originOfCell(button) {
   const value = button.textContent.trim();
   if (table.classList.contains("claims")) {
     const claim = cell.closest("tbody");
-    return showOrigin(value, claim.dataset.name, placesOf(claim), [], { path: CLAIMS_PATH, columns: button.dataset.columns });
+    return showOrigin(value, claim.dataset.name, placesOf(claim), [], { path: CLAIMS_PATH, columns: button.dataset.columns, measured: claim.dataset.measured });
   }
   const head = table.tHead.rows[0].cells[cell.cellIndex];
   const words = [...row.cells].filter((other) => !other.classList.contains("n")).map((other) => other.textContent.trim().replace(/\s+/g, " "));
   const title = `${head.textContent.trim()}: ${words.join(", ")}`;
-  const where = { path: table.dataset.path, columns: head.dataset.columns };
+  const where = { path: table.dataset.path, columns: head.dataset.columns, measured: row.dataset.measured };
   const places = placesOf(row);
   if (!places.length && row.dataset.dataset) return dataOrigin(value, title, DATA.datasets[row.dataset.dataset], where);
   return showOrigin(value, title, places, head.dataset.files.split(" "), where);
@@ -130,7 +131,7 @@ function openVerdict(button) {
   if (!open || host.childElementCount || !runs.length) return;
   const rows = runs.map((run) => make("tr", {},
     make("td", {}, make("button", { type: "button", class: "link", onclick: () => openRun(run.id) }, `${dataLabel(run)}, ${modelLabel(run)}, ${look(armOf(run)).label}, seed ${run.seed}`)),
-    ...FINAL.map(([name, , format]) => make("td", { class: "n" }, format(run.final[name])))));
+    ...FINAL.map((figure) => make("td", { class: "n" }, make("span", {}, finalNumber(run, figure))))));
   const head = make("tr", {}, make("th", { scope: "col" }, "run"), ...FINAL.map(([, label]) => make("th", { scope: "col", class: "n" }, label)));
   host.append(make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Runs behind the verdict" }, make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows))));
 }
@@ -142,10 +143,12 @@ document.addEventListener("click", (event) => {
   else if (button.classList.contains("open")) openVerdict(button);
   else if (button.matches("td > .number")) originOfCell(button);
 });
-document.addEventListener("input", (event) => {
-  const sheet = event.target.closest(".sheet");
-  if (sheet) filterSheet(sheet);
-});
+for (const kind of ["input", "change"]) {
+  document.addEventListener(kind, (event) => {
+    const sheet = event.target.closest(".sheet");
+    if (sheet) filterSheet(sheet);
+  });
+}
 dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
 window.addEventListener("beforeprint", () => document.querySelectorAll("details.group").forEach((group) => { group.open = true; }));
 drawFigures();

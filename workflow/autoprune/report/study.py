@@ -43,20 +43,23 @@ def read_datasets(partitions: Sequence[str]) -> list[dict[str, Any]]:
     return sorted(found, key=lambda dataset: dataset["name"])
 
 
-def hours(benchmarks: Path | None) -> dict[str, Any] | None:
-    """Time of every job that left a benchmark, added up: of the runs, and of all else."""
+def hours(runs: Sequence[dict[str, Any]], benchmarks: Path | None) -> dict[str, Any] | None:
+    """Time of the runs, and of every other job that left a benchmark; None without any.
+
+    What runs of an earlier grid left is not counted.
+    """
     if benchmarks is None or not benchmarks.is_dir():
         return None
-    seconds = {"runs": 0.0, "rest": 0.0}
-    memory = 0.0
-    for file in benchmarks.rglob("*.tsv"):
-        spent = cost(file) or {}
-        of_run = file.relative_to(benchmarks).parts[0] == "runs"
-        seconds["runs" if of_run else "rest"] += spent.get("seconds") or 0
-        memory = max(memory, spent.get("memory_mb") or 0)
-    if not any(seconds.values()):
+    others = [f for f in benchmarks.rglob("*.tsv") if f.relative_to(benchmarks).parts[0] != "runs"]
+    spent = {
+        "runs": [run["cost"] for run in runs if run["cost"]],
+        "rest": [found for found in map(cost, others) if found],
+    }
+    if not spent["runs"]:
         return None
-    return {"runs": duration(seconds["runs"]), "rest": duration(seconds["rest"]), "memory": memory}
+    seconds = {name: sum(c["seconds"] or 0 for c in costs) for name, costs in spent.items()}
+    memory = max(c["memory_mb"] or 0 for costs in spent.values() for c in costs)
+    return {**{name: duration(total) for name, total in seconds.items()}, "memory": memory}
 
 
 def duration(seconds: float) -> str:

@@ -11,13 +11,7 @@ from autoprune.report.columns import TABLES, Column, Row, Table
 from autoprune.style import VERDICTS, decimal
 
 # Words before the tables that are shown column by column as their CSV has them.
-AS_THEY_ARE = {
-    "partition": ("Clients", "How the samples lie with the clients."),
-    "latency": (
-        "Latency",
-        "A host is a proxy for a phone: rows of both kinds must not be compared with each other.",
-    ),
-}
+AS_THEY_ARE = {"partition": ("Clients", "How the samples lie with the clients.")}
 
 
 def rank(path: str) -> tuple[int, str]:
@@ -50,7 +44,8 @@ def view(path: str | Path, runs: Mapping[str, int]) -> dict[str, Any]:
         body = [
             {
                 "cells": [_cell(column, row) for column in table.columns],
-                "runs": runs_behind(row.get("source_files", ""), runs),
+                "runs": runs_behind(row.get("source_files", ""), runs) or named_run(row, runs),
+                "measured": measurements(row.get("source_files", ""), runs),
             }
             for row in rows
         ]
@@ -124,6 +119,18 @@ def _facets(table: Table, rows: Sequence[dict]) -> list[dict[str, Any]]:
         if column.facet and len(values) > 1:
             facets.append({"place": place, "title": column.title, "values": values})
     return facets
+
+
+def named_run(row: Row, runs: Mapping[str, int]) -> list[int]:
+    """The run that a row names by data set, model, method, variant and seed, where it does."""
+    names = [row.get(part, "") for part in ("dataset", "model", "method", "variant")]
+    run = "/".join([*names, f"seed-{row.get('seed', '')}"])
+    return [runs[run]] if run in runs else []
+
+
+def measurements(source_files: str, runs: Mapping[str, int]) -> list[str]:
+    """The files behind a row that no run has left: measurements of a network made later."""
+    return [f for f in source_files.split(";") if f and Path(f).parent.as_posix() not in runs]
 
 
 def runs_behind(source_files: str, runs: Mapping[str, int]) -> list[int]:
