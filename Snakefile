@@ -84,7 +84,7 @@ rule tables:
 
 
 rule figures:
-    """Every figure as svg and png."""
+    """Every figure as svg, png and pdf, and in the widths of one and two columns."""
     input:
         FIGURE_FILES,
 
