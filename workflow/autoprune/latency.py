@@ -7,18 +7,17 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from autoprune.drawing import finish, looks, panels, save, use_theme
+from autoprune.drawing import add_figure_flags, finish, looks, panels, write_figure
 from autoprune.errors import InputError, run_main
 from autoprune.files import read_json
+from autoprune.latex import Paper
 from autoprune.style import (
+    add_table_flags,
     arm_label,
     dataset_label,
     decimal,
-    html_page,
     label,
-    markdown_table,
-    to_csv,
-    write_together,
+    write_table,
 )
 
 TITLE = "Latency: host proxy"
@@ -30,6 +29,7 @@ NOTES = [
     "Fewer MACs need not be faster: kernels work in lanes, and widths that are no multiples of "
     "them lose the gain.",
 ]
+PAPER = Paper(headings=["data", "model"])
 NEEDED = ("kind", "cpu", "instructions", "threads", "measured")
 
 
@@ -136,23 +136,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Command line: see ``--help``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--host", nargs="+", required=True, help="files of autoprune.latency_host")
-    parser.add_argument("--csv", required=True, help="output: raw numbers")
-    parser.add_argument("--html", required=True, help="output: readable, self-contained")
-    parser.add_argument("--markdown", required=True, help="output: readable")
-    parser.add_argument("--svg", required=True, help="output: figure")
-    parser.add_argument("--png", required=True, help="output: figure")
+    add_table_flags(parser)
+    add_figure_flags(parser)
     arguments = parser.parse_args(argv)
     rows = [row for path in sorted(arguments.host) for row in read(path)]
     table, shown = pd.DataFrame(rows), readable(rows)
-    use_theme()
-    save(draw(table), arguments.svg, arguments.png)
-    write_together(
-        {
-            arguments.csv: to_csv(table),
-            arguments.html: html_page(shown, TITLE, NOTES, group=2),
-            arguments.markdown: markdown_table(shown, NOTES),
-        }
-    )
+    write_figure(arguments, lambda: draw(table))
+    write_table(arguments, table, shown, TITLE, NOTES, group=2, paper=PAPER)
 
 
 if __name__ == "__main__":

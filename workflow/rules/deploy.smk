@@ -73,8 +73,11 @@ rule tabulate_latency:
         csv="<results>/tables/latency.csv",
         html="<results>/tables/latency.html",
         md="<results>/tables/latency.md",
+        tex="<results>/tables/latency.tex",
         svg="<results>/figures/latency.svg",
         png="<results>/figures/latency.png",
+        pdf="<results>/figures/latency.pdf",
+        paper=for_papers("latency"),
     log:
         "<logs>/tabulate_latency.log",
     benchmark:
@@ -88,7 +91,10 @@ rule tabulate_latency:
             --csv {output.csv:q} \
             --html {output.html:q} \
             --markdown {output.md:q} \
+            --latex {output.tex:q} \
             --svg {output.svg:q} \
             --png {output.png:q} \
+            --pdf {output.pdf:q} \
+            --paper {output.paper:q} \
             >{log:q} 2>&1
         """
