@@ -8,12 +8,16 @@ bin := .venv/bin
 # jobs find `python` on the PATH; Flower must not phone home
 run := PATH="$(CURDIR)/$(bin):$$PATH" PYTHONPATH=workflow FLWR_TELEMETRY_ENABLED=0
 
-.PHONY: study test fast lint format lock clean
+.PHONY: study archive test fast lint format lock clean
 
 study: .venv/installed
 	@$(run) $(bin)/python -m autoprune.unlock
 	$(run) $(bin)/python -m snakemake --cores $(CORES) --quiet rules host -- all
 	@$(run) $(bin)/python -m autoprune.outcome
+
+# The finished study as one zip; CONFIG names the overlays it was run with: CONFIG=config/ci.yaml
+archive: .venv/installed
+	@$(run) $(bin)/python -m autoprune.archive --configfile $(CONFIG)
 
 test: .venv/installed lint
 	$(run) $(bin)/python -m pytest
