@@ -28,6 +28,10 @@ reference: .venv/installed
 status: .venv/installed
 	@$(run) $(bin)/python -m autoprune.status || test $$? -eq 3
 
+# The finished study as one zip; CONFIG names the overlays it was run with: CONFIG=config/ci.yaml
+archive: .venv/installed
+	@$(run) $(bin)/python -m autoprune.archive --configfile $(CONFIG)
+
 test: .venv/installed lint
 	$(run) $(bin)/python -m pytest
 

@@ -79,8 +79,8 @@ rule exports:
 rule latency:
     """How fast the pruned networks of the first seed are on this machine: a host proxy."""
     input:
-        expand("<results>/tables/latency.{ending}", ending=["csv", "html", "md"]),
-        expand("<results>/figures/latency.{ending}", ending=["svg", "png"]),
+        expand("<results>/tables/latency.{ending}", ending=["csv", "html", "md", "tex"]),
+        expand("<results>/figures/latency.{ending}", ending=["svg", "png", "pdf"]),
 
 
 rule tables:
@@ -90,7 +90,7 @@ rule tables:
 
 
 rule figures:
-    """Every figure as svg and png."""
+    """Every figure as svg, png and pdf, and in the widths of one and two columns."""
     input:
         FIGURE_FILES,
 

@@ -38,7 +38,7 @@ def divided(store, output, *flags):
 
 def report(folder, *partitions):
     flags = {"csv": "t.csv", "html": "t.html", "markdown": "t.md", "latex": "t.tex"}
-    flags |= {"figure-svg": "f.svg", "figure-png": "f.png"}
+    flags |= {"svg": "f.svg", "png": "f.png", "pdf": "f.pdf"}
     outputs = [word for flag, name in flags.items() for word in (f"--{flag}", str(folder / name))]
     partition_report.main(["--partition", *map(str, partitions), *outputs])
     return pd.read_csv(folder / "t.csv", keep_default_na=False)

@@ -81,8 +81,11 @@ def test_the_table_says_what_is_resolved(manifests, tmp_path):
         found["measured"][0] |= {"speed_up": speed, "low": low, "high": high}
         files.append(str(tmp_path / f"{number}.json"))
         (tmp_path / f"{number}.json").write_text(json.dumps(found))
-    out = [str(tmp_path / f"t.{ending}") for ending in ("csv", "html", "md", "svg", "png")]
-    flags = ("--csv", "--html", "--markdown", "--svg", "--png")
+    out = [
+        str(tmp_path / f"t.{ending}")
+        for ending in ("csv", "html", "md", "tex", "svg", "png", "pdf")
+    ]
+    flags = ("--csv", "--html", "--markdown", "--latex", "--svg", "--png", "--pdf")
     tabulate(["--host", *files, *(w for pair in zip(flags, out, strict=True) for w in pair)])
     text = (tmp_path / "t.md").read_text()
     rows = [line for line in text.splitlines() if "onnxruntime" in line]

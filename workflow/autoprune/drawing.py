@@ -1,7 +1,10 @@
-"""What the figures share: how an arm looks, panels, axes, legend, and files of the same bytes."""
+"""What figures share: looks of arms, panels, axes, legend, page sizes, files of the same bytes."""
 
+import argparse
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
@@ -14,14 +17,33 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter, NullLocator
 
+from autoprune.errors import InputError
 from autoprune.files import whole_file
 from autoprune.style import arm_label, arm_order
 
 ARM = ["method", "variant"]
-PANEL = (2.35, 1.95)  # inches; three panels fill the 7 inches of a page's text
 COLUMNS = 3
+
+
+class Page(NamedTuple):
+    """Where a figure is to be shown; lengths in inches, font size in points."""
+
+    panel: tuple[float, float]
+    width: float | None  # of the whole figure; None: that of its panels
+    columns: int  # panels beside each other, at most
+    font: float
+
+
+SCREEN = Page((2.35, 1.95), None, COLUMNS, 8)
+# the folders of figures for papers: the width of a column (86 mm), and of a page's text (180 mm)
+PAGES = {
+    "one-column": Page((1.7, 1.5), 3.4, 2, 6.5),
+    "two-columns": Page((2.35, 1.65), 7.1, COLUMNS, 7.5),
+}
+# what is told of the making of a file would differ each time
+METADATA = {"svg": {"Date": None}, "png": {"Software": None}, "pdf": {"CreationDate": None}}
 # Told apart by hue, by lightness, by dash and by marker: any one of them may be lost. The first
 # seven are Okabe and Ito's; their yellow is left out, as it vanishes on white.
 COLOURS = (
@@ -48,7 +70,9 @@ SETTINGS = {
     "figure.constrained_layout.use": True,
     "savefig.dpi": 200,
     "svg.hashsalt": "autoprune",  # without it the ids in the SVG are random
+    "pdf.fonttype": 42,  # TrueType: many publishers refuse type 3
 }
+IN_POINTS = ("font.size", "labelsize", "titlesize", "fontsize", "title_fontsize", "linewidth")
 
 
 class Look(NamedTuple):
@@ -101,19 +125,24 @@ def of_arm(table: pd.DataFrame, arm: tuple[str, str]) -> pd.DataFrame:
 
 
 def panels(titles: Sequence[str], columns: int | None = None) -> tuple[Figure, list[Axes]]:
-    """A figure with a titled panel each, ``columns`` a row (at most three unless given)."""
+    """A figure with a titled panel each, ``columns`` a row (at most as many as the page takes)."""
+    page = current_page()
     if columns is None:
         columns = 2 if len(titles) == 4 else min(COLUMNS, len(titles))
+    columns = min(columns, page.columns)
     rows = -(-len(titles) // columns)
     # Not narrower than two panels, so that the legend has room.
-    size = (PANEL[0] * max(columns, 2), PANEL[1] * rows)
+    size = (page.width or page.panel[0] * max(columns, 2), page.panel[1] * rows)
     figure, grid = plt.subplots(rows, columns, squeeze=False, figsize=size)
     axes = list(grid.flat)
     for unused in axes[len(titles) :]:
         unused.remove()
     axes = axes[: len(titles)]
+    # in print, where panels are narrow, a long line of a title would stand over the next panel
+    letters = int(size[0] / columns / (0.08 * page.font / SCREEN.font)) if page.width else 99
     for ax, title in zip(axes, titles, strict=True):
-        ax.set_title(title)
+        lines = [part for line in title.split("\n") for part in textwrap.wrap(line, letters)]
+        ax.set_title("\n".join(lines))
     return figure, axes
 
 
@@ -131,14 +160,16 @@ def finish(
     entries = list(entries)
     longest = max(len(str(entry.get_label())) for entry in entries)
     # About 0.065 inch a letter at 8 pt, and half an inch for the line before it.
-    columns = max(1, min(len(entries), int(figure.get_figwidth() / (0.065 * longest + 0.6))))
+    scale = current_page().font / SCREEN.font
+    columns = int(figure.get_figwidth() / (scale * (0.065 * longest + 0.6)))
+    columns = max(1, min(len(entries), columns))
     rows = -(-len(entries) // columns)
     columns = -(-len(entries) // rows)  # as even as can be
-    heading = textwrap.wrap(note or "", int(figure.get_figwidth() / 0.072))
+    heading = textwrap.wrap(note or "", int(figure.get_figwidth() / (0.072 * scale)))
     figure.legend(
         handles=entries, loc="outside lower center", ncols=columns, title="\n".join(heading)
     )
-    figure.set_figheight(figure.get_figheight() + 0.2 * (rows + len(heading)) + 0.15)
+    figure.set_figheight(figure.get_figheight() + scale * (0.2 * (rows + len(heading)) + 0.15))
     return figure
 
 
@@ -165,9 +196,13 @@ def log_axis(ax: Axes, least: float, most: float) -> None:
 
     ax.set_xscale("log")
     ax.set_xlim(least / 1.6, most * 1.6)
-    span = most / least
-    subs = (1, 2, 5) if span < 12 else (1, 3) if span < 100 else (1,)
-    ax.xaxis.set_major_locator(LogLocator(subs=subs, numticks=12))
+    low, high = ax.get_xlim()
+    decades = [10.0**power for power in range(-3, 13)]
+    ticks: list[float] = []
+    for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):  # as few as say enough
+        if len(ticks) < 3:
+            ticks = [s * d for d in decades for s in steps if low <= s * d <= high]
+    ax.xaxis.set_major_locator(FixedLocator(ticks))
     ax.xaxis.set_major_formatter(short)
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_minor_formatter(NullFormatter())
@@ -188,16 +223,75 @@ def chance_entry() -> Line2D:
     return Line2D([], [], label="1 / number of classes", **CHANCE)
 
 
-def save(figure: Figure, svg: str, png: str) -> None:
-    """Write both files or neither, the same bytes for the same figure."""
+def save(figure: Figure, *files: str | Path) -> None:
+    """Write svg, png and pdf files, all or none, the same bytes for the same figure."""
+    with ExitStack() as stack:
+        _save(figure, [stack.enter_context(whole_file(file)) for file in files])
+
+
+def _save(figure: Figure, files: Iterable[Path]) -> None:
     try:
-        with whole_file(svg) as vector, whole_file(png) as pixels:
-            figure.savefig(vector, format="svg", metadata={"Date": None})
-            figure.savefig(pixels, format="png", metadata={"Software": None})
+        for file in files:
+            form = file.suffix.removeprefix(".")
+            figure.savefig(file, format=form, metadata=METADATA[form])
     finally:
         plt.close(figure)
 
 
-def use_theme() -> None:
-    """Set seaborn's theme and SETTINGS; call it before a figure is made."""
-    sns.set_theme(style="whitegrid", rc=SETTINGS)
+def add_figure_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags that name the files of ``write_figure``."""
+    for form in METADATA:
+        parser.add_argument(f"--{form}", required=True, help="output: for the screen")
+    parser.add_argument(
+        "--paper", nargs="*", default=[], metavar="FILE",
+        help=f"outputs for papers, in folders named after their sizes: {', '.join(PAGES)}",
+    )  # fmt: skip
+
+
+def write_figure(
+    files: argparse.Namespace,
+    make: Callable[[], Figure],
+    theme: Callable[[Page], None] | None = None,
+) -> None:
+    """Make a figure for the screen and for each size in ``--paper``, and write all files or none.
+
+    ``theme`` is called with the page before the figure is made (``use_theme`` unless given).
+    Raises InputError for a file in a folder that is no size.
+    """
+    pages = {SCREEN: [getattr(files, form) for form in METADATA]}
+    for file in files.paper:
+        size = Path(file).parent.name
+        if size not in PAGES:
+            raise InputError(f"--paper {file}: expected a folder named {' or '.join(PAGES)}")
+        pages.setdefault(PAGES[size], []).append(file)
+    with ExitStack() as stack:
+        try:
+            for page, places in pages.items():
+                (theme or use_theme)(page)
+                _save(make(), [stack.enter_context(whole_file(place)) for place in places])
+        finally:
+            (theme or use_theme)(SCREEN)
+
+
+_pages = [SCREEN]
+
+
+def current_page() -> Page:
+    """The page that figures are made for, as ``use_theme`` has set it."""
+    return _pages[-1]
+
+
+def use_page(page: Page) -> None:
+    """Make figures for this page from now on."""
+    _pages[:] = [page]
+
+
+def use_theme(page: Page = SCREEN) -> None:
+    """Set seaborn's theme and SETTINGS in the page's size; call it before a figure is made."""
+    use_page(page)
+    scale = page.font / SCREEN.font
+    sized = {
+        name: value * scale if name.endswith(IN_POINTS) else value
+        for name, value in SETTINGS.items()
+    }
+    sns.set_theme(style="whitegrid", rc=sized)

@@ -14,19 +14,20 @@ from autoprune.drawing import (
     COLUMNS,
     DASHES,
     Look,
+    add_figure_flags,
     arms_of,
     chance_entry,
     chance_line,
+    current_page,
     finish,
     log_axis,
     looks,
     of_arm,
     panels,
     percent_axis,
-    save,
     told_apart,
-    use_theme,
     whole_axis,
+    write_figure,
 )
 from autoprune.errors import InputError, run_main
 from autoprune.metrics import read_metrics
@@ -34,6 +35,7 @@ from autoprune.statistics import BASELINE, final_figures, require
 from autoprune.style import arm_label, dataset_label, label
 
 PAIR = ["dataset", "data_kind", "model"]
+MOST_INCHES = 8.6  # of panels under each other, so that they fit on a page
 
 
 def by_round(metrics: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
@@ -130,11 +132,16 @@ def widths_by_round(metrics: pd.DataFrame) -> Figure:
     ]
     if len(arms) > COLUMNS:  # no column per arm then: pack the panels
         shown = [panel for panel in shown if not panel[4].empty]
+    page, columns = current_page(), min(len(arms), COLUMNS)
+    most = min(columns, page.columns) * int(MOST_INCHES / page.panel[1])
+    if page.width and len(shown) > most:
+        more += f"; {most} of {len(shown)} panels, the figure for the screen has all"
+        shown = shown[:most]
     titles = [
         f"{dataset_label(dataset, kind)}, {label(model)}\n{arm_label(*arm)}"
         for dataset, kind, model, arm, *_ in shown
     ]
-    figure, axes = panels(titles, min(len(arms), COLUMNS))
+    figure, axes = panels(titles, columns)
     colours = sns.color_palette("viridis", max(len(names), 2))
     dashes = [DASHES[place % 3] or (1, 0) for place in range(len(names))]
     for ax, (*_, rows, widest) in zip(axes, shown, strict=True):
@@ -234,12 +241,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", choices=sorted(FIGURES), help="which figure")
     parser.add_argument("--metrics", required=True, help="tidy metrics, as CSV")
-    parser.add_argument("--svg", required=True, help="output")
-    parser.add_argument("--png", required=True, help="output")
+    add_figure_flags(parser)
     arguments = parser.parse_args(argv)
     metrics = read_metrics(arguments.metrics)
-    use_theme()
-    save(FIGURES[arguments.name](metrics), arguments.svg, arguments.png)
+    write_figure(arguments, lambda: FIGURES[arguments.name](metrics))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,17 @@ from matplotlib.lines import Line2D
 
 from autoprune.drawing import (
     ARM,
+    SCREEN,
     Look,
+    add_figure_flags,
     arms_of,
+    current_page,
     finish,
     log_axis,
     looks,
     of_arm,
     panels,
-    save,
-    use_theme,
+    write_figure,
 )
 from autoprune.errors import InputError, run_main
 from autoprune.figures import PAIR
@@ -65,6 +68,19 @@ def floors(base: Sequence[int], k: float) -> tuple[int, ...]:
     return tuple(min(width, max(1, math.ceil((least + 1) * (1 - 1 / (k * k))))) for width in base)
 
 
+def floors_note(base: Sequence[int] | None, k: float) -> str:
+    """The least widths as a line below k; nothing where the base network is not known."""
+    if base is None:
+        return ""
+    widths = floors(base, k)
+    shown = (
+        f"{widths[0]} each"
+        if len(widths) > 4 and len(set(widths)) == 1
+        else " ".join(map(str, widths))
+    )
+    return f"\n≥ {shown}"
+
+
 def k_patience_map(metrics: pd.DataFrame, null: Sequence[str], kept: str) -> Figure:
     """Two heat maps a pair: parameters left and accuracy over k and patience, means over seeds.
 
@@ -88,7 +104,8 @@ def k_patience_map(metrics: pd.DataFrame, null: Sequence[str], kept: str) -> Fig
     figure, axes = panels(
         [f"{dataset_label(p[0], p[1])}, {label(p[2])}\n{words[name]}" for p, _, name in shown], 2
     )
-    figure.set_size_inches(7, 2.6 * len(shown) / 2)
+    page = current_page()
+    figure.set_size_inches(page.width or 7, 1.33 * page.panel[1] * len(shown) / 2)
     for ax, (pair, of_pair, name) in zip(axes, shown, strict=True):
         grid = of_pair.pivot_table(index="k", columns="patience", values=name)
         share = name == MAPPED[0] and pair in dense.index
@@ -100,14 +117,14 @@ def k_patience_map(metrics: pd.DataFrame, null: Sequence[str], kept: str) -> Fig
             cmap="cividis",
             cbar=False,
             ax=ax,
-            annot_kws={"size": 8},
+            annot_kws={"size": page.font},
         )
-        names = [
-            f"{k:g}\n≥ {' '.join(map(str, floors(bases[pair], k)))}" if pair in bases else f"{k:g}"
-            for k in grid.index
-        ]
-        ax.set_yticklabels(names, rotation=0, fontsize=7)
-        ax.set(xlabel="patience, rounds", ylabel="k, and the least widths it allows")
+        beside = ax.get_subplotspec().is_first_col()  # the rows of both maps are the same
+        names = [f"{k:g}{floors_note(bases.get(pair), k)}" for k in grid.index] if beside else []
+        ax.set_yticks([place + 0.5 for place in range(len(names))], names)
+        ax.tick_params(axis="y", labelrotation=0, labelsize=small())
+        ylabel = "k, and the least widths it allows" if beside else ""
+        ax.set(xlabel="patience, rounds", ylabel=ylabel)
         ax.set_xticklabels([f"{value:g}" for value in grid.columns])
     return figure
 
@@ -168,14 +185,20 @@ def null_distribution(metrics: pd.DataFrame, null: Sequence[str], kept: str) -> 
 
 def main_arms(values: pd.DataFrame) -> dict[tuple[str, str], Look]:
     """Looks of the searched arms, those of the map over k and patience left out."""
-    kept = values[~values["variant"].str.fullmatch(r"k[0-9.]+-p[0-9]+")]
-    return looks(kept)
+    return looks(without_map(values))
+
+
+def without_map(values: pd.DataFrame) -> pd.DataFrame:
+    """The rows of other runs than those of the map over k and patience."""
+    return values[~values["variant"].str.fullmatch(r"k[0-9.]+-p[0-9]+")]
 
 
 def widths_by_layer(metrics: pd.DataFrame, null: Sequence[str], kept: str) -> Figure:
     """Filters left in each layer, a row for each method, means over seeds, shaded by share."""
     last = metrics[metrics["round"].notna() & metrics["metric"].str.fullmatch(r"width_\d+")]
     last = last[last["round"] == last.groupby(RUN)["round"].transform("max")]
+    if current_page().width:
+        last = without_map(last)  # too many rows for a page
     last = last.assign(layer=last["metric"].str.removeprefix("width_").astype(int))
     bases = base_widths(metrics)
     shown = []
@@ -206,27 +229,44 @@ def grid_of(rows: pd.DataFrame, name: str) -> pd.DataFrame:
     return means.reindex(pd.MultiIndex.from_tuples(arms_of(rows), names=ARM))
 
 
+def fitting(text: str, room: int) -> str:
+    """A cell's text in ``room`` letters: without what is in brackets, or none at all."""
+    candidates = (text, text.partition(" (")[0], "")
+    return next(part for part in candidates if len(part) <= max(room, 0))
+
+
+def small() -> float:
+    """The font size in points of what has to fit into a cell, and never below 6."""
+    return max(6.0, current_page().font - 1)
+
+
 Grid = tuple[tuple[str, ...], pd.DataFrame, pd.DataFrame]
 
 
 def grids(shown: Sequence[Grid], note: str) -> Figure:
     """A heat map a pair, one under the other: (pair, shares in [0, 1], texts)."""
     rows = [len(shares) for _, shares, _ in shown]
+    page = current_page()
+    scale, width = page.font / SCREEN.font, page.width or 7
+    lines = textwrap.wrap(note, int(width / (0.07 * scale)))
     figure, axes = plt.subplots(
         len(shown),
         1,
         squeeze=False,
-        figsize=(7, 0.19 * sum(rows) + 0.55 * len(rows) + 0.3),
-        gridspec_kw={"height_ratios": [count + 1.5 for count in rows]},
+        figsize=(width, scale * (0.19 * sum(rows) + 0.5 * len(rows) + 0.16 * len(lines) + 0.25)),
+        gridspec_kw={"height_ratios": rows},
     )
     for ax, (pair, shares, texts) in zip(axes.flat, shown, strict=True):
         style: dict[str, Any] = {"cmap": "cividis", "vmin": 0, "vmax": 1, "cbar": False}
-        sns.heatmap(shares, annot=texts, fmt="", annot_kws={"size": 7}, ax=ax, **style)
+        cell = (width - 1.6) / shares.shape[1]  # inches; the names beside it take the rest
+        texts = texts.map(fitting, room=int(72 * cell / (0.6 * small())))
+        sns.heatmap(shares, annot=texts, fmt="", annot_kws={"size": small()}, ax=ax, **style)
         ax.set_title(f"{dataset_label(pair[0], pair[1])}, {label(pair[2])}")
         ax.set_yticks([place + 0.5 for place in range(len(shares))])
-        ax.set_yticklabels([arm_label(*arm) for arm in shares.index], rotation=0, fontsize=7)
-        ax.set(ylabel="", xlabel="layer")
-    figure.suptitle(note, fontsize=8.5)
+        ax.set_yticklabels([arm_label(*arm) for arm in shares.index], rotation=0, fontsize=small())
+        ax.set(ylabel="", xlabel="")
+    axes.flat[-1].set_xlabel("layer")
+    figure.suptitle("\n".join(lines), fontsize=page.font + 0.5)
     return figure
 
 
@@ -245,13 +285,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--metrics", required=True, help="tidy metrics, as CSV")
     parser.add_argument("--null", nargs="*", default=[], help="CSVs of autoprune.null, by pair")
     parser.add_argument("--kept", required=True, help="CSV of autoprune.kept")
-    parser.add_argument("--svg", required=True, help="output")
-    parser.add_argument("--png", required=True, help="output")
+    add_figure_flags(parser)
     arguments = parser.parse_args(argv)
     metrics = read_metrics(arguments.metrics)
-    use_theme()
-    figure = FIGURES[arguments.name](metrics, arguments.null, arguments.kept)
-    save(figure, arguments.svg, arguments.png)
+    figure = FIGURES[arguments.name]
+    write_figure(arguments, lambda: figure(metrics, arguments.null, arguments.kept))
 
 
 if __name__ == "__main__":

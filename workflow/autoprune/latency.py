@@ -7,21 +7,20 @@ from typing import Any
 import pandas as pd
 
 from autoprune.android.table import read_table
-from autoprune.drawing import save, use_theme
+from autoprune.drawing import add_figure_flags, write_figure
 from autoprune.errors import InputError, run_main
 from autoprune.files import read_json
 from autoprune.latency_figure import KINDS, draw
 from autoprune.latency_phone import FLAGS, phone_rows
+from autoprune.latex import Paper
 from autoprune.speedups import left_out
 from autoprune.style import (
+    add_table_flags,
     arm_label,
     dataset_label,
     decimal,
-    html_page,
     label,
-    markdown_table,
-    to_csv,
-    write_together,
+    write_table,
 )
 from autoprune.verdicts_android import NONE
 
@@ -42,6 +41,7 @@ NOTES = [
     "“another network” has other bytes than every export of this study: its times say nothing of "
     "this study's networks.",
 ]
+PAPER = Paper(headings=["data", "model"])
 NEEDED = ("kind", "cpu", "instructions", "threads", "measured")
 NUMBERS = [
     *("macs_dense", "macs", "macs_factor", "dense_ms", "median_ms", "least_ms", "most_ms"),
@@ -198,11 +198,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--host", nargs="*", default=[], help="files of autoprune.latency_host")
     parser.add_argument("--android", help="CSV of phone runs (default: none was measured)")
-    parser.add_argument("--csv", required=True, help="output: raw numbers")
-    parser.add_argument("--html", required=True, help="output: readable, self-contained")
-    parser.add_argument("--markdown", required=True, help="output: readable")
-    parser.add_argument("--svg", required=True, help="output: figure")
-    parser.add_argument("--png", required=True, help="output: figure")
+    add_table_flags(parser)
+    add_figure_flags(parser)
     arguments = parser.parse_args(argv)
     phones = read_table(arguments.android) if arguments.android else None
     rows = phone_rows(phones) if phones is not None else []
@@ -211,15 +208,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     shown, notes = readable(table), list(NOTES)
     if phones is not None and (aside := left_out(phones)):
         notes.insert(1, f"Runs on phones: {aside}.")
-    use_theme()
-    save(draw(table), arguments.svg, arguments.png)
-    write_together(
-        {
-            arguments.csv: to_csv(table),
-            arguments.html: html_page(shown, TITLE, notes, group=4),
-            arguments.markdown: markdown_table(shown, notes),
-        }
-    )
+    write_figure(arguments, lambda: draw(table))
+    write_table(arguments, table, shown, TITLE, notes, group=4, paper=PAPER)
 
 
 if __name__ == "__main__":

@@ -67,6 +67,11 @@ def read_config(overlays: Sequence[str | Path] = (), base: str | Path = CONFIG) 
     return config
 
 
+def place(config: Mapping[str, Any], name: str) -> Path:
+    """The folder of a path variable: results, logs, benchmarks, resources."""
+    return Path(config["pathvars"][name])
+
+
 def _merge(config: Config, overlay: Mapping[str, Any]) -> None:
     for key, value in overlay.items():
         if isinstance(value, Mapping) and isinstance(config.get(key), dict):

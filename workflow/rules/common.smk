@@ -54,10 +54,9 @@ TABLE_FILES = expand(
     table=TABLES,
     ending=["csv", "html", "md", "tex"],
 )
+DRAWN = ["partition", *FIGURES, *CONTROL_FIGURES]
 FIGURE_FILES = expand(
-    "<results>/figures/{figure}.{ending}",
-    figure=["partition", *FIGURES, *CONTROL_FIGURES],
-    ending=["svg", "png"],
+    "<results>/figures/{figure}.{ending}", figure=DRAWN, ending=["svg", "png", "pdf"]
 )
 
 # a clone runs without an install, with the interpreter that runs Snakemake, and never phones home
@@ -94,6 +93,16 @@ def what_failed():
     if not failures:
         return ["", "Stopped before its end; the same command goes on where it was."]
     return describe(failures, workflow.cores, [os.path.relpath(file) for file in OVERLAYS])
+
+
+def for_papers(figure):
+    """Paths of a figure in the widths of one and of two columns."""
+    sizes = ["one-column", "two-columns"]
+    names = [f"{size}/{figure}.{ending}" for size in sizes for ending in ("pdf", "svg")]
+    return [f"<results>/figures/{name}" for name in names]
+
+
+FIGURE_FILES += [path for figure in DRAWN for path in for_papers(figure)]
 
 
 def latency_files():

@@ -118,6 +118,8 @@ rule describe_partition:
             labels={"what": "labels by client", "as": "figure"},
         ),
         png="<results>/figures/partition.png",
+        pdf="<results>/figures/partition.pdf",
+        paper=for_papers("partition"),
     log:
         "<logs>/describe_partition.log",
     benchmark:
@@ -133,7 +135,9 @@ rule describe_partition:
             --html {output.html:q} \
             --markdown {output.md:q} \
             --latex {output.tex:q} \
-            --figure-svg {output.svg:q} \
-            --figure-png {output.png:q} \
+            --svg {output.svg:q} \
+            --png {output.png:q} \
+            --pdf {output.pdf:q} \
+            --paper {output.paper:q} \
             >{log:q} 2>&1
         """

@@ -148,6 +148,8 @@ rule draw_controls:
             labels={"what": "{figure}", "as": "figure"},
         ),
         png="<results>/figures/{figure}.png",
+        pdf="<results>/figures/{figure}.pdf",
+        paper=for_papers("{figure}"),
     log:
         "<logs>/draw_controls/{figure}.log",
     benchmark:
@@ -164,6 +166,8 @@ rule draw_controls:
             --kept {input.kept:q} \
             --svg {output.svg:q} \
             --png {output.png:q} \
+            --pdf {output.pdf:q} \
+            --paper {output.paper:q} \
             >{log:q} 2>&1
         """
 

@@ -53,6 +53,7 @@ rule tabulate_latency:
             labels={"what": "latency", "as": "table"},
         ),
         md="<results>/tables/latency.md",
+        tex="<results>/tables/latency.tex",
         svg=report(
             "<results>/figures/latency.svg",
             caption="../report/latency.rst",
@@ -60,6 +61,8 @@ rule tabulate_latency:
             labels={"what": "latency", "as": "figure"},
         ),
         png="<results>/figures/latency.png",
+        pdf="<results>/figures/latency.pdf",
+        paper=for_papers("latency"),
     log:
         "<logs>/tabulate_latency.log",
     benchmark:
@@ -74,7 +77,10 @@ rule tabulate_latency:
             --csv {output.csv:q} \
             --html {output.html:q} \
             --markdown {output.md:q} \
+            --latex {output.tex:q} \
             --svg {output.svg:q} \
             --png {output.png:q} \
+            --pdf {output.pdf:q} \
+            --paper {output.paper:q} \
             >{log:q} 2>&1
         """

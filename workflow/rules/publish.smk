@@ -115,6 +115,8 @@ rule draw:
             labels={"what": "{figure}", "as": "figure"},
         ),
         png="<results>/figures/{figure}.png",
+        pdf="<results>/figures/{figure}.pdf",
+        paper=for_papers("{figure}"),
     log:
         "<logs>/draw/{figure}.log",
     benchmark:
@@ -129,6 +131,8 @@ rule draw:
             --metrics {input:q} \
             --svg {output.svg:q} \
             --png {output.png:q} \
+            --pdf {output.pdf:q} \
+            --paper {output.paper:q} \
             >{log:q} 2>&1
         """
 

@@ -1,6 +1,8 @@
 """Stage: a table and a figure of how partitions divide their data among clients."""
 
 import argparse
+import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from autoprune.data.partition import Partition
+from autoprune.drawing import SCREEN, Page, add_figure_flags, current_page, use_page, write_figure
 from autoprune.errors import InputError, run_main
-from autoprune.files import whole_file, write_text
+from autoprune.files import write_text
 from autoprune.latex import Paper, latex_table
 
 matplotlib.use("Agg")  # before pyplot: a stage has no display
@@ -18,7 +21,6 @@ import matplotlib.pyplot as plt
 import seaborn as sns
 
 MOST_CLIENTS = 40  # columns of a panel that are still told apart in print
-METADATA = {"svg": {"Date": None}, "png": {"Software": None}}  # nothing that differs by run
 BARS = 0.7  # inches; height of the bars over a heat map
 INK = "#333333"
 TITLE = "Clients and samples"
@@ -122,7 +124,8 @@ def label_counts(partition: Partition) -> pd.DataFrame:
 
 def draw(partitions: Sequence[Partition]) -> plt.Figure:
     """A panel a partition: bars of samples over a heat map of each client's label shares."""
-    figure = plt.figure(figsize=(8, sum(_height(p.header) for p in partitions)), dpi=150)
+    width = current_page().width or 8
+    figure = plt.figure(figsize=(width, sum(_height(p.header) for p in partitions)), dpi=150)
     grid = figure.add_gridspec(
         len(partitions), 1, height_ratios=[_height(p.header) for p in partitions]
     )
@@ -132,7 +135,7 @@ def draw(partitions: Sequence[Partition]) -> plt.Figure:
     return figure
 
 
-def settle(figure: plt.Figure) -> None:
+def settle(figure: plt.Figure) -> plt.Figure:
     """Lay the figure out for good, at rounded places.
 
     The solver's last digits differ from process to process, and an SVG's ids are made from them.
@@ -141,6 +144,7 @@ def settle(figure: plt.Figure) -> None:
     figure.set_layout_engine("none")
     for axes in figure.axes:
         axes.set_position([round(float(number), 4) for number in axes.get_position().bounds])
+    return figure
 
 
 def _height(header: dict) -> float:
@@ -149,6 +153,8 @@ def _height(header: dict) -> float:
 
 
 def _heat_height(header: dict) -> float:
+    if current_page().width:
+        return float(np.clip(0.1 * header["classes"], 0.5, 1.8))
     return float(np.clip(0.2 * header["classes"], 1.0, 4.4))
 
 
@@ -168,7 +174,8 @@ def _draw_panel(figure: plt.Figure, place: matplotlib.gridspec.SubplotSpec, part
     bars.set(xlim=(0, len(clients)), xticks=[], ylabel="samples")
     bars.yaxis.set_major_formatter("{x:,.0f}")
     bars.spines[["top", "right"]].set_visible(False)
-    bars.set_title(f"{title(header)}: {header['target']}, {scheme(header)}", loc="left")
+    above = f"{title(header)}: {header['target']}, {scheme(header)}"
+    bars.set_title(_wrapped(figure, above), loc="left")
 
     sns.heatmap(
         share,
@@ -180,11 +187,38 @@ def _draw_panel(figure: plt.Figure, place: matplotlib.gridspec.SubplotSpec, part
         cbar_ax=figure.add_subplot(inner[1, 1]),
         cbar_kws={"label": "share of samples"},
     )
-    heat.tick_params(axis="y", labelsize=max(4.5, min(9, 300 / len(share))), rotation=0, length=0)
+    size = max(4.5, min(9, 300 / len(share)))
+    if current_page().width:  # letters that can be read in print, of as many classes as have room
+        size = 6
+        every = math.ceil(len(share) * 0.1 / _heat_height(header))
+        places = np.arange(0, len(share), every)
+        heat.set_yticks(places + 0.5, share.index[places])
+    heat.tick_params(axis="y", labelsize=size, rotation=0, length=0)
     some = len(clients) < header["clients"]
     spaced = f"{len(clients)} of {header['clients']} clients, evenly spaced by size"
-    heat.set_xlabel((spaced if some else f"all {len(clients)} clients") + ", most samples first")
+    below = (spaced if some else f"all {len(clients)} clients") + ", most samples first"
+    heat.set_xlabel(_wrapped(figure, below))
     heat.set_ylabel(header["target"])
+
+
+def _wrapped(figure: plt.Figure, text: str) -> str:
+    """A line of text broken for a narrow figure; about 14 letters an inch."""
+    return "\n".join(textwrap.wrap(text, int(14 * (figure.get_figwidth() - 0.6))))
+
+
+def theme(page: Page) -> None:
+    """Set how this figure looks on a page."""
+    use_page(page)
+    style = {
+        "svg.hashsalt": "autoprune",  # with no date, the same data gives the same bytes
+        "svg.fonttype": "none" if page is SCREEN else "path",
+        "pdf.fonttype": 42,
+        "savefig.dpi": "figure",  # whatever another theme of the same process has set
+        "font.size": 9 if page is SCREEN else page.font,
+        "text.color": INK,
+        "axes.labelcolor": INK,
+    }
+    plt.rcParams.update(style)
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -200,10 +234,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "html": "table as HTML",
         "markdown": "table as Markdown",
         "latex": "table as LaTeX",
-        "figure-svg": "figure as SVG",
-        "figure-png": "figure as PNG, 150 dots an inch",
     }.items():
         parser.add_argument(f"--{flag}", required=True, type=Path, help=f"{what}, to write")
+    add_figure_flags(parser)
     return parser.parse_args(argv)
 
 
@@ -213,21 +246,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     partitions = [Partition.open(folder) for folder in args.partition]
     rows = table([partition.header for partition in partitions])
     sides = ["left"] * 4 + ["right"] * (len(rows.columns) - 5) + ["left"]
-    style = {
-        "svg.hashsalt": "autoprune",  # with no date, the same data gives the same bytes
-        "svg.fonttype": "none",
-        "savefig.dpi": "figure",  # whatever another theme of the same process has set
-        "font.size": 9,
-        "text.color": INK,
-        "axes.labelcolor": INK,
-    }
-    with plt.rc_context(style):
-        figure = draw(partitions)
-        settle(figure)
-        for path, form in ((args.figure_svg, "svg"), (args.figure_png, "png")):
-            with whole_file(path) as scratch:
-                figure.savefig(scratch, format=form, metadata=METADATA[form])
-        plt.close(figure)
+    with plt.rc_context():
+        write_figure(args, lambda: settle(draw(partitions)), theme)
     write_text(args.csv, rows.to_csv(index=False, lineterminator="\n"))
     write_text(args.html, rows.to_html(index=False, border=0) + "\n")
     write_text(
