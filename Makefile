@@ -8,7 +8,7 @@ bin := .venv/bin
 # jobs find `python` on the PATH; Flower must not phone home
 run := PATH="$(CURDIR)/$(bin):$$PATH" PYTHONPATH=workflow FLWR_TELEMETRY_ENABLED=0
 
-.PHONY: study test fast lint format lock clean
+.PHONY: study test fast lint format lock clean litert executorch
 
 study: .venv/installed
 	@$(run) $(bin)/python -m autoprune.unlock
@@ -36,6 +36,13 @@ format: .venv/installed
 	$(PYTHON) -m venv .venv
 	$(bin)/python -m pip install --quiet --disable-pip-version-check --requirement envs/requirements.lock
 	@touch $@
+
+# Extras: more file formats for `deploy: formats` in the configuration.
+litert: .venv/installed
+	$(bin)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement envs/requirements-litert.txt
+
+executorch: .venv/installed
+	$(bin)/python -m pip install --quiet --disable-pip-version-check --requirement envs/requirements-executorch.txt
 
 # Resolve requirements.in anew; a local build tag such as +cpu is no part of a pin.
 lock:

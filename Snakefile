@@ -65,13 +65,13 @@ rule complexity:
 
 
 rule exports:
-    """Every trained network as ONNX files with a manifest."""
+    """Every trained network as files for devices, with a manifest: all seeds, all formats."""
     input:
-        runs("export/manifest.json"),
+        all_manifests(),
 
 
 rule latency:
-    """How fast the pruned networks of the first seed are on this machine: a host proxy."""
+    """How fast the pruned networks of the first seeds are on this machine: a host proxy."""
     input:
         expand("<results>/tables/latency.{ending}", ending=["csv", "html", "md"]),
         expand("<results>/figures/latency.{ending}", ending=["svg", "png"]),
@@ -90,10 +90,11 @@ rule figures:
 
 
 rule all:
-    """Everything: the tables, the figures, the findings and the report."""
+    """Everything: the tables, the figures, the findings, the host's latency and the report."""
     default_target: True
     input:
         TABLE_FILES,
         FIGURE_FILES,
         FINDINGS,
+        rules.latency.input if LATENCY_FILES else [],
         "<results>/report.html",
