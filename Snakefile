@@ -67,7 +67,7 @@ rule complexity:
 rule exports:
     """Every trained network as files for devices, with a manifest: all seeds, all formats."""
     input:
-        all_manifests(),
+        exported_manifests(),
 
 
 rule latency:

@@ -106,8 +106,8 @@ def manifests(run, method):
     )
 
 
-def all_manifests():
-    """Manifests of all exports of every run in the study."""
+def exported_manifests():
+    """Manifests of all exports of every run in the study: what a phone may have measured."""
     folders = [Path(run).parent for run in runs("run.json")]
     return [path for run in folders for path in manifests(run, run.parts[-3])]
 
