@@ -204,6 +204,18 @@ def test_another_multiple_trains_nothing(study, edited):
     assert not {"baseline", "prune", "export", "count"} & jobs.keys()
 
 
+def test_without_multiples_or_seeds_nothing_is_rounded_or_timed(study):
+    mine = study / "mine.yaml"
+    mine.write_text("deploy: {round_widths_to: []}\n")
+    jobs = planned(study, "all", overlays=[str(mine)])
+    assert jobs["latency_host"] == 7
+    assert "onnx-r4" not in snakemake(study, "-n", "-p", *CI, str(mine), "--", "all").stdout
+    mine.write_text("deploy: {seeds: 0}\n")
+    shutil.move(study / RESULTS / "latency", study / "aside")
+    assert planned(study, "all", overlays=[str(mine)]) == {}
+    shutil.move(study / "aside", study / RESULTS / "latency")
+
+
 def test_a_formats_code_reruns_its_exports(study, edited):
     edited("workflow/autoprune/exports/onnx.py", "per_channel=True", "per_channel=False")
     jobs = planned(study, "all")

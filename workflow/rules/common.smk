@@ -112,6 +112,11 @@ def exported_manifests():
     return [path for run in folders for path in manifests(run, run.parts[-3])]
 
 
+def rounding_flags(wildcards):
+    """The flags of the variants whose widths are rounded."""
+    return flags({key: config["deploy"][key] for key in ("round_widths_to", "round_widths")})
+
+
 def measured_manifests(wildcards):
     """The manifests of a run that is measured, all of them."""
     run = "<results>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}"

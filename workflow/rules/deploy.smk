@@ -33,8 +33,7 @@ rule export:
         store=subpath(input.store, parent=True),
         partition=subpath(input.partition, parent=True),
         target=lookup(dpath="datasets/{dataset}/target", within=config),
-        multiples=[],
-        direction=lookup(dpath="deploy/round_widths", within=config),
+        rounding=[],
         output=subpath(output.manifest, ancestor=2),
         code=stage("autoprune.export", "autoprune.exports.{format}", "autoprune.models.{model}"),
     shell:
@@ -45,13 +44,13 @@ rule export:
             --partition {params.partition:q} \
             --target {params.target:q} \
             --format {wildcards.format:q} \
-            --round-widths-to {params.multiples:q} \
-            --round-widths {params.direction:q} \
+            {params.rounding:q} \
             --output {params.output:q} \
             >{log:q} 2>&1
         """
 
 
+# both in one process: to start torch and the exporter takes longer than to export
 use rule export as export_rounded with:
     input:
         run="<results>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}/run.json",
@@ -76,7 +75,7 @@ use rule export as export_rounded with:
         format="|".join(FORMATS),
         method="|".join(SCORED),
     params:
-        multiples=MULTIPLES,
+        rounding=rounding_flags,
 
 
 rule latency_host:
