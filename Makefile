@@ -59,6 +59,13 @@ docs: .venv/installed
 	$(bin)/python -m pip install --quiet --disable-pip-version-check --requirement envs/requirements.lock
 	@touch $@
 
+# Extras: more file formats for `deploy: formats` in the configuration.
+litert: .venv/installed
+	$(bin)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement envs/requirements-litert.txt
+
+executorch: .venv/installed
+	$(bin)/python -m pip install --quiet --disable-pip-version-check --requirement envs/requirements-executorch.txt
+
 # Resolve requirements.in anew; a local build tag such as +cpu is no part of a pin.
 lock:
 	$(PYTHON) -m venv .venv.lock

@@ -71,13 +71,13 @@ rule complexity:
 
 
 rule exports:
-    """Every trained network as ONNX files with a manifest."""
+    """Every trained network as files for devices, with a manifest: all seeds, all formats."""
     input:
-        runs("export/manifest.json"),
+        exported_manifests(),
 
 
 rule latency:
-    """How fast the pruned networks of the first seed are on this machine: a host proxy."""
+    """How fast the pruned networks of the first seeds are on this machine: a host proxy."""
     input:
         expand("<results>/tables/latency.{ending}", ending=["csv", "html", "md", "tex"]),
         expand("<results>/figures/latency.{ending}", ending=["svg", "png", "pdf"]),
@@ -102,12 +102,13 @@ rule report_page:
 
 
 rule all:
-    """Everything: tables, figures, findings, both reports, and what they were made with."""
+    """Everything: tables, figures, findings, latency, both reports, what they were made with."""
     default_target: True
     input:
         TABLE_FILES,
         FIGURE_FILES,
         FINDINGS,
+        rules.latency.input,
         "<results>/report/index.html",
         "<results>/report.html",
         "<results>/environment.json",

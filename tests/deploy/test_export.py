@@ -1,9 +1,11 @@
 """Files for devices: they compute what PyTorch does, the same bytes again, nothing local."""
 
-import importlib.util
+import hashlib
 import json
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -11,16 +13,16 @@ import pytest
 import torch
 
 from autoprune import exports
+from autoprune.complexity import complexity
 from autoprune.data import partition, prepare
 from autoprune.data.partition import Partition
 from autoprune.data.store import ClientStore
 from autoprune.errors import InputError
-from autoprune.export import calibration_rows
+from autoprune.export import calibration_rows, compared
 from autoprune.federation.training import to_input
 from autoprune.models import Architecture, new_network
 
-PACKAGES = {"tflite": ["litert_torch"], "pte": ["executorch"]}
-EXTRAS = any(importlib.util.find_spec(p) for names in PACKAGES.values() for p in names)
+EXTRAS = any(exports.lacking(name) is None for name in exports.EXTRAS)
 NETWORKS = [
     Architecture("cnn", (17, 43), (1, 28, 28), 62),
     Architecture("cnn", (14, 9, 14, 9), (3, 84, 84), 2),
@@ -54,7 +56,7 @@ def test_every_family_runs_in_the_formats_engine(architecture, name, tmp_path, r
         (tmp_path / turn).mkdir()
         fp32, int8 = tmp_path / turn / f"a.{name}", tmp_path / turn / f"b.{name}"
         files.export_fp32(network, architecture.input_shape, fp32)
-        files.export_int8(network, architecture.input_shape, images, int8)
+        files.export_int8(network, architecture.input_shape, images, fp32, int8)
         written[turn] = (fp32.read_bytes(), int8.read_bytes())
     assert written["one"] == written["two"]
     with torch.no_grad():
@@ -75,9 +77,9 @@ def test_onnx_holds_nothing_of_the_exporter(tmp_path):
     architecture = NETWORKS[0]
     images = np.random.default_rng(0).random((2, *architecture.input_shape), dtype=np.float32)
     onnx_files = exports.load("onnx")
-    onnx_files.export_int8(
-        new_network(architecture, 0), architecture.input_shape, images, tmp_path / "b.onnx"
-    )
+    network, shape = new_network(architecture, 0), architecture.input_shape
+    onnx_files.export_fp32(network, shape, tmp_path / "a.onnx")
+    onnx_files.export_int8(network, shape, images, tmp_path / "a.onnx", tmp_path / "b.onnx")
     model = onnx.load(tmp_path / "b.onnx")
     onnx.checker.check_model(model)
     assert not any(node.metadata_props for node in model.graph.node)
@@ -86,12 +88,12 @@ def test_onnx_holds_nothing_of_the_exporter(tmp_path):
 
 @pytest.mark.parametrize("name", ["tflite", "pte"])
 def test_a_format_without_its_packages_says_what_to_install(run, name, tmp_path):
-    if not any(importlib.util.find_spec(p) is None for p in PACKAGES[name]):
+    if exports.lacking(name) is None:
         pytest.skip(f"the packages of {name} are installed")
     _, flags = run
     done = command("export", *flags, "--output", str(tmp_path), "--format", name, check=False)
     assert done.returncode == 1
-    assert f"run `make {exports.EXTRAS[name]}`" in done.stderr
+    assert f"run `make {exports.EXTRAS[name][0]}`" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not list(tmp_path.iterdir())
 
@@ -117,6 +119,15 @@ def run(tmp_path_factory):
     return folder, [*common, "--run", str(folder / "run")]
 
 
+@pytest.fixture(scope="module")
+def pruned(run):
+    """A short run of autoprune on the same data, and the flags of its export."""
+    folder, flags = run
+    settings = [*PRUNED.split(), *flags[: flags.index("--run")]]
+    command("train", *settings, "--output", str(folder / "pruned"))
+    return folder / "pruned", [*flags[:-1], str(folder / "pruned")]
+
+
 def command(stage, *flags, check=True):
     done = subprocess.run(
         [sys.executable, "-m", f"autoprune.{stage}", *flags], capture_output=True, text=True
@@ -128,45 +139,107 @@ def command(stage, *flags, check=True):
 def test_the_manifest_says_what_the_files_are(run, tmp_path):
     folder, flags = run
     command("export", *flags, "--output", str(tmp_path))
-    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    manifest = json.loads((tmp_path / "onnx/manifest.json").read_text())
+    weights = (folder / "run/weights.safetensors").read_bytes()
+    assert manifest["weights_sha256"] == hashlib.sha256(weights).hexdigest()
+    assert manifest["code"] == json.loads((folder / "run/run.json").read_text())["code"]
+    assert (manifest["engine"], manifest["engine_version"]) == exports.engine("onnx")
     assert [m["precision"] for m in manifest["models"]] == ["fp32", "int8"]
-    trained = json.loads((folder / "run/evaluation.json").read_text())
+    counts = complexity(Architecture("cnn", (9, 10), (1, 28, 28), 62))
+    said = {
+        "dataset": "g", "data_kind": "stand-in", "model": "cnn", "method": "dense",
+        "run_variant": "fedavg", "seed": 1, "variant": "dense", "format": "onnx", "family": "cnn",
+        "widths": [9, 10], "round_widths_to": None, "round_widths": None,
+        "parameters": counts["parameters"], "macs": counts["macs"],
+        "input_layout": "NCHW", "input_shape": [1, 1, 28, 28],
+    }  # fmt: skip
     for model in manifest["models"]:
-        assert (tmp_path / model["file"]).exists()
-        assert model["widths"] == [9, 10]
-        assert model["input_shape"] == [1, 1, 28, 28]
-        assert model["variant"] == "dense"
-        assert len(model["sha256"]) == 64
-    fp32 = manifest["models"][0]
+        name = f"g-cnn-dense-fedavg-s1-{model['precision']}.onnx"
+        assert model["file"] == model["model_id"] == name
+        content = (tmp_path / "onnx" / name).read_bytes()
+        assert model["sha256"] == hashlib.sha256(content).hexdigest()
+        assert {key: model[key] for key in said} == said
+    fp32, int8 = manifest["models"]
+    trained = json.loads((folder / "run/evaluation.json").read_text())
     assert fp32["test_accuracy"] == pytest.approx(trained["test_accuracy_last"])
     assert fp32["argmax_agreement"] == 1
     assert fp32["max_abs_difference"] <= fp32["tolerance"]
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    command("export", *flags, "--output", str(tmp_path))
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert int8["tolerance"] is None
+    assert int8["max_abs_difference"] > fp32["max_abs_difference"]
+    assert 0.5 < int8["argmax_agreement"] <= 1
+    assert abs(int8["test_accuracy"] - fp32["test_accuracy"]) < 0.2
 
 
-def test_rounded_widths_compute_the_same_and_say_so(run, tmp_path):
-    """Rounded up, the network has more filters and the very same accuracy."""
-    folder, flags = run
-    settings = [*PRUNED.split(), "--store", str(folder / "store"), "--target", "character"]
-    settings += ["--partition", str(folder / "partition"), "--output", str(tmp_path / "run")]
-    command("train", *settings)
+@pytest.mark.parametrize("name", exports.formats())
+def test_an_export_is_the_same_again_and_holds_no_local_path(pruned, name, tmp_path, root):
+    """Of every format, exact and rounded; the folders that it could name are told apart."""
+    format_or_skip(name)
+    _, flags = pruned
+    found = []
+    for turn in ("one", "another"):
+        folder = tmp_path / turn
+        command(
+            "export", *flags, "--format", name, "--round-widths-to", "4", "--output", str(folder)
+        )
+        found.append({p.relative_to(folder): p.read_bytes() for p in folder.glob("*/*")})
+    assert found[0] == found[1]
+    assert len(found[0]) == 6
+    places = (root, tmp_path.parent, Path.home(), Path(sys.prefix), Path(tempfile.gettempdir()))
+    for path, content in found[0].items():
+        for place in places:
+            assert f"{place}/".encode() not in content, (path, place)
+
+
+def test_the_rounded_variants_stand_beside_the_exact_one(pruned, tmp_path):
+    """Rounded up, a network has more filters and the very same accuracy; down, fewer."""
+    folder, flags = pruned
     found = {}
-    for name, more in (("exact", []), ("up", ["--round-widths-to", "8", "--round-widths", "up"])):
-        options = [*flags[:-1], str(tmp_path / "run"), "--output", str(tmp_path / name), *more]
-        command("export", *options)
-        found[name] = json.loads((tmp_path / name / "manifest.json").read_text())["models"]
-    exact, rounded = found["exact"][0], found["up"][0]
-    assert rounded["widths"] == [-(-width // 8) * 8 for width in exact["widths"]]
-    assert rounded["widths"] != exact["widths"]
-    assert rounded["test_accuracy"] == exact["test_accuracy"]
-    assert rounded["macs"] > exact["macs"]
-    assert (exact["round_widths_to"], rounded["round_widths_to"]) == (None, 8)
-    assert rounded["model_id"].endswith("-s1-r8-fp32.onnx")
-    done = command("export", *flags, "--round-widths-to", "8", "--output", "x", check=False)
-    assert "plan.json" in done.stderr  # a dense run has none
-    assert done.returncode == 1
+    for direction in ("up", "down"):
+        flags_of = ["--round-widths-to", "8", "4", "--round-widths", direction]
+        command("export", *flags, *flags_of, "--output", str(tmp_path / direction))
+        for name in ("onnx", "onnx-r8", "onnx-r4"):
+            manifest = json.loads((tmp_path / direction / name / "manifest.json").read_text())
+            found[direction, name] = manifest["models"][0]
+    exact = found["up", "onnx"]
+    trained = json.loads((folder / "architecture.json").read_text())["widths"]
+    assert exact["widths"] == trained
+    assert any(width % 4 for width in trained)
+    assert found["down", "onnx"] == exact
+    for multiple in (8, 4):
+        up, down = (found[direction, f"onnx-r{multiple}"] for direction in ("up", "down"))
+        assert up["widths"] == [-(-width // multiple) * multiple for width in trained]
+        assert down["widths"] == [width // multiple * multiple for width in trained]
+        assert up["test_accuracy"] == exact["test_accuracy"]
+        assert down["macs"] < exact["macs"] < up["macs"]
+        assert (up["round_widths_to"], up["round_widths"]) == (multiple, "up")
+        assert up["model_id"].endswith(f"-s1-r{multiple}-fp32.onnx")
+        assert up["sha256"] != exact["sha256"]
+
+
+def test_what_cannot_be_rounded_writes_nothing(run, tmp_path):
+    _, flags = run
+    for wrong, message in (
+        (["--round-widths-to", "8"], "run/plan.json: no such file"),  # a dense run has none
+        (["--format", "coreml"], "format: unknown 'coreml'; known are onnx, pte, tflite"),
+    ):
+        done = command("export", *flags, *wrong, "--output", str(tmp_path / "x"), check=False)
+        assert done.returncode == 1
+        assert message in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+        assert not (tmp_path / "x").exists()
+
+
+def test_a_file_that_computes_something_else_is_refused():
+    logits = np.array([[1.0, -30.0], [2.0, 3.0]], dtype=np.float32)
+    near, far = logits + 0.002, logits[:, ::-1] + 0.004
+    found = compared("a.onnx", "fp32", near, logits)
+    assert found["tolerance"] == pytest.approx(0.003)
+    assert found["argmax_agreement"] == 1
+    with pytest.raises(InputError, match=r"a.onnx: differs from PyTorch by 31 on 2 test images"):
+        compared("a.onnx", "fp32", far, logits)
+    with pytest.raises(InputError, match="differs from PyTorch by nan"):
+        compared("a.onnx", "fp32", logits * np.nan, logits)
+    assert compared("a.onnx", "int8", far, logits)["argmax_agreement"] == 0
 
 
 def test_calibration_sees_training_images_only(run):

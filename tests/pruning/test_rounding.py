@@ -97,5 +97,7 @@ def test_what_cannot_be_rounded_is_refused():
     with pytest.raises(InputError, match="unknown 'sideways'"):
         round_widths(architecture, state, plan, 3, 4, "sideways")
     del plan["shrinks"][0]["layers"][0]["scores"]
-    with pytest.raises(InputError, match="no scores"):
-        round_widths(architecture, state, plan, 3, 4, "up")
+    narrow = {"base": plan["base"], "shrinks": []}  # narrow from the start, as some controls are
+    for without in (plan, narrow, {"base": plan["base"]}, {}):
+        with pytest.raises(InputError, match="no scores"):
+            round_widths(architecture, state, without, 3, 4, "up")

@@ -8,8 +8,18 @@ from pathlib import Path
 import pytest
 import yaml
 
-from autoprune.config import METHODS, check, followed, follows_plan, resolve, run_settings
+from autoprune import exports
+from autoprune.config import (
+    METHODS,
+    check,
+    followed,
+    follows_plan,
+    keeps_scores,
+    resolve,
+    run_settings,
+)
 from autoprune.errors import InputError
+from autoprune.pruning.rounding import DIRECTIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
@@ -71,6 +81,34 @@ def test_a_named_variant_sets_training_and_method():
 def test_which_methods_follow_a_plan():
     found = {name for name in METHODS if follows_plan(name)}
     assert found == set(METHODS) - {"dense", "autoprune", "null-norms"}
+
+
+def test_which_methods_networks_can_be_rounded():
+    assert {name for name in METHODS if keeps_scores(name)} == {"autoprune", "null-norms"}
+
+
+def test_the_schema_knows_the_formats_and_directions():
+    deploy = yaml.safe_load(SCHEMA.read_text())["properties"]["deploy"]["properties"]
+    assert sorted(deploy["formats"]["items"]["enum"]) == exports.formats()
+    assert sorted(deploy["round_widths"]["enum"]) == sorted(DIRECTIONS)
+
+
+@pytest.mark.parametrize("name", exports.EXTRAS)
+def test_a_format_whose_packages_are_absent_says_what_to_install(tmp_path, name):
+    path = tmp_path / "mine.yaml"
+    overlay = {"deploy": {"formats": ["onnx", name]}}
+    path.write_text(yaml.safe_dump(overlay))
+    extra, packages = exports.EXTRAS[name]
+    if exports.lacking(name) is None:
+        check(loaded(overlay), [CONFIG, path], SCHEMA)
+        pytest.skip(f"the packages of {name} are installed: accepted")
+    with pytest.raises(InputError) as refusal:
+        check(loaded(overlay), [CONFIG, path], SCHEMA)
+    (package,) = {p for p in packages if f"package {p} is" in str(refusal.value)}
+    assert str(refusal.value) == (
+        f"{path}: deploy.formats.1: format {name}: package {package} is not installed; "
+        f"run `make {extra}`"
+    )
 
 
 REFUSED = [
@@ -141,6 +179,22 @@ REFUSED = [
         {"methods": {"autoprune": ["again"]}},
         "methods.autoprune.0: found 'again'; known are reinit, inherit",
     ),
+    (
+        {"deploy": {"formats": ["onnx", "coreml"]}},
+        "deploy.formats.1: found 'coreml'; known are onnx, tflite, pte",
+    ),
+    ({"deploy": {"formats": []}}, "deploy.formats: found 0 entries, expected 1 or more"),
+    (
+        {"deploy": {"round_widths_to": [8, 1]}},
+        "deploy.round_widths_to.1: found 1, expected at least",
+    ),
+    ({"deploy": {"round_widths_to": 8}}, "deploy.round_widths_to: found 8, expected array"),
+    (
+        {"deploy": {"round_widths": "off"}},
+        "deploy.round_widths: found 'off'; known are nearest, up",
+    ),
+    ({"deploy": {"latency_rounds": 1}}, "deploy.latency_rounds: found 1, expected at least 2"),
+    ({"deploy": {"seed": 1}}, "deploy: unknown key 'seed'; known are formats, round_widths_to"),
 ]
 
 

@@ -1,6 +1,7 @@
 """The workflow as its users run it, on config/ci.yaml, from a path with a space."""
 
 import csv
+import hashlib
 import itertools
 import json
 import os
@@ -91,6 +92,7 @@ def test_all_makes_every_table_figure_and_the_report(study):
         "accuracy_against_parameters",
         "accuracy_by_round",
         "kept_similarity",
+        "latency",
         "null_distribution",
         "partition",
         "widths_by_layer",
@@ -175,7 +177,57 @@ def test_a_seed_runs_that_seed_and_the_tables(study, edited):
     edited("config/ci.yaml", "seeds: [0, 1]", "seeds: [0, 1, 2]")
     jobs = planned(study, "all")
     assert (jobs["baseline"], jobs["prune"]) == (3, 9)
-    assert not {"prepare", "partition"} & jobs.keys()
+    assert not {"prepare", "partition", "export", "export_rounded", "latency_host"} & jobs.keys()
+
+
+def test_the_first_seeds_networks_are_exported_and_timed(study):
+    """Exact ones of every method, rounded ones where a plan has scores; no phone was here."""
+    latency = pd.read_csv(study / RESULTS / "tables/latency.csv")
+    assert set(latency["kind"]) == {"host_proxy"}
+    assert set(latency["seed"]) == {0}
+    assert set(latency["precision"]) == {"fp32", "int8"}
+    exact = latency[latency["round_widths_to"].isna()]
+    assert len(exact) == 2 * len(latency["source_files"].unique()) == 2 * 9
+    rounded = latency[latency["round_widths_to"] == 4]
+    assert len(exact) + len(rounded) == len(latency)
+    assert set(rounded["method"]) == {"autoprune", "null-norms"}
+    assert all(int(n) % 4 == 0 or int(n) in (10, 14) for w in rounded["widths"] for n in w.split())
+    assert (
+        (latency["low"] <= latency["speed_up"]) & (latency["speed_up"] <= latency["high"])
+    ).all()
+    files = {hashlib.sha256(p.read_bytes()).hexdigest() for p in study.glob(f"{RESULTS}/**/*.onnx")}
+    assert set(latency["model_sha256"]) <= files
+    measured = json.loads((study / latency["source_files"][0]).read_text())
+    assert (measured["kind"], measured["threads"]) == ("host_proxy", 1)
+    assert all(len(of["rounds"]) == 3 for of in measured["measured"])
+
+
+def test_another_multiple_trains_nothing(study, edited):
+    edited("config/ci.yaml", "round_widths_to: [4]", "round_widths_to: [4, 6]")
+    jobs = planned(study, "all")
+    assert (jobs["export_rounded"], jobs["latency_host"]) == (7, 7)
+    assert not {"baseline", "prune", "export", "count"} & jobs.keys()
+
+
+def test_without_multiples_or_seeds_nothing_is_rounded_or_timed(study):
+    mine = study / "mine.yaml"
+    mine.write_text("deploy: {round_widths_to: []}\n")
+    jobs = planned(study, "all", overlays=[str(mine)])
+    assert jobs["latency_host"] == 7
+    assert "onnx-r4" not in snakemake(study, "-n", "-p", *CI, str(mine), "--", "all").stdout
+    mine.write_text("deploy: {seeds: 0}\n")
+    timed = study / RESULTS / "latency/glyphs"
+    timed.rename(study / "aside")
+    assert planned(study, "all")["latency_host"] == 2
+    assert planned(study, "all", overlays=[str(mine)]) == {}
+    (study / "aside").rename(timed)
+
+
+def test_a_formats_code_reruns_its_exports(study, edited):
+    edited("workflow/autoprune/exports/onnx.py", "per_channel=True", "per_channel=False")
+    jobs = planned(study, "all")
+    assert (jobs["export"], jobs["export_rounded"], jobs["latency_host"]) == (5, 7, 9)
+    assert not {"baseline", "prune", "count"} & jobs.keys()
 
 
 def test_a_style_change_redraws_figures_only(study, edited):
@@ -184,7 +236,7 @@ def test_a_style_change_redraws_figures_only(study, edited):
     assert planned(study, "figures").keys() <= drawn
 
 
-TARGETS = ["data", "baselines", "pruned", "complexity", "tables", "figures"]
+TARGETS = ["data", "baselines", "pruned", "complexity", "latency", "tables", "figures"]
 TARGETS += ["report_page", "report", "all"]
 
 

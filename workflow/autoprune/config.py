@@ -8,6 +8,7 @@ import yaml
 from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.exceptions import best_match
 
+from autoprune import exports
 from autoprune.errors import InputError
 from autoprune.provenance import closure
 from autoprune.pruning.options import WEIGHTS
@@ -30,6 +31,11 @@ AFTER_WEIGHTS = ("autoprune", "null-norms", "narrow", "found-widths", "random-fi
 def follows_plan(method: str) -> bool:
     """Whether runs of a method need the plan of an autoprune run, as its imports tell."""
     return "autoprune.methods._following" in closure(module_of(method))
+
+
+def keeps_scores(method: str) -> bool:
+    """Whether a method's plan has the scores by which filters come back, as its imports tell."""
+    return "autoprune.pruning.search" in closure(module_of(method))
 
 
 def module_of(method: str) -> str:
@@ -101,6 +107,9 @@ def check(config: Mapping[str, Any], files: Sequence[str | Path], schema: str | 
         if "autoprune" not in pair and set(methods_of(config, name)) != {"dense"}:
             _refuse(files, ["pairs", name], "settings of method autoprune are missing")
     _check_followed(config, files)
+    for position, name in enumerate(config["deploy"]["formats"]):
+        if reason := exports.lacking(name):
+            _refuse(files, ["deploy", "formats", position], reason)
 
 
 def _check_methods(

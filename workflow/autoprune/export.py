@@ -11,7 +11,7 @@ import torch
 from autoprune import exports
 from autoprune.complexity import complexity
 from autoprune.data.partition import Partition
-from autoprune.data.store import ClientStore
+from autoprune.data.store import ClientStore, whole_folder
 from autoprune.errors import InputError, run_main
 from autoprune.federation.training import to_input
 from autoprune.files import read_json, sha256_file, write_json
@@ -22,6 +22,7 @@ from autoprune.seeds import generator
 from autoprune.weights import load_weights
 
 SCHEMA_VERSION = 1
+PRECISIONS = ("fp32", "int8")
 CALIBRATION = 128  # training images; more change no range by much
 COMPARED = 256  # test images on which an exported network is held against PyTorch
 BATCH = 256
@@ -39,30 +40,29 @@ def accuracy(infer: Callable[[np.ndarray], np.ndarray], store: ClientStore, targ
     """Test accuracy (fraction) of an exported file, on its engine."""
     rows, right = store.rows("test"), 0
     labels = store.labels[rows, store.target_column(target)]
-    images = store.images[rows]
     for start in range(0, len(labels), BATCH):
-        part = slice(start, start + BATCH)
-        found = exports.logits(infer, to_input(np.array(images[part]), store.pixel_range).numpy())
-        right += int((found.argmax(1) == labels[part]).sum())
+        expected = labels[start : start + BATCH]
+        first = rows.start + start
+        images = _images(store, slice(first, first + len(expected)))
+        right += int((exports.logits(infer, images.numpy()).argmax(1) == expected).sum())
     return right / len(labels)
 
 
 def trained(
-    run: Path, multiple: int | None, direction: str
-) -> tuple[Architecture, Network, dict[str, Any]]:
-    """A finished run's network, its widths rounded to ``multiple`` where given, and its run.json.
+    run: Path, seed: int, multiple: int | None, direction: str
+) -> tuple[Architecture, Network]:
+    """A finished run's network, its widths rounded to ``multiple`` where given.
 
     Raises InputError when the run is not whole or has no plan to round by.
     """
-    about = read_json(run / "run.json")
     architecture, state, _ = load_weights(run / "weights.safetensors")
-    if multiple is None:
-        network = build(architecture)
-        load_state(network, state)
-        return architecture, network.eval(), about
-    plan, seed = read_json(run / "plan.json"), int(about["seed"])
-    rounded, network = round_widths(architecture, state, plan, seed, multiple, direction)
-    return rounded, network.eval(), about
+    if multiple is not None:
+        plan = read_json(run / "plan.json")
+        architecture, network = round_widths(architecture, state, plan, seed, multiple, direction)
+        return architecture, network.eval()
+    network = build(architecture)
+    load_state(network, state)
+    return architecture, network.eval()
 
 
 def export(
@@ -73,53 +73,71 @@ def export(
     output: Path,
     *,
     format_name: str = "onnx",
-    multiple: int | None = None,
+    multiples: Sequence[int] = (),
     direction: str = "nearest",
 ) -> None:
-    """Write NAME-fp32, NAME-int8 and manifest.json of a finished run into ``output``.
+    """Write a finished run's network, and its variants with widths rounded to ``multiples``.
 
-    Raises InputError when the run is not whole, the format's packages are absent, or the float32
-    file does not compute what PyTorch does.
+    Each into a folder of ``output`` of its own, FORMAT or FORMAT-rMULTIPLE, as NAME-fp32, NAME-int8
+    and manifest.json. Raises InputError when the run is not whole, the format's packages are
+    absent, or a float32 file does not compute what PyTorch does; that variant is not written then.
     """
     files = exports.load(format_name)
-    architecture, network, about = trained(run, multiple, direction)
-    name = "-".join(str(about[k]) for k in ("dataset", "model", "method", "variant"))
-    name += f"-s{about['seed']}" + (f"-r{multiple}" if multiple else "")
-    fp32, int8 = (output / f"{name}-{kind}.{format_name}" for kind in ("fp32", "int8"))
-    files.export_fp32(network, architecture.input_shape, fp32)
-    drawn = np.array(store.images[calibration_rows(partition, int(about["seed"]))])
-    calibration = to_input(drawn, store.pixel_range).numpy()
-    files.export_int8(network, architecture.input_shape, calibration, int8)
-
-    images = to_input(np.array(store.images[store.rows("test")][:COMPARED]), store.pixel_range)
-    with torch.no_grad():
-        expected = network(images).numpy()
-    rounding = {"round_widths_to": multiple, "round_widths": direction if multiple else None}
-    facts = network_facts(architecture, about, files.LAYOUT) | rounding
-    models = []
-    for path, precision in ((fp32, "fp32"), (int8, "int8")):
-        infer = files.infer(path)
-        agreement = compared(path, exports.logits(infer, images.numpy()), expected, precision)
-        model = {"model_id": path.name, "file": path.name, "sha256": sha256_file(path)}
-        model |= {"format": format_name, "precision": precision, **facts}
-        models.append(model | {"test_accuracy": accuracy(infer, store, target), **agreement})
+    about = read_json(run / "run.json")
     package, version = exports.engine(format_name)
-    made = {"code": about["code"], "engine": package, "engine_version": version}
-    write_json(
-        output / "manifest.json", {"schema_version": SCHEMA_VERSION, **made, "models": models}
-    )
+    made = {
+        "schema_version": SCHEMA_VERSION,
+        "code": about["code"],
+        "weights_sha256": sha256_file(run / "weights.safetensors"),
+        "engine": package,
+        "engine_version": version,
+    }
+    seed = int(about["seed"])
+    # all of them first: what cannot be rounded is said before anything is written
+    variants = {m: trained(run, seed, m, direction) for m in (None, *multiples)}
+    calibration = _images(store, calibration_rows(partition, seed)).numpy()
+    test = store.rows("test")
+    compared_on = _images(store, slice(test.start, min(test.start + COMPARED, test.stop)))
+    for multiple, (architecture, network) in variants.items():
+        suffix = f"-r{multiple}" if multiple else ""
+        name = "-".join(str(about[key]) for key in ("dataset", "model", "method", "variant"))
+        name += f"-s{seed}{suffix}"
+        facts = {"format": format_name, **network_facts(architecture, about, files.LAYOUT)}
+        facts |= {"round_widths_to": multiple, "round_widths": direction if multiple else None}
+        with torch.no_grad():
+            expected = network(compared_on).numpy()
+        models, written = [], [f"{name}-{precision}.{format_name}" for precision in PRECISIONS]
+        folder = output / f"{format_name}{suffix}"
+        with whole_folder(folder, ["manifest.json", *written]) as scratch:
+            fp32, int8 = (scratch[file] for file in written)
+            files.export_fp32(network, architecture.input_shape, fp32)
+            files.export_int8(network, architecture.input_shape, calibration, fp32, int8)
+            for file, precision in zip(written, PRECISIONS, strict=True):
+                infer = files.infer(scratch[file])
+                found = exports.logits(infer, compared_on.numpy())
+                model = {"model_id": file, "file": file, "sha256": sha256_file(scratch[file])}
+                model |= {"precision": precision, **facts}
+                model |= compared(file, precision, found, expected)
+                models.append(model | {"test_accuracy": accuracy(infer, store, target)})
+                print(f"{file}: test accuracy {models[-1]['test_accuracy']:.4f}", flush=True)
+            write_json(scratch["manifest.json"], {**made, "models": models})
+
+
+def _images(store: ClientStore, rows: np.ndarray | slice) -> torch.Tensor:
+    """Float32 images (image, channel, height, width) of a store, as a network takes them."""
+    return to_input(np.array(store.images[rows]), store.pixel_range)
 
 
 def compared(
-    path: Path, found: np.ndarray, expected: np.ndarray, precision: str
+    file: str, precision: str, found: np.ndarray, expected: np.ndarray
 ) -> dict[str, float | None]:
     """How far logits (image, class) of a file are from PyTorch's; InputError if fp32 is too far."""
     difference = float(np.abs(found - expected).max())
     allowed = TOLERANCE * max(1.0, float(np.abs(expected).max()))
     if precision == "fp32" and not difference <= allowed:
         raise InputError(
-            f"{path}: differs from PyTorch by {difference:.3g} on {len(expected)} test images, "
-            f"expected at most {allowed:.3g}; do not use it"
+            f"{file}: differs from PyTorch by {difference:.3g} on {len(expected)} test images, "
+            f"expected at most {allowed:.3g}; it was not written"
         )
     return {
         "argmax_agreement": float((found.argmax(1) == expected.argmax(1)).mean()),
@@ -158,16 +176,34 @@ def main(argv: Sequence[str] | None) -> None:
         "--format", default="onnx", help="onnx, tflite or pte (default: %(default)s)"
     )
     parser.add_argument(
-        "--round-widths-to", type=int, metavar="K", help="kept widths become multiples of K"
+        "--round-widths-to",
+        type=int,
+        nargs="*",
+        default=[],
+        metavar="K",
+        help="besides, variants whose kept widths are multiples of K",
     )
-    parser.add_argument("--round-widths", default="nearest", help=f"{', '.join(DIRECTIONS)}")
-    parser.add_argument("--output", type=Path, required=True, help="folder of the files")
+    parser.add_argument(
+        "--round-widths",
+        default="nearest",
+        help=f"to which multiple: {', '.join(DIRECTIONS)} (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--output", type=Path, required=True, help="folder of FORMAT/ and FORMAT-rK/"
+    )
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     store, partition = ClientStore.open(args.store), Partition.open(args.partition)
-    rounding = {"multiple": args.round_widths_to, "direction": args.round_widths}
-    where = {"format_name": args.format, "output": args.output}
-    export(args.run, store, partition, args.target, **where, **rounding)
+    export(
+        args.run,
+        store,
+        partition,
+        args.target,
+        args.output,
+        format_name=args.format,
+        multiples=args.round_widths_to,
+        direction=args.round_widths,
+    )
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from pathlib import Path
 WORKFLOW = Path(workflow.current_basedir).parent
 sys.path.insert(0, str(WORKFLOW))
 
-from autoprune.config import check, followed, follows_plan, methods_of, resolve, run_settings
+from autoprune.config import METHODS, check, followed, follows_plan, keeps_scores
+from autoprune.config import methods_of, resolve, run_settings
 from autoprune.errors import InputError
 from autoprune.failures import Failure, describe, is_stop, last_error
 from autoprune.provenance import code_version
@@ -34,6 +35,10 @@ DATASETS = list(dict.fromkeys(pair["dataset"] for pair in PAIRS.values()))
 # options of sources that name files or folders, and the endings of the files that are read there
 PLACES = ["folder", "train", "test", "raw", "local", "archive", "database", "table"]
 FILES_READ = set(".json .txt .zip .gz .xz .bz2 .lzma .h5 .sqlite .parquet .csv .tsv".split())
+# networks as files: formats, and multiples for widths where a method's plan has filters' scores
+FORMATS = config["deploy"]["formats"]
+MULTIPLES = config["deploy"]["round_widths_to"]
+SCORED = [method for method in METHODS if keeps_scores(method)]
 FIGURES = [
     "accuracy_by_round",
     "widths_by_round",
@@ -106,20 +111,44 @@ FIGURE_FILES += [path for figure in DRAWN for path in for_papers(figure)]
 
 
 def latency_files():
-    """Measurements on this machine: what the first seed of every method but dense came to."""
+    """Measurements on this machine of every method but dense, with the seeds to deploy."""
+    seeds = [f"seed-{seed}" for seed in config["seeds"][: config["deploy"]["seeds"]]]
     return [
         f"{Path(run).parent}.json".replace("<results>/runs", "<results>/latency", 1)
         for run in runs("run.json", without=["dense"])
-        if Path(run).parent.name == f"seed-{config['seeds'][0]}"
+        if Path(run).parent.name in seeds
     ]
 
 
 LATENCY_FILES = latency_files()
 
 
+def manifests(run, method):
+    """Manifests of a run's exports: each format, exact and, where that can be, rounded."""
+    multiples = MULTIPLES if method in SCORED else []
+    return expand(
+        "{run}/export/{format}{rounding}/manifest.json",
+        run=run,
+        format=FORMATS,
+        rounding=["", *(f"-r{multiple}" for multiple in multiples)],
+    )
+
+
 def exported_manifests():
-    """What a phone may have measured: the manifests of every run's exports."""
-    return runs("export/manifest.json")
+    """Manifests of all exports of every run in the study: what a phone may have measured."""
+    folders = [Path(run).parent for run in runs("run.json")]
+    return [path for run in folders for path in manifests(run, run.parts[-3])]
+
+
+def rounding_flags(wildcards):
+    """The flags of the variants whose widths are rounded."""
+    return flags({key: config["deploy"][key] for key in ("round_widths_to", "round_widths")})
+
+
+def measured_manifests(wildcards):
+    """The manifests of a run that is measured, all of them."""
+    run = "<results>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}"
+    return [path.format(**wildcards) for path in manifests(run, wildcards.method)]
 
 
 def stage(*modules):

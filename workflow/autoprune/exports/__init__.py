@@ -4,13 +4,15 @@ A format is a module of this package that defines
 
 - ``ENGINE``: the distribution whose version is noted, and that runs the files here;
 - ``LAYOUT``: NCHW or NHWC, what the file's input is;
-- ``export_fp32(network, input_shape, path)`` and
-  ``export_int8(network, input_shape, images, path)``, which write a file for one image;
+- ``export_fp32(network, input_shape, path)``, which writes a file for one image, and
+  ``export_int8(network, input_shape, images, fp32, path)``, which writes the quantised one, by the
+  ranges that calibration ``images`` reach; ``fp32`` is the other's file;
 - ``infer(path)``: a function from one image (1, channel, height, width) to logits (1, class);
 - ``timed(path, image)``: a function without arguments, one inference on one thread.
 """
 
 import importlib
+import importlib.util
 import pkgutil
 from collections.abc import Callable, Sequence
 from importlib import metadata
@@ -22,8 +24,11 @@ import numpy as np
 
 from autoprune.errors import InputError
 
-# what `make` installs beside the rest on demand
-EXTRAS = {"tflite": "litert", "pte": "executorch"}
+# what `make` installs on demand for a format: the target, and the packages that its module imports
+EXTRAS = {
+    "tflite": ("litert", ("litert_torch", "ai_edge_quantizer", "ai_edge_litert")),
+    "pte": ("executorch", ("executorch", "torchao")),
+}
 
 
 def formats() -> list[str]:
@@ -31,19 +36,22 @@ def formats() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
+def lacking(name: str) -> str | None:
+    """What to install before a format can be written, in one line; None when all is there."""
+    extra, packages = EXTRAS.get(name, ("", ()))
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            return f"format {name}: package {package} is not installed; run `make {extra}`"
+    return None
+
+
 def load(name: str) -> ModuleType:
     """The module of a format; raises InputError when it is unknown or its packages are absent."""
     if name not in formats():
         raise InputError(f"format: unknown {name!r}; known are {', '.join(formats())}")
-    try:
-        return importlib.import_module(f"{__name__}.{name}")
-    except ModuleNotFoundError as error:
-        extra = EXTRAS.get(name)
-        if extra is None or str(error.name).startswith("autoprune"):
-            raise
-        raise InputError(
-            f"format {name}: package {error.name} is not installed; run `make {extra}`"
-        ) from None
+    if reason := lacking(name):
+        raise InputError(reason)
+    return importlib.import_module(f"{__name__}.{name}")
 
 
 def engine(name: str) -> tuple[str, str]:

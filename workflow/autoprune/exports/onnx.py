@@ -27,10 +27,6 @@ INPUT, OUTPUT = "images", "logits"
 
 def export_fp32(network: Network, input_shape: tuple[int, int, int], path: str | Path) -> None:
     """Write a network for one image (1, channel, height, width) in its training's pixel range."""
-    write(_converted(network, input_shape), path)
-
-
-def _converted(network: Network, input_shape: tuple[int, int, int]) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter's own dependencies
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -43,13 +39,17 @@ def _converted(network: Network, input_shape: tuple[int, int, int]) -> Any:
             verbose=False,
         )
     assert program is not None
-    return program.model_proto
+    write(program.model_proto, path)
 
 
 def export_int8(
-    network: Network, input_shape: tuple[int, int, int], images: np.ndarray, path: str | Path
+    network: Network,
+    input_shape: tuple[int, int, int],
+    images: np.ndarray,
+    fp32: str | Path,
+    path: str | Path,
 ) -> None:
-    """Write a network quantised by the ranges that calibration ``images`` reach.
+    """Write the network of the file ``fp32`` quantised.
 
     QDQ format, weights per channel, activations per tensor, both int8. ``images`` are float32
     (image, channel, height, width).
@@ -57,10 +57,9 @@ def export_int8(
     # it advises a pass of shape inference, which the exporter has done already
     logging.getLogger().setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
-        export_fp32(network, input_shape, source)
+        target = Path(folder) / "int8.onnx"
         quantize_static(
-            str(source),
+            str(fp32),
             str(target),
             _Calibration(images),
             quant_format=QuantFormat.QDQ,

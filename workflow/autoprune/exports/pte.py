@@ -35,9 +35,13 @@ def export_fp32(network: Network, input_shape: tuple[int, int, int], path: str |
 
 
 def export_int8(
-    network: Network, input_shape: tuple[int, int, int], images: np.ndarray, path: str | Path
+    network: Network,
+    input_shape: tuple[int, int, int],
+    images: np.ndarray,
+    fp32: str | Path,
+    path: str | Path,
 ) -> None:
-    """Write a network quantised by the ranges that calibration ``images`` reach.
+    """Write the network quantised; it is captured anew, ``fp32`` is not read.
 
     Weights per channel, activations per tensor, both int8; input and output stay float32.
     ``images`` are float32 (image, channel, height, width).

@@ -28,11 +28,6 @@ ENGINE, LAYOUT = "ai-edge-litert", "NHWC"
 
 def export_fp32(network: Network, input_shape: tuple[int, int, int], path: str | Path) -> None:
     """Write a network for one image (1, height, width, channel) in its training's pixel range."""
-    with whole_file(path) as scratch:
-        _convert(network, input_shape, scratch)
-
-
-def _convert(network: Network, input_shape: tuple[int, int, int], path: Path) -> None:
     channels, height, width = input_shape
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the converter's own dependencies
@@ -43,29 +38,32 @@ def _convert(network: Network, input_shape: tuple[int, int, int], path: Path) ->
         with tempfile.TemporaryDirectory() as folder:
             target = Path(folder) / "fp32.tflite"
             program.export(str(target))
-            path.write_bytes(target.read_bytes())
+            content = target.read_bytes()
+    with whole_file(path) as scratch:
+        scratch.write_bytes(content)
 
 
 def export_int8(
-    network: Network, input_shape: tuple[int, int, int], images: np.ndarray, path: str | Path
+    network: Network,
+    input_shape: tuple[int, int, int],
+    images: np.ndarray,
+    fp32: str | Path,
+    path: str | Path,
 ) -> None:
-    """Write a network quantised by the ranges that calibration ``images`` reach.
+    """Write the network of the file ``fp32`` quantised.
 
     Weights per channel, activations per tensor, input and output int8 too. ``images`` are float32
     (image, channel, height, width).
     """
-    with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "fp32.tflite"
-        _convert(network, input_shape, source)
-        quantizer = ai_edge_quantizer.Quantizer(str(source), recipe.static_wi8_ai8())
-        signature = Interpreter(model_path=str(source)).get_signature_list()
-        (name, ends), *_ = signature.items()
-        argument = sole(ends["inputs"], "inputs", path)
-        data = {name: [{argument: channels_last(image[None])} for image in images]}
-        logging.getLogger("absl").setLevel(logging.ERROR)
-        with contextlib.redirect_stdout(io.StringIO()):  # its report
-            ranges = quantizer.calibrate(data, num_threads=1)
-            model = quantizer.quantize(ranges).quantized_model
+    quantizer = ai_edge_quantizer.Quantizer(str(fp32), recipe.static_wi8_ai8())
+    signature = Interpreter(model_path=str(fp32)).get_signature_list()
+    (name, ends), *_ = signature.items()
+    argument = sole(ends["inputs"], "inputs", path)
+    data = {name: [{argument: channels_last(image[None])} for image in images]}
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    with contextlib.redirect_stdout(io.StringIO()):  # its report
+        ranges = quantizer.calibrate(data, num_threads=1)
+        model = quantizer.quantize(ranges).quantized_model
     with whole_file(path) as scratch:
         scratch.write_bytes(bytes(model))
 

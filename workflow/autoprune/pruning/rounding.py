@@ -12,6 +12,10 @@ from autoprune.pruning.rule import scores
 from autoprune.pruning.shrink import Kept, axis_index, cut, group_scores, largest
 
 DIRECTIONS = ("nearest", "up", "down")
+NO_SCORES = (
+    "plan: no scores of filters, by which they come back; widths can be rounded of runs whose "
+    "method searches as autoprune does"
+)
 
 
 def rounded_widths(
@@ -41,16 +45,15 @@ def history(plan: Mapping[str, Any]) -> tuple[Architecture, Kept, list[list[floa
     A filter that went has the score for which it went. Raises InputError for a plan whose method
     records no scores.
     """
+    if not {"base", "shrinks"} <= plan.keys():
+        raise InputError(NO_SCORES)
     base = Architecture.from_json(plan["base"])
     alive = [list(range(width)) for width in base.widths]
     last = [[0.0] * width for width in base.widths]
-    for shrink in plan.get("shrinks", [None]):
-        for n, layer in enumerate(shrink["layers"] if shrink else [{}]):
+    for shrink in plan["shrinks"]:
+        for n, layer in enumerate(shrink["layers"]):
             if "scores" not in layer:
-                raise InputError(
-                    "plan: no scores of filters, by which they come back; widths can be rounded "
-                    "for autoprune and null-norms"
-                )
+                raise InputError(NO_SCORES)
             for place, score in zip(alive[n], layer["scores"], strict=True):
                 last[n][place] = score
             alive[n] = [alive[n][index] for index in layer["kept"]]
@@ -74,6 +77,8 @@ def round_widths(
     ``rounded_widths`` and ``history`` do.
     """
     base, alive, last = history(plan)
+    if tuple(map(len, alive)) != architecture.widths:  # narrowed otherwise than by its shrinks
+        raise InputError(NO_SCORES)
     goal = rounded_widths(architecture.widths, base.widths, multiple, direction)
     network = build(architecture)
     load_state(network, state)
