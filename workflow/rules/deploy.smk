@@ -2,7 +2,7 @@
 
 in:  <results>/runs/.../{weights.safetensors,run.json,plan.json}, <results>/data/{dataset}/
 out: <results>/runs/.../export/{format}/ and, with widths rounded to k, {format}-r{k}/,
-     <results>/latency/, <results>/{tables,figures}/latency.*
+     <results>/latency/{dataset}/
 
 Times are never the same bytes twice; the exports are.
 """

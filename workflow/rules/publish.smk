@@ -143,7 +143,7 @@ rule write_report:
         metrics="<results>/metrics.csv",
         run=runs("run.json"),
         plan=runs("plan.json", without=["dense"]),
-        tables=expand("<results>/tables/{table}.csv", table=TABLES),
+        tables=expand("<results>/tables/{table}.csv", table=[*TABLES, "latency"]),
         partitions=expand("<results>/data/{dataset}/partition/partition.json", dataset=DATASETS),
         stores=expand("<results>/data/{dataset}/store/header.json", dataset=DATASETS),
         null=NULL_FILES,
