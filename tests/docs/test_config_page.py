@@ -87,6 +87,7 @@ def test_what_is_allowed_is_said_in_words():
     pair = {"type": "array", "minItems": 2, "maxItems": 2, "items": {"type": "integer"}}
     assert allowed(pair) == "list of 2 whole numbers"
     assert allowed({"type": "number", "exclusiveMinimum": 0}) == "number > 0"
+    assert allowed({"type": ["string", "null"]}) == "text or nothing"
     assert allowed({"enum": [1, "three"]}) == "`1`, `three`"
 
 

@@ -139,19 +139,15 @@ def allowed(rule: Schema) -> str:
     if "enum" in rule:
         return ", ".join(f"`{value}`" for value in rule["enum"])
     kind = rule.get("type", "object")
-    low, above = rule.get("minimum"), rule.get("exclusiveMinimum")
-    high, below = rule.get("maximum"), rule.get("exclusiveMaximum")
-    bounds = [
-        *([f"≥ {low}"] if low is not None else []),
-        *([f"> {above}"] if above is not None else []),
-        *([f"≤ {high}"] if high is not None else []),
-        *([f"< {below}"] if below is not None else []),
-    ]
-    words = {"object": "mapping", "string": "text", "array": "list", "integer": "whole number"}
+    if isinstance(kind, list):
+        return " or ".join(allowed({**rule, "type": one}) for one in kind)
+    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    bounds = [f"{sign} {rule[key]}" for key, sign in signs.items() if key in rule]
+    words = {"object": "mapping", "string": "text", "null": "nothing", "integer": "whole number"}
     if kind == "array":
         number = f"{rule['minItems']} " if rule.get("maxItems") == rule.get("minItems", -1) else ""
         return f"list of {number}{allowed(rule['items'])}".replace("number", "numbers")
-    return " ".join([words.get(kind, kind), ", ".join(bounds)]).strip()
+    return " ".join([words.get(kind, kind), ", ".join(bounds if kind != "null" else [])]).strip()
 
 
 def table(rows: Sequence[Row]) -> str:
