@@ -14,7 +14,7 @@ DENSE = ("dense", "fedavg")
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """A column of two panels for each kind and precision, phones first.
+    """A row of two panels for each kind and precision, phones first.
 
     ``table`` is the latency table; rows of other networks have no MACs and are not drawn, nor are
     runs on more threads than the fewest of their kind.
@@ -31,13 +31,13 @@ def draw(table: pd.DataFrame) -> Figure:
         drawn[GROUP].drop_duplicates().itertuples(index=False, name=None),
         key=lambda group: (list(KINDS).index(group[0]), group[1:]),
     )
-    titles = [title(*group) for group in groups]
-    figure, axes = panels([*titles, *titles], columns=len(groups))
+    titles = [title(*group) for group in groups for _ in range(2)]
+    figure, axes = panels(titles, columns=2)
     arms = looks(pd.concat([drawn[ARM], pd.DataFrame([DENSE], columns=ARM)]))
     for place, group in enumerate(groups):
         mine = drawn[(drawn[GROUP] == list(group)).all(axis=1)]
-        draw_latency(axes[place], mine, arms)
-        draw_speed_up(axes[len(groups) + place], mine, arms)
+        draw_latency(axes[2 * place], mine, arms)
+        draw_speed_up(axes[2 * place + 1], mine, arms)
     entries = [
         look.entry(marker=look.marker, linestyle="none", markersize=4) for look in arms.values()
     ]
@@ -46,10 +46,9 @@ def draw(table: pd.DataFrame) -> Figure:
     pairs = drawn[["dataset", "data_kind"]].drop_duplicates().itertuples(index=False, name=None)
     note += f"; trained on {', '.join(dataset_label(*pair) for pair in pairs)}{others}"
     finish(figure, "", "", entries, note)
-    for place, ax in enumerate(axes):
-        of_times = place < len(groups)
-        x, y = ("MACs", "latency, ms") if of_times else ("MACs, dense / own", "speed-up")
-        ax.set(xlabel=x, ylabel=y if ax.get_subplotspec().is_first_col() else "")
+    for times, speed_up in zip(axes[::2], axes[1::2], strict=True):
+        times.set(xlabel="MACs", ylabel="latency, ms")
+        speed_up.set(xlabel="MACs, dense / own", ylabel="speed-up")
     return figure
 
 
