@@ -33,11 +33,10 @@ NETWORKS = [
 
 
 def format_or_skip(name):
-    """A format's module; skips, saying which package is absent, where it cannot be loaded."""
-    try:
-        return exports.load(name)
-    except InputError as error:
-        pytest.skip(str(error))
+    """A format's module; skips, saying which package is absent."""
+    if reason := exports.lacking(name):
+        pytest.skip(reason)
+    return exports.load(name)
 
 
 @pytest.mark.parametrize("name", exports.formats())
@@ -173,7 +172,8 @@ def test_the_manifest_says_what_the_files_are(run, tmp_path):
 @pytest.mark.parametrize("name", exports.formats())
 def test_an_export_is_the_same_again_and_holds_no_local_path(pruned, name, tmp_path, root):
     """Of every format, exact and rounded; the folders that it could name are told apart."""
-    format_or_skip(name)
+    if reason := exports.lacking(name):
+        pytest.skip(reason)
     _, flags = pruned
     found = []
     for turn in ("one", "another"):

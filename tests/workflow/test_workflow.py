@@ -219,7 +219,7 @@ def test_without_multiples_or_seeds_nothing_is_rounded_or_timed(study):
     timed = study / RESULTS / "latency/glyphs"
     timed.rename(study / "aside")
     assert planned(study, "all")["latency_host"] == 2
-    assert planned(study, "all", overlays=[str(mine)]) == {}
+    assert not {"latency_host", "export"} & planned(study, "all", overlays=[str(mine)]).keys()
     (study / "aside").rename(timed)
 
 
