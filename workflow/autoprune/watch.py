@@ -25,6 +25,7 @@ from rich.live import Live
 from rich.text import Text
 
 from autoprune.errors import InputError, run_main
+from autoprune.failures import is_stop, last_error
 from autoprune.status import is_live, screen
 from autoprune.status_runs import Study, working_since
 from autoprune.status_view import view
@@ -62,7 +63,8 @@ class Sieve:
             held, self._held = self._held, []
             if not end or not end[1]:
                 return held
-            return [f"a job {'was stopped' if end[2] else 'failed'}: {end[1]}"]
+            stopped = end[2] or is_stop(last_error(end[1]))
+            return [f"a job {'was stopped' if stopped else 'failed'}: {end[1]}"]
         if STEPS.match(line):
             self.steps = line
             return []
