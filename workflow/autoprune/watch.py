@@ -40,6 +40,7 @@ USUAL = re.compile(
     r"|\[.*\d\d:\d\d:\d\d \d{4}\]$|Touching output file|$)"
 )
 STEPS = re.compile(r"^\d+ of \d+ steps \(\d+%\) done$")
+END = re.compile(r"^(\d+ jobs? failed\.|Stopped before its end)")
 FAILED = re.compile(r"^RuleException:$")
 FAILED_END = re.compile(
     r"(?:(?:>|tee )(\S+\.log)(?: 2>&1)?' )?(?:returned non-zero exit status|(died with) <Signals)"
@@ -51,10 +52,14 @@ class Sieve:
 
     def __init__(self) -> None:
         self.steps = ""
+        self._ending = False
         self._held: list[str] = []
 
     def shown(self, line: str) -> list[str]:
         """What to show for a line: itself, nothing, or what it ends."""
+        self._ending = self._ending or bool(END.match(line))
+        if self._ending:
+            return [line]
         if self._held or FAILED.match(line):
             self._held.append(line)
             end = FAILED_END.search(line)
