@@ -37,6 +37,8 @@ def test_the_error_is_the_line_that_a_log_ends_with(tmp_path, log, error):
 
 def test_a_run_told_to_stop_has_not_failed():
     assert is_stop("error: results/x: stopped by SIGTERM")
+    assert is_stop(error_of(["  File x", "KeyboardInterrupt"]))
+    assert is_stop(error_of(["interrupted"]))
     assert not is_stop("error: results/x: round 2: no replies")
 
 

@@ -171,5 +171,7 @@ def test_of_a_failure_the_log_is_named_and_unknown_lines_are_shown():
     assert through(*other)[0] == other
     assert through(*failure)[1].rest() == failure
     assert through("Building DAG of jobs...", "something new")[0] == ["something new"]
+    end = ["2 jobs failed.", "", "prune seed=0", "Using shell"]
+    assert through("", *end)[0] == end
     shown, sieve = through("3 of 75 steps (4%) done")
     assert (shown, sieve.steps) == ([], "3 of 75 steps (4%) done")

@@ -268,7 +268,8 @@ def test_a_failed_job_shows_its_reason_and_leaves_no_output(study, tmp_path):
         check=False,
     )
     assert done.returncode != 0
-    reasons = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    said = map(str.strip, done.stderr.splitlines())
+    reasons = [line for line in said if line.startswith("error:")]
     assert len(reasons) == 1
     assert str(shards / "one.json") in reasons[0]
     assert not list((study / "results/femnist-leaf/data").rglob("*.npy"))

@@ -11,8 +11,11 @@ TAIL = 1 << 16  # bytes of a log that are looked at
 SHOWN = 8  # lines of a log that are shown
 IN_FULL = 5  # jobs; of more than these only the error is shown
 # a stage's own line, argparse's, or the last line of a traceback
-ERROR = re.compile(r"^(?:[\w.]+: )?error: |^(?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b")
-STOPPED = re.compile(r"\bstopped by SIG[A-Z]+$")
+ERROR = re.compile(
+    r"^(?:[\w.]+: )?error: |^(?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b|^interrupted$"
+)
+# a run's own words, or those of a job that was stopped while it loaded its libraries
+STOPPED = re.compile(r"\bstopped by SIG[A-Z]+$|^KeyboardInterrupt\b|^interrupted$")
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ def error_of(lines: Sequence[str]) -> str:
 
 
 def is_stop(error: str) -> bool:
-    """Whether an error is a run's way to say that it was told to stop, and will go on."""
+    """Whether an error says that the job was told to stop: no failure, it will go on."""
     return bool(STOPPED.search(error))
 
 

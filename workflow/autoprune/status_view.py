@@ -72,17 +72,18 @@ def view(
     failed = [status for status in statuses if status.state == "failed"]
     if running:
         parts += _cut(running, None if room is None else room // 2, width, _training)
-    limit = len(failed) if room is None else min(len(failed), max(1, room // 4))
+    limit = len(failed) if room is None else min(len(failed), max(1, room // 6))
     for status in failed[:limit]:
         text = Text(f"{status.name}: {status.reason}", STYLES["failed"], no_wrap=True)
         text.truncate(width, overflow="ellipsis")
         parts.append(text)
     if limit < len(failed):
         parts.append(Text(f"and {len(failed) - limit} more that failed", "dim"))
-    groups = _groups(statuses)
     if room is not None:
-        room -= min(len(running) + 2 if running else 0, room // 2) + min(limit + 1, len(failed))
-    parts += _cut(groups, room, width, _grouped)
+        room -= min(len(running) + 2 if running else 0, room // 2) + min(limit + 1, len(failed)) + 1
+    if running or failed:
+        parts.append(Text(""))
+    parts += _cut(_groups(statuses), room, width, _grouped)
     return Group(*parts)
 
 
@@ -174,7 +175,8 @@ def _columns(width: int, first: str, columns: dict[str, int], rows: list[list[Te
     room = max(8, min(longest, width - taken))
     table.add_column(first, no_wrap=True, overflow="ellipsis", width=room)
     for place in shown:
-        table.add_column(names[place - 1], justify="right", no_wrap=True)
+        words = names[place - 1] in ("now", "state")
+        table.add_column(names[place - 1], justify="left" if words else "right", no_wrap=True)
     for row in rows:
         table.add_row(_shortened(row[0], room), *(row[place] for place in shown))
     return table
@@ -253,5 +255,5 @@ def _grouped(groups: Sequence[Sequence[Status]], width: int) -> Table:
                 Text(f"{mean(sizes):,.0f}" if sizes else NONE),
             ]
         )
-    columns = {"done": 0, "now": 0, "accuracy": 0, "parameters": NARROW}
+    columns = {"done": 0, "now": 0, "accuracy": 0, "parameters": 90}
     return _columns(width, "pair, method/variant", columns, rows)

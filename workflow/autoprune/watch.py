@@ -25,6 +25,7 @@ from rich.live import Live
 from rich.text import Text
 
 from autoprune.errors import InputError, run_main
+from autoprune.failures import is_stop, last_error
 from autoprune.status import is_live, screen
 from autoprune.status_runs import Study, working_since
 from autoprune.status_view import view
@@ -39,6 +40,7 @@ USUAL = re.compile(
     r"|\[.*\d\d:\d\d:\d\d \d{4}\]$|Touching output file|$)"
 )
 STEPS = re.compile(r"^\d+ of \d+ steps \(\d+%\) done$")
+END = re.compile(r"^(\d+ jobs? failed\.|Stopped before its end)")
 FAILED = re.compile(r"^RuleException:$")
 FAILED_END = re.compile(
     r"(?:(?:>|tee )(\S+\.log)(?: 2>&1)?' )?(?:returned non-zero exit status|(died with) <Signals)"
@@ -50,10 +52,14 @@ class Sieve:
 
     def __init__(self) -> None:
         self.steps = ""
+        self._ending = False
         self._held: list[str] = []
 
     def shown(self, line: str) -> list[str]:
         """What to show for a line: itself, nothing, or what it ends."""
+        self._ending = self._ending or bool(END.match(line))
+        if self._ending:
+            return [line]
         if self._held or FAILED.match(line):
             self._held.append(line)
             end = FAILED_END.search(line)
@@ -62,7 +68,8 @@ class Sieve:
             held, self._held = self._held, []
             if not end or not end[1]:
                 return held
-            return [f"a job {'was stopped' if end[2] else 'failed'}: {end[1]}"]
+            stopped = end[2] or is_stop(last_error(end[1]))
+            return [f"a job {'was stopped' if stopped else 'failed'}: {end[1]}"]
         if STEPS.match(line):
             self.steps = line
             return []

@@ -5,7 +5,8 @@ out: <results>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}/
      history.csv, evaluation.json, architecture.json, weights.safetensors, run.json, and the
      pruning plan.json where the method has one
 
-A run writes checkpoint.safetensors beside its outputs while it lasts; killed, it goes on there.
+While it lasts, a run writes two files beside its outputs: checkpoint.safetensors, at which it goes
+on when it was killed, and progress.json, which `autoprune.status` reads.
 """
 
 
