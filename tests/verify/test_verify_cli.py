@@ -145,7 +145,7 @@ def test_nothing_to_compare_is_one_line_and_exit_code_2(results, gone, message):
 
 
 @pytest.mark.parametrize(
-    "text", ["run,round\n1\n", "a,b\n1,2,3\n", b"\xff\xfe\x00".decode("latin-1")]
+    "text", ["run,round\n1\n", "a,b\n1,2,3\n", "a,b\n1,2\n", b"\xff\xfe\x00".decode("latin-1")]
 )
 def test_a_broken_reference_is_named(results, text):
     folder = results.parent

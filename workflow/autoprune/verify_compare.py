@@ -145,7 +145,7 @@ def _runs_of(reference: Record) -> dict[str, _Run]:
         first.setdefault(row["run"], row["round"])
     return {
         row["run"]: _Run(
-            untrained[row["run"]], float(row["test_examples"]), first.get(row["run"], "")
+            untrained[row["run"]], max(1, float(row["test_examples"])), first.get(row["run"], "")
         )
         for row in reference.tables["runs"]
     }
