@@ -1,4 +1,4 @@
-"""The target verify on a real study: what it must catch, and what it must let pass."""
+"""Verify on a real study: what it must catch, and what it must let pass."""
 
 import json
 import os
@@ -43,10 +43,21 @@ def call(folder, *command, **environment):
 
 
 def snakemake(folder, *targets, **environment):
-    return call(
-        folder, "snakemake", "--cores", "2", "--quiet", "rules", *CONFIG, "--", *targets,
-        **environment,
-    )  # fmt: skip
+    quiet = ["--cores", "2", "--quiet", "rules"]
+    return call(folder, "snakemake", *quiet, *CONFIG, "--", *targets, **environment)
+
+
+def verify(folder, *flags):
+    compared = ["--results", "results/ci", "--reference", "reference", *flags]
+    return call(folder, "autoprune.verify", *compared, PYTHONPATH=str(folder / "workflow"))
+
+
+def remade(folder, **environment):
+    """Make what a comparison needs, the published tables apart, and verify."""
+    names = ["metrics.csv", "environment.json", "published_counts.json"]
+    done = snakemake(folder, *(f"results/ci/{name}" for name in names), **environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return verify(folder)
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +69,9 @@ def recorded(tmp_path_factory):
         shutil.copytree(ROOT / name, folder / name, ignore=ignore)
     shutil.copy(ROOT / "Snakefile", folder)
     (folder / "tiny.yaml").write_text(TINY)
-    done = snakemake(folder, "verify")
-    assert done.returncode != 0  # all is made, but there is nothing to compare with
-    assert "reference: no reference there; make one with" in done.stdout + done.stderr
+    done = remade(folder)
+    assert done.returncode == 2
+    assert "reference: no reference there; make one with" in done.stderr
     done = verify(folder, "--record")
     assert done.returncode == 0, done.stderr
     return folder
@@ -81,7 +92,7 @@ def edit(path, old, new):
 
 
 def test_what_was_recorded_is_the_same(study):
-    done = snakemake(study, "verify")
+    done = verify(study)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^SAME: \d{3,} figures compared$", done.stdout, re.MULTILINE)
     assert "nothing: the same settings, code and versions" in done.stdout
@@ -89,29 +100,13 @@ def test_what_was_recorded_is_the_same(study):
 
 def test_a_changed_k_is_caught_and_named(study):
     edit(study / "tiny.yaml", "k: 1.2", "k: 0.9")
-    done = snakemake(study, "verify")
-    told = done.stdout + done.stderr
-    assert done.returncode != 0
-    assert "k 1.2 → 0.9 in digits/cnn/autoprune/reinit/seed-0" in told
-    assert re.search(r"^plans .* (kept|lower) ", told, re.MULTILINE)
-    assert re.search(r"^MOVED: \d+ of \d+ figures\. First suspect: k 1\.2 → 0\.9", told, re.M)
-    assert "dense/fedavg" not in told.partition("What moved")[2].partition("published tables")[0]
-
-
-def remade(folder, **environment):
-    """Make the runs and their metrics anew where they changed, and verify without the target.
-
-    The published tables are left as they were: a number that moved shows before them.
-    """
-    targets = ["results/ci/metrics.csv", "results/ci/environment.json"]
-    done = snakemake(folder, *targets, **environment)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return verify(folder)
-
-
-def verify(folder, *flags):
-    compared = ["--results", "results/ci", "--reference", "reference", *flags]
-    return call(folder, "autoprune.verify", *compared, PYTHONPATH=str(folder / "workflow"))
+    done = remade(study)
+    assert done.returncode == 1
+    assert re.search(r"^plans .* lower ", done.stdout, re.MULTILINE)
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith("MOVED: ")
+    assert last.endswith("First suspect: k 1.2 → 0.9 in digits/cnn/autoprune/reinit/seed-0")
+    assert "dense/fedavg" not in done.stdout  # of that run nothing moved
 
 
 def test_an_edited_pruning_rule_is_caught_and_named(study):
