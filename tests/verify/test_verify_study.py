@@ -11,21 +11,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-RUNS = "results/ci/runs/digits/cnn"
+RUNS = "results/ci/runs/glyphs/cnn"
 CONFIG = ["--configfile", "config/ci.yaml", "tiny.yaml"]
 # one pair and three rounds: a run is a second's work, its start most of it
 TINY = """
 seeds: [0]
-study: [digits-cnn]
-controls: {null_draws: 3}
+study: [glyphs-cnn]
+methods: {dense: [fedavg], autoprune: [reinit]}
 pairs:
-  digits-cnn:
-    widths: [6, 8]
-    rounds: 3
-    evaluate_every: 1
-    methods: {dense: [fedavg], autoprune: [reinit]}
-    autoprune: {k: 1.2, cap: 3}
-verify: {reference: reference}
+  glyphs-cnn: {widths: [6, 8], rounds: 3, evaluate_every: 1, autoprune: {k: 1.2, cap: 3}}
 """
 pytestmark = pytest.mark.slow
 
@@ -105,7 +99,7 @@ def test_a_changed_k_is_caught_and_named(study):
     assert re.search(r"^plans .* lower ", done.stdout, re.MULTILINE)
     last = done.stdout.splitlines()[-1]
     assert last.startswith("MOVED: ")
-    assert last.endswith("First suspect: k 1.2 → 0.9 in digits/cnn/autoprune/reinit/seed-0")
+    assert last.endswith("First suspect: k 1.2 → 0.9 in glyphs/cnn/autoprune/reinit/seed-0")
     assert "dense/fedavg" not in done.stdout  # of that run nothing moved
 
 
@@ -126,7 +120,7 @@ def test_another_seed_is_caught_and_named(study):
     assert done.returncode == 1
     assert "seed 0: in the reference only" in done.stdout
     assert "seed 1: in the results only" in done.stdout
-    gone = r"^runs +digits/cnn/autoprune/reinit/seed-0 +run +there +missing"
+    gone = r"^runs +glyphs/cnn/autoprune/reinit/seed-0 +run +there +missing"
     assert re.search(gone, done.stdout, re.MULTILINE)
 
 
