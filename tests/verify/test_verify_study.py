@@ -1,4 +1,4 @@
-"""The target verify on a real study: what it must catch, and what it must let pass."""
+"""Verify on a real study: what it must catch, and what it must let pass."""
 
 import json
 import os
@@ -11,21 +11,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-RUNS = "results/ci/runs/digits/cnn"
+RUNS = "results/ci/runs/glyphs/cnn"
 CONFIG = ["--configfile", "config/ci.yaml", "tiny.yaml"]
 # one pair and three rounds: a run is a second's work, its start most of it
 TINY = """
 seeds: [0]
-study: [digits-cnn]
-controls: {null_draws: 3}
+study: [glyphs-cnn]
+methods: {dense: [fedavg], autoprune: [reinit]}
 pairs:
-  digits-cnn:
-    widths: [6, 8]
-    rounds: 3
-    evaluate_every: 1
-    methods: {dense: [fedavg], autoprune: [reinit]}
-    autoprune: {k: 1.2, cap: 3}
-verify: {reference: reference}
+  glyphs-cnn: {widths: [6, 8], rounds: 3, evaluate_every: 1, autoprune: {k: 1.2, cap: 3}}
 """
 pytestmark = pytest.mark.slow
 
@@ -43,10 +37,21 @@ def call(folder, *command, **environment):
 
 
 def snakemake(folder, *targets, **environment):
-    return call(
-        folder, "snakemake", "--cores", "2", "--quiet", "rules", *CONFIG, "--", *targets,
-        **environment,
-    )  # fmt: skip
+    quiet = ["--cores", "2", "--quiet", "rules"]
+    return call(folder, "snakemake", *quiet, *CONFIG, "--", *targets, **environment)
+
+
+def verify(folder, *flags):
+    compared = ["--results", "results/ci", "--reference", "reference", *flags]
+    return call(folder, "autoprune.verify", *compared, PYTHONPATH=str(folder / "workflow"))
+
+
+def remade(folder, **environment):
+    """Make what a comparison needs, the published tables apart, and verify."""
+    names = ["metrics.csv", "environment.json", "published_counts.json"]
+    done = snakemake(folder, *(f"results/ci/{name}" for name in names), **environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return verify(folder)
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +63,9 @@ def recorded(tmp_path_factory):
         shutil.copytree(ROOT / name, folder / name, ignore=ignore)
     shutil.copy(ROOT / "Snakefile", folder)
     (folder / "tiny.yaml").write_text(TINY)
-    done = snakemake(folder, "verify")
-    assert done.returncode != 0  # all is made, but there is nothing to compare with
-    assert "reference: no reference there; make one with" in done.stdout + done.stderr
+    done = remade(folder)
+    assert done.returncode == 2
+    assert "reference: no reference there; make one with" in done.stderr
     done = verify(folder, "--record")
     assert done.returncode == 0, done.stderr
     return folder
@@ -81,7 +86,7 @@ def edit(path, old, new):
 
 
 def test_what_was_recorded_is_the_same(study):
-    done = snakemake(study, "verify")
+    done = verify(study)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^SAME: \d{3,} figures compared$", done.stdout, re.MULTILINE)
     assert "nothing: the same settings, code and versions" in done.stdout
@@ -89,29 +94,13 @@ def test_what_was_recorded_is_the_same(study):
 
 def test_a_changed_k_is_caught_and_named(study):
     edit(study / "tiny.yaml", "k: 1.2", "k: 0.9")
-    done = snakemake(study, "verify")
-    told = done.stdout + done.stderr
-    assert done.returncode != 0
-    assert "k 1.2 → 0.9 in digits/cnn/autoprune/reinit/seed-0" in told
-    assert re.search(r"^plans .* (kept|lower) ", told, re.MULTILINE)
-    assert re.search(r"^MOVED: \d+ of \d+ figures\. First suspect: k 1\.2 → 0\.9", told, re.M)
-    assert "dense/fedavg" not in told.partition("What moved")[2].partition("published tables")[0]
-
-
-def remade(folder, **environment):
-    """Make the runs and their metrics anew where they changed, and verify without the target.
-
-    The published tables are left as they were: a number that moved shows before them.
-    """
-    targets = ["results/ci/metrics.csv", "results/ci/environment.json"]
-    done = snakemake(folder, *targets, **environment)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return verify(folder)
-
-
-def verify(folder, *flags):
-    compared = ["--results", "results/ci", "--reference", "reference", *flags]
-    return call(folder, "autoprune.verify", *compared, PYTHONPATH=str(folder / "workflow"))
+    done = remade(study)
+    assert done.returncode == 1
+    assert re.search(r"^plans .* lower ", done.stdout, re.MULTILINE)
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith("MOVED: ")
+    assert last.endswith("First suspect: k 1.2 → 0.9 in glyphs/cnn/autoprune/reinit/seed-0")
+    assert "dense/fedavg" not in done.stdout  # of that run nothing moved
 
 
 def test_an_edited_pruning_rule_is_caught_and_named(study):
@@ -131,7 +120,7 @@ def test_another_seed_is_caught_and_named(study):
     assert done.returncode == 1
     assert "seed 0: in the reference only" in done.stdout
     assert "seed 1: in the results only" in done.stdout
-    gone = r"^runs +digits/cnn/autoprune/reinit/seed-0 +run +there +missing"
+    gone = r"^runs +glyphs/cnn/autoprune/reinit/seed-0 +run +there +missing"
     assert re.search(gone, done.stdout, re.MULTILINE)
 
 

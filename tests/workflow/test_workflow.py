@@ -119,6 +119,20 @@ def test_every_number_names_an_existing_file(study):
     assert all((study / name).is_file() for name in metrics["source_file"].unique())
 
 
+def test_the_study_is_what_the_committed_reference_says(study, tmp_path):
+    """Fails where a commit moves a number: `make reference` then records it, on purpose."""
+    shutil.copytree(ROOT / "tests/reference", study / "tests/reference")
+    done = snakemake(study, "verify", *CI, check=False)
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"^SAME: \d{4} figures compared", done.stdout, re.MULTILINE)
+    assert planned(study, "verify") == {"verify": 1}  # whenever it is asked for
+    nowhere = tmp_path / "nowhere.yaml"
+    nowhere.write_text("verify: {reference: null}\n")
+    done = snakemake(study, "verify", *CI, str(nowhere), check=False)
+    assert done.returncode != 0
+    assert "error: no reference to compare with (config: verify.reference is null)" in done.stdout
+
+
 def test_the_published_networks_are_counted_exactly(study):
     claims = pd.read_csv(study / RESULTS / "tables" / "claims.csv")
     counts = claims[(claims["source"] == "notebook") & claims["claim"].str.contains("arameters")]

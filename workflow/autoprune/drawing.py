@@ -223,8 +223,20 @@ def chance_entry() -> Line2D:
     return Line2D([], [], label="1 / number of classes", **CHANCE)
 
 
+def settle(figure: Figure) -> None:
+    """Lay the figure out for good, at rounded places.
+
+    The solver's last digits differ from process to process, and an SVG's ids are made from them.
+    """
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        axes.set_position([round(float(number), 4) for number in axes.get_position().bounds])
+
+
 def save(figure: Figure, *files: str | Path) -> None:
     """Write svg, png and pdf files, all or none, the same bytes for the same figure."""
+    settle(figure)
     with ExitStack() as stack:
         _save(figure, [stack.enter_context(whole_file(file)) for file in files])
 

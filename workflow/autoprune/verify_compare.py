@@ -95,8 +95,9 @@ class Comparison:
     @staticmethod
     def _sorted(changes: Iterator[Change]) -> list[Change]:
         def rank(change: Change) -> tuple[int, float]:
-            size = math.inf if change.size is None else abs(change.size)
-            return KINDS.index(change.kind), -size
+            # rows that only one has, then numbers, then text such as the digest of a list
+            size = abs(change.size) if change.size is not None else -1
+            return KINDS.index(change.kind), -(math.inf if change.what in ("run", "row") else size)
 
         return sorted(changes, key=rank)
 
@@ -145,7 +146,7 @@ def _runs_of(reference: Record) -> dict[str, _Run]:
         first.setdefault(row["run"], row["round"])
     return {
         row["run"]: _Run(
-            untrained[row["run"]], float(row["test_examples"]), first.get(row["run"], "")
+            untrained[row["run"]], max(1, float(row["test_examples"])), first.get(row["run"], "")
         )
         for row in reference.tables["runs"]
     }

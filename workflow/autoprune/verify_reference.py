@@ -31,6 +31,8 @@ KEYS = {
     "rounds": ("run", "round"),
     "settings": ("run",),
 }
+ALSO_NEEDED = {"settings": ("decided_on", "code"), "runs": ("test_examples",)}
+MADE = ("environment", "versions", "modules")
 PUBLISHED = "tables/"  # tables under this name are copies of those that the study publishes
 NOT_THE_SAME_TWICE = ("latency",)  # published tables of timings
 Row = dict[str, str]
@@ -263,6 +265,13 @@ def read(folder: Path) -> Record:
         path.relative_to(folder).with_suffix("").as_posix(): read_rows(path)
         for path in sorted(folder.rglob("*.csv"))
     }
-    if missing := KEYS.keys() - tables.keys():
-        raise InputError(f"{folder}: {min(missing)}.csv is missing; record the reference again")
+    for name, keys in KEYS.items():
+        if name not in tables:
+            raise InputError(f"{folder}: {name}.csv is missing; record the reference again")
+        needed = [*keys, *ALSO_NEEDED.get(name, ())]
+        if lacking := [column for column in needed for row in tables[name] if column not in row]:
+            place = folder / f"{name}.csv"
+            raise InputError(f"{place}: column {lacking[0]} is missing; record it again")
+    if lacking := [name for name in MADE if name not in made]:
+        raise InputError(f"{folder / MADE_BY}: {lacking[0]} is missing; record it again")
     return Record(tables, made)

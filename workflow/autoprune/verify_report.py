@@ -66,7 +66,7 @@ def by_kind(comparison: Comparison) -> str:
         compared, skipped = comparison.compared[kind], comparison.skipped[kind]
         if compared or skipped or changes:
             numbers = [compared, len(moved), len(changes) - len(moved), skipped]
-            rows.append([kind, *numbers, largest(changes)])
+            rows.append([kind, *numbers, largest(moved or changes)])
     headers = ["figures", "compared", "moved", "differ and may", "not judged", "largest change"]
     return tabulate(rows, headers=headers, tablefmt="simple", disable_numparse=True)
 
@@ -137,6 +137,6 @@ def last_line(comparison: Comparison, causes: Causes, any_versions: bool) -> str
             f"{'; '.join(causes.versions)}. Record a new reference, or give --any-versions"
         )
     differ = len(comparison.allowed())
-    within = f", {differ} of them differ by no more than they may" if differ else ""
-    other = " by other code" if causes.code else ""
+    within = f"; {differ} differ, no more than they may" if differ else ""
+    other = f"; {len(causes.code)} modules are not the reference's" if causes.code else ""
     return f"{SAME}: {compared} figures compared{within}{other}"
