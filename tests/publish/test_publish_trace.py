@@ -142,3 +142,31 @@ def test_neither_torch_nor_flower_is_imported():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_downloads_stand_below_their_data_set(project, stage):
+    overlay = project / "config/downloaded.yaml"
+    overlay.write_text("datasets: {glyphs: {downloads: [glyphs-train, glyphs-test]}}\n")
+    receipts = project / "resources/downloads"
+    receipts.mkdir(parents=True)
+    (receipts / "glyphs-train.json").write_text(json.dumps({"sha256": "ab" * 32, "bytes": 5}))
+    words = [*CELL, "--configfile", "config/mine.yaml", overlay]
+    done = stage("trace", "results", "1:test_accuracy", *words[4:], cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert f"glyphs-train.json  sha256: {'ab' * 32}; bytes: 5" in done.stdout
+    assert "glyphs-test.json: not here" in done.stdout
+
+
+def test_a_measured_time_leads_to_its_file_and_its_run(project, stage):
+    measured = project / "results/latency/glyphs/cnn/autoprune/reinit/seed-1.json"
+    measured.parent.mkdir(parents=True)
+    measured.write_text("{}")
+    (project / "results/tables/latency.csv").write_text(
+        "dataset,model,method,variant,seed,speed_up,source_files\n"
+        f"glyphs,cnn,autoprune,reinit,1,1.5,{measured.relative_to(project)}\n"
+    )
+    done = stage("trace", "latency", "speed_up", "seed=1", cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert hashlib.sha256(b"{}").hexdigest() in done.stdout
+    assert "results/runs/glyphs/cnn/autoprune/reinit/seed-1" in done.stdout
+    assert "data set glyphs" in done.stdout
