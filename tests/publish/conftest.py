@@ -1,11 +1,13 @@
 """Runs as the training leaves them, small and made up, for the stages that publish."""
 
+import contextlib
 import csv
 import itertools
 import json
 import math
 import os
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -183,3 +185,89 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def stage_fixture() -> Callable[..., subprocess.CompletedProcess[str]]:
     """``stage`` for the tests, which cannot import a conftest."""
     return stage
+
+
+OVERLAY = """
+seeds: [1, 2]
+study: [glyphs-cnn]
+datasets: {glyphs: {options: {clients: 6, samples: 20}}}
+pairs: {glyphs-cnn: {methods: {dense: [fedavg], autoprune: [reinit, inherit]}}}
+"""
+
+
+@pytest.fixture(scope="session")
+def finished(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project's folder with a finished study: made-up runs on real stores, tables from them.
+
+    Its figures are empty files: what is drawn is the business of other tests.
+    """
+    project = tmp_path_factory.mktemp("project")
+    for name in ("config", "LICENSE", "CITATION.cff", "envs"):
+        source = ROOT / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, project / name)
+    (project / "config/mine.yaml").write_text(OVERLAY)
+    shutil.copytree(study / "runs/glyphs/cnn", project / "results/runs/glyphs/cnn")
+    with contextlib.chdir(project):
+        _make_data(Path("results/data/glyphs"))
+        for run in sorted(Path("results/runs").glob("*/*/*/*/seed-*")):
+            _complete(run)
+        _make_tables()
+    return project
+
+
+def _make_data(folder: Path) -> None:
+    from autoprune.data import partition, prepare
+
+    size = ["--clients", "6", "--samples", "20", "--seed", "0"]
+    prepare.main(["glyphs", "--name", "glyphs", *size, "--output", str(folder / "store")])
+    flags = ["--target", "character", "--scheme", "natural", "--seed", "0"]
+    places = ["--store", str(folder / "store"), "--output", str(folder / "partition")]
+    partition.main([*places, *flags])
+
+
+def _complete(run: Path) -> None:
+    """What training leaves beside the numbers."""
+    from autoprune.data.partition import Partition
+
+    data = Path("results/data/glyphs")
+    about = json.loads((run / "run.json").read_text())
+    about |= {
+        "code": "0123456789abcdef",
+        "store_checksum": json.loads((data / "store/header.json").read_text())["checksum"],
+        "partition_checksum": Partition.open(data / "partition").checksum,
+        "settings": {"rounds": 30, "k": 2.2},
+        "versions": {"python": "3.11.7", "torch": "2.13.0", "cpu": "a processor"},
+    }
+    (run / "run.json").write_text(json.dumps(about))
+    (run / "architecture.json").write_text("{}")
+    (run / "weights.safetensors").write_bytes(b"weights")
+    (run / "checkpoint.safetensors").write_bytes(b"of a killed process")
+
+
+def _make_tables() -> None:
+    from autoprune import ablations, claims, comparisons, complexity, findings, metrics, tables
+    from autoprune.figures import FIGURES
+
+    runs = [str(run) for run in Path("results/runs").glob("*/*/*/*/seed-*")]
+    metrics.main(["--runs", *runs, "--output", "results/metrics.csv"])
+    counts = "results/published_counts.json"
+    complexity.main(["--published", "config/published.tsv", "--output", counts])
+    more = {
+        tables: [],
+        claims: ["--published", "config/published.tsv", "--counts", counts, "--accuracy-margin=1"],
+        comparisons: ["--reference", "reinit", "--margin", "1"],
+        ablations: [],
+    }
+    names = {tables: "results", claims: "claims", comparisons: "comparisons"}
+    for module, flags in more.items():
+        place = f"results/tables/{names.get(module, 'ablations')}"
+        forms = {"csv": "csv", "html": "html", "markdown": "md", "latex": "tex"}
+        files = [f"--{flag}={place}.{ending}" for flag, ending in forms.items()]
+        module.main(["--metrics", "results/metrics.csv", *flags, *files])
+    for ending in ("csv", "html", "md", "tex"):
+        Path(f"results/tables/partition.{ending}").write_text("dataset\n")
+    findings.main(["--study", "It", "results", "--output", "results/findings.md"])
+    Path("results/figures/one-column").mkdir(parents=True)
+    for name in FIGURES:
+        for ending in ("svg", "png", "pdf"):
+            Path(f"results/figures/{name}.{ending}").write_text("")

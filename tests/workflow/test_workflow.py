@@ -466,3 +466,36 @@ def claims_on_android(results):
     table = pd.read_csv(results / "tables/claims.csv")
     (row,) = table[table["claim"].str.contains("Android")].to_dict("records")
     return row
+
+
+def test_a_finished_study_is_archived_and_its_numbers_traced(study, tmp_path):
+    """The zip opens in an empty folder, its checksums are right, and every table leads to data."""
+
+    def python(folder, *words):
+        done = subprocess.run(
+            [sys.executable, "-m", *words], cwd=folder, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    python(study, "autoprune.archive", *CI, "--output", str(tmp_path / "study.zip"))
+    opened = tmp_path / "opened"
+    shutil.unpack_archive(tmp_path / "study.zip", opened)
+    subprocess.run(["sha256sum", "-c", "--quiet", "manifest-sha256.txt"], cwd=opened, check=True)
+    for path in opened.rglob("*"):
+        if path.is_file():
+            assert str(study).encode() not in path.read_bytes(), path
+    assert (opened / RESULTS / "report.html").is_file()
+    assert len(list((opened / RESULTS / "figures/one-column").glob("*.pdf"))) == 8
+    cells = {
+        "results": "1:test_accuracy",
+        "claims": "1:ours",
+        "comparisons": "3:difference_points",
+        "ablations": "1:difference_points",
+    }
+    for table, cell in cells.items():
+        for folder in (study, opened):
+            text = python(folder, "autoprune.trace", table, cell, "--results", str(RESULTS))
+            assert "now: the code here is the same" in text
+            assert "state: as recorded" in text
+            assert "data set " in text

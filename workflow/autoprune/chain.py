@@ -38,6 +38,7 @@ RESTS_ON = {
     "communication_factor": ["bytes_total"],
     "share_of_budget": ["nonzeros", "bits", "parameters_with_statistics"],
 }
+COMPARED = ("accuracy_change", "communication_factor", "difference", "p_", "share_of_budget")
 OF_CLAIM = ("ours", "low", "high", "n", "verdict", "resolved")
 SAME, DIFFERS = "as recorded", "DIFFERS from what the run recorded"
 
@@ -68,6 +69,10 @@ def chain(table: Path, row: pd.Series, number: int, column: str, check_data: boo
         file.parent: [] for file in files if file.parent.name[:5] == "seed-"
     }
     counts = [file for file in files if file.parent not in runs and file.suffix == ".json"]
+    if "method" in row and not is_compared(column):  # the run's own, without what stands beside it
+        own = (row["method"], row["variant"])
+        runs = {folder: links for folder, links in runs.items() if folder.parts[-3:-1] == own}
+        files = [file for file in files if file.parent in runs]
     if runs:
         made.behind.append(metrics_link(results, row, column, files, runs))
     made.behind += [Link(str(file), file_facts(file)) for file in counts]
@@ -78,6 +83,11 @@ def chain(table: Path, row: pd.Series, number: int, column: str, check_data: boo
     datasets = dict.fromkeys(folder.parents[3].name for folder in sorted(runs))
     made.behind += [data_link(results, name, check_data) for name in datasets]
     return Link(f"{column}, row {number}: {row[column]}", {}, [made])
+
+
+def is_compared(column: str) -> bool:
+    """Whether a cell comes from a run beside another one, the dense or the reference."""
+    return "_reduction" in column or column == "p" or column.startswith(COMPARED)
 
 
 def wanted_metrics(row: pd.Series, column: str) -> list[str]:

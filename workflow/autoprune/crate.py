@@ -18,7 +18,7 @@ PAPER = "https://arxiv.org/abs/2411.01759"
 LICENCE = "https://spdx.org/licenses/Apache-2.0"
 # what stands where in a results folder, in the order in which a reader wants it
 CONTENTS = {
-    "report": "the report, one page with everything: report/index.html",
+    "report": "the report: one page with everything",
     "report.html": "Snakemake's own report, with captions and the rules that ran",
     "findings.md": "what the tables say, in sentences chosen by rule",
     "tables": "every table as html to read, csv with raw numbers and source files, md, and tex",
@@ -121,11 +121,12 @@ def page(folder: str, files: Sequence[str], runs: Mapping[str, Path], notes: Seq
     ``runs``: where each run's folder lies now, by its folder in the archive.
     """
     there = set(files)
-    rows = "".join(
-        f"<tr><td>{linked(f'{folder}/{name}', name, there)}</td><td>{html.escape(what)}</td></tr>"
-        for name, what in CONTENTS.items()
-        if f"{folder}/{name}" in there or any(f.startswith(f"{folder}/{name}/") for f in files)
-    )
+    rows = ""
+    for name, what in CONTENTS.items():
+        place = f"{folder}/{name}"
+        if place in there or any(file.startswith(f"{place}/") for file in files):
+            opens = f"{place}/index.html" if f"{place}/index.html" in there else place
+            rows += f"<tr><td>{linked(opens, name, there)}</td><td>{html.escape(what)}</td></tr>"
     more = [file for file in files if not file.startswith(f"{folder}/")]
     others = "".join(f"<li>{linked(file, file, there)}</li>" for file in more)
     tables = "".join(

@@ -116,7 +116,7 @@ def latex_table(
     gone = [name for name in paper.left_out if name in frame]
     shown = frame.drop(columns=[*gone, *paper.headings])
     if gone:
-        notes = [*notes, f"Left out here, in the table's other files: {', '.join(gone)}."]
+        notes = [*notes, f"Left out here, in the table's other files: {'; '.join(gone)}."]
     plain = shown.map(lambda cell: BOLD.sub(r"\1", cell))
     font, widths = _layout(plain)
     formats = [_format(plain[name], width, LINE[font]) for name, width in widths.items()]

@@ -146,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--check-data", action="store_true", help="also read the data's arrays and check them"
     )
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_intermixed_args(argv)  # words of a cell may follow an option
     path = table_path(arguments.table, arguments.results)
     row, number, column = find(path, arguments.cell)
     link = chain(path, row, number, column, arguments.check_data)
