@@ -135,18 +135,6 @@ def draw(partitions: Sequence[Partition]) -> plt.Figure:
     return figure
 
 
-def settle(figure: plt.Figure) -> plt.Figure:
-    """Lay the figure out for good, at rounded places.
-
-    The solver's last digits differ from process to process, and an SVG's ids are made from them.
-    """
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-    for axes in figure.axes:
-        axes.set_position([round(float(number), 4) for number in axes.get_position().bounds])
-    return figure
-
-
 def _height(header: dict) -> float:
     """Inches of one panel: what the class names need."""
     return BARS + 0.9 + _heat_height(header)
@@ -247,7 +235,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = table([partition.header for partition in partitions])
     sides = ["left"] * 4 + ["right"] * (len(rows.columns) - 5) + ["left"]
     with plt.rc_context():
-        write_figure(args, lambda: settle(draw(partitions)), theme)
+        write_figure(args, lambda: draw(partitions), theme)
     write_text(args.csv, rows.to_csv(index=False, lineterminator="\n"))
     write_text(args.html, rows.to_html(index=False, border=0) + "\n")
     write_text(
