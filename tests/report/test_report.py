@@ -215,7 +215,7 @@ def test_latency_leads_to_the_measurement_and_to_the_run_of_the_network(study, f
     monkeypatch.chdir(study)
     row = {
         "dataset": "mnist", "data_kind": "real", "model": "cnn", "method": "taylor",
-        "variant": "one-shot", "seed": "1", "widths": "10 12", "round_widths_to": "",
+        "variant": "one-shot", "seed": "1", "widths": "12 12", "round_widths_to": "4",
         "precision": "int8", "format": "onnx", "engine": "an engine 1.0", "threads": "1",
         "median_ms": "1.25", "least_ms": "1.2", "most_ms": "1.5", "speed_up": "1.5",
         "low": "1.4", "high": "1.61", "macs_factor": "1.33", "macs_dense": "4", "macs": "3",
@@ -239,6 +239,7 @@ def test_latency_leads_to_the_measurement_and_to_the_run_of_the_network(study, f
         assert f'data-measured="{given["source_files"]}"' in shown
         assert ">1.50 [1.40, 1.61]</button>" in shown
         assert given["kind"] in shown
+        assert ">12 12 (multiples of 4)</td>" in shown
 
 
 def test_the_report_imports_neither_torch_nor_flwr():

@@ -211,6 +211,13 @@ def _measured(title: str, middle: str, low: str, high: str, places: int) -> Colu
     return Column(title, text, lambda row: value(row, middle), (middle, low, high), ("run.json",))
 
 
+def _widths(row: Row) -> str:
+    """The widths, and to which multiple they were rounded for deployment."""
+    multiple = row["round_widths_to"]
+    note = f" (multiples of {decimal(float(multiple), 0)})" if multiple else ""
+    return (row["widths"] or "–") + note
+
+
 LATENCY = Table(
     "latency",
     "Latency",
@@ -230,7 +237,7 @@ LATENCY = Table(
         Column(
             "precision", lambda row: row["precision"], columns=("format", "precision"), facet=True
         ),
-        Column("widths", lambda row: row["widths"] or "–", None, ("widths", "round_widths_to")),
+        Column("widths", _widths, columns=("widths", "round_widths_to")),
         _measured("latency, ms", "median_ms", "least_ms", "most_ms", 3),
         _measured("speed-up", "speed_up", "low", "high", 2),
         Column(
