@@ -1,8 +1,6 @@
 """The workflow as its users run it, on config/ci.yaml, from a path with a space."""
 
-import csv
 import hashlib
-import itertools
 import json
 import os
 import re
@@ -11,10 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 CI = ["--configfile", "config/ci.yaml"]
@@ -324,22 +320,6 @@ def test_a_file_put_in_resources_by_hand_is_checked_and_used(study):
     assert "Nothing to be done" in snakemake(study, receipt).stderr
 
 
-def test_the_readmes_example_of_own_images_makes_a_store(study):
-    config = re.search(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
-    (study / "mine.yaml").write_text(config)
-    rng = np.random.default_rng(0)
-    for client, label, number in itertools.product("ab", ("cat", "dog"), range(10)):
-        path = study / "folder" / client / label / f"{number}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, (28, 30), np.uint8)).save(path)
-    snakemake(study, "data", "--configfile", "mine.yaml")
-    header = json.loads((study / "results/mine/data/mine/store/header.json").read_text())
-    assert header["clients"] == ["a", "b"]
-    assert header["shape"] == [28, 28, 1]
-    assert header["targets"] == [{"name": "label", "classes": ["cat", "dog"]}]
-    assert sum(header["samples"].values()) == 40
-
-
 def test_a_store_is_shared_between_workflows_by_the_cache(study, tmp_path, monkeypatch):
     monkeypatch.setenv("SNAKEMAKE_OUTPUT_CACHE", str(tmp_path))
     for results in ("one", "two"):
@@ -350,19 +330,6 @@ def test_a_store_is_shared_between_workflows_by_the_cache(study, tmp_path, monke
     assert (study / store).exists()
     assert "python -m autoprune.data.prepare" not in done.stdout + done.stderr
     assert len(list(tmp_path.iterdir())) >= 5
-
-
-def test_the_readmes_method_is_one_file_and_runs(study):
-    example = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
-    (study / "workflow/autoprune/methods/drop_one.py").write_text(example)
-    mine = study / "mine.yaml"
-    mine.write_text("seeds: [0]\nstudy: [digits-cnn]\nmethods: {drop-one: [weakest]}\n")
-    run = study / "results/ci/runs/digits/cnn/drop-one/weakest/seed-0"
-    snakemake(study, str((run / "plan.json").relative_to(study)), *CI, str(mine))
-    with (run / "history.csv").open() as stream:
-        widths = [row["widths"] for row in csv.DictReader(stream)]
-    assert widths[:6] == ["12 14", "11 13", "10 12", "9 11", "8 10", "8 9"]
-    assert widths[-1] == "8 8"
 
 
 def test_controls_follow_the_plan_of_their_seed(study):

@@ -221,10 +221,12 @@ def _widths(row: Row) -> str:
 LATENCY = Table(
     "latency",
     "Latency",
-    "One inference of a pruned network beside its dense twin. host_proxy is the machine that ran "
+    "One inference of a pruned network beside its dense twin. A host proxy is the machine that ran "
     "the study: it stands in for a phone and says nothing of one.",
     (
-        Column("measured on", lambda row: row["kind"], None, ("kind",), facet=True),
+        Column(
+            "measured on", lambda row: row["kind"].replace("_", " "), None, ("kind",), facet=True
+        ),
         Column("device", lambda row: row["device"], None, ("device",)),
         Column(
             "data",
