@@ -219,18 +219,18 @@ def test_another_multiple_trains_nothing(study, edited):
     assert not {"baseline", "prune", "export", "count"} & jobs.keys()
 
 
-def test_without_multiples_or_seeds_nothing_is_rounded_or_timed(study):
+def test_multiples_and_seeds_say_what_is_exported_and_timed(study):
     mine = study / "mine.yaml"
     mine.write_text("deploy: {round_widths_to: []}\n")
     jobs = planned(study, "all", overlays=[str(mine)])
     assert jobs["latency_host"] == 7
     assert "onnx-r4" not in snakemake(study, "-n", "-p", *CI, str(mine), "--", "all").stdout
+    mine.write_text("deploy: {seeds: 2}\n")
+    jobs = planned(study, "all", overlays=[str(mine)])
+    assert (jobs["export"], jobs["export_rounded"], jobs["latency_host"]) == (5, 7, 9)
     mine.write_text("deploy: {seeds: 0}\n")
-    timed = study / RESULTS / "latency/glyphs"
-    timed.rename(study / "aside")
-    assert planned(study, "all")["latency_host"] == 2
-    assert not {"latency_host", "export"} & planned(study, "all", overlays=[str(mine)]).keys()
-    (study / "aside").rename(timed)
+    jobs = planned(study, "all", overlays=[str(mine)])
+    assert not {"export", "export_rounded", "latency_host"} & jobs.keys()
 
 
 def test_a_formats_code_reruns_its_exports(study, edited):
