@@ -5,12 +5,6 @@ out: <results>/environment.json; the verdict of `verify` goes to the terminal an
 """
 
 
-def reference_flags(wildcards):
-    """The reference that a finished study is compared with; none where the config names none."""
-    reference = config["verify"]["reference"]
-    return ["--reference", reference] if reference else []
-
-
 rule describe_environment:
     """Versions, processor, threads and the checkout's state that the runs were made with.
 
