@@ -213,6 +213,12 @@ def plan_flags(wildcards, input):
     return ["--plan", str(input.plan)] if input.get("plan") else []
 
 
+def reference_flags(wildcards):
+    """The reference that a finished study is compared with; none where the config names none."""
+    reference = config["verify"]["reference"]
+    return ["--reference", reference] if reference else []
+
+
 def ablation_flags(wildcards):
     """The pairs of arms that ablations compare, three words each."""
     return [
