@@ -236,13 +236,13 @@ def settle(figure: Figure) -> None:
 
 def save(figure: Figure, *files: str | Path) -> None:
     """Write svg, png and pdf files, all or none, the same bytes for the same figure."""
-    settle(figure)
     with ExitStack() as stack:
         _save(figure, [stack.enter_context(whole_file(file)) for file in files])
 
 
 def _save(figure: Figure, files: Iterable[Path]) -> None:
     try:
+        settle(figure)
         for file in files:
             form = file.suffix.removeprefix(".")
             figure.savefig(file, format=form, metadata=METADATA[form])

@@ -278,9 +278,3 @@ for dataset in DATASETS:
     for key, place in located(dataset).items():
         if not Path(place).exists():
             print(f"missing: data set {dataset}: {key} {place} does not exist", file=sys.stderr)
-
-
-def reference_flags(wildcards):
-    """The reference that a finished study is compared with; none where the config names none."""
-    reference = config["verify"]["reference"]
-    return ["--reference", reference] if reference else []
