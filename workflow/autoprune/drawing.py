@@ -199,7 +199,13 @@ def log_axis(ax: Axes, least: float, most: float) -> None:
     low, high = ax.get_xlim()
     decades = [10.0**power for power in range(-3, 13)]
     ticks: list[float] = []
-    for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):  # as few as say enough
+    for steps in (
+        (1,),
+        (1, 3),
+        (1, 2, 5),
+        (1.5, 3, 6),
+        (1, 1.5, 2, 3, 5, 7),
+    ):  # as few as say enough
         if len(ticks) < 3:
             ticks = [s * d for d in decades for s in steps if low <= s * d <= high]
     ax.xaxis.set_major_locator(FixedLocator(ticks))

@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 
 from autoprune.drawing import (
     ARM,
+    COLOURS,
     SCREEN,
     Look,
     add_figure_flags,
@@ -152,6 +153,7 @@ def null_distribution(metrics: pd.DataFrame, null: Sequence[str], kept: str) -> 
     """Final parameters of the rule on random networks, and those of the trained runs above it."""
     values, _ = final_figures(metrics)
     require(values, MAPPED)
+    everyone = values
     values = values[values["method"].isin(SEARCHED)]
     tables = {Path(path).stem: read_table(path, ["parameters_with_statistics"]) for path in null}
     shown = [
@@ -161,7 +163,7 @@ def null_distribution(metrics: pd.DataFrame, null: Sequence[str], kept: str) -> 
     ]
     if not shown:
         return empty("no run of autoprune to hold against the null")
-    arms = main_arms(values)
+    arms = main_arms(values, everyone)
     figure, axes = panels([f"{dataset_label(p[0], p[1])}\n{label(p[2])}" for p, *_ in shown])
     for ax, (_, rows, draws) in zip(axes, shown, strict=True):
         found = draws["parameters_with_statistics"]
@@ -183,9 +185,14 @@ def null_distribution(metrics: pd.DataFrame, null: Sequence[str], kept: str) -> 
     return finish(figure, "final parameters (Keras total)", "", entries, note)
 
 
-def main_arms(values: pd.DataFrame) -> dict[tuple[str, str], Look]:
-    """Looks of the searched arms, those of the map over k and patience left out."""
-    return looks(without_map(values))
+def main_arms(values: pd.DataFrame, everyone: pd.DataFrame) -> dict[tuple[str, str], Look]:
+    """Looks of the searched arms, those of the map over k and patience left out.
+
+    They are the looks that these arms have in the other figures, of ``everyone``, unless there
+    are more arms than looks.
+    """
+    own, common = looks(without_map(values)), looks(without_map(everyone))
+    return own if len(common) > len(COLOURS) else {arm: common[arm] for arm in own}
 
 
 def without_map(values: pd.DataFrame) -> pd.DataFrame:
