@@ -9,8 +9,8 @@ import pytest
 
 from autoprune.drawing import COLOURS, DASHES, MARKERS, PAGES, SCREEN, save, use_theme
 from autoprune.errors import InputError
-from autoprune.files import sha256_file
 from autoprune.figures import FIGURES
+from autoprune.files import sha256_file
 from autoprune.metrics import collect, read_metrics
 
 PNG = b"\x89PNG\r\n\x1a\n"
