@@ -224,9 +224,12 @@ def test_a_session_of_another_study_is_shown_and_not_used(tmp_path, manifests):
     assert "faces-cnn-pruned-s0-int8.tflite" in text
 
 
+OUTPUTS = ("csv", "html", "markdown", "latex", "svg", "png", "pdf")
+
+
 def page(tmp_path, android=None, host=()):
     """The latency page as Markdown, and its raw table as text."""
-    out = {k: str(tmp_path / f"latency.{k}") for k in ("csv", "html", "markdown", "svg", "png")}
+    out = {k: str(tmp_path / f"latency.{k}") for k in OUTPUTS}
     words = [word for key, path in out.items() for word in (f"--{key}", path)]
     if android:
         words += ["--android", str(android)]
@@ -329,8 +332,7 @@ def test_the_commands_say_what_is_wrong_in_one_line(tmp_path):
 
 
 def outputs(folder):
-    names = ("csv", "html", "markdown", "svg", "png")
-    return [word for name in names for word in (f"--{name}", folder / f"x.{name}")]
+    return [word for name in OUTPUTS for word in (f"--{name}", folder / f"x.{name}")]
 
 
 def run(module, *words):

@@ -29,8 +29,8 @@ def folders(tmp_path_factory, stage):
 
 
 def report(stage, folder, *partitions):
-    flags = {"csv": "t.csv", "html": "t.html", "markdown": "t.md"}
-    flags |= {"figure-svg": "f.svg", "figure-png": "f.png"}
+    flags = {"csv": "t.csv", "html": "t.html", "markdown": "t.md", "latex": "t.tex"}
+    flags |= {"svg": "f.svg", "png": "f.png", "pdf": "f.pdf"}
     outputs = [word for flag, name in flags.items() for word in (f"--{flag}", folder / name)]
     return stage("partition_report", "--partition", *partitions, *outputs)
 
