@@ -184,7 +184,7 @@ def files(table: str) -> list[str]:
     """The output flags of a table's stage."""
     return [
         part
-        for flag, ending in (("csv", "csv"), ("html", "html"), ("markdown", "md"))
+        for flag, ending in (("csv", "csv"), ("html", "html"), ("markdown", "md"), ("latex", "tex"))
         for part in (f"--{flag}", f"tables/{table}.{ending}")
     ]
 
