@@ -238,7 +238,7 @@ def test_latency_leads_to_the_measurement_and_to_the_run_of_the_network(study, f
         assert data["runs"][place]["id"] == "mnist/cnn/taylor/one-shot/seed-1"
         assert f'data-measured="{given["source_files"]}"' in shown
         assert ">1.50 [1.40, 1.61]</button>" in shown
-        assert given["kind"] in shown
+        assert given["kind"].replace("_", " ") in shown
         assert ">12 12 (multiples of 4)</td>" in shown
 
 
