@@ -38,3 +38,18 @@ def shared_data():
     if not folder.is_dir():
         pytest.skip(f"no real data in {folder}; set AUTOPRUNE_TEST_DATA to run this test")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """Store and partition of 6 writers with about 20 glyphs each."""
+    from autoprune.data import partition, prepare  # here: most tests need no data
+
+    folder = tmp_path_factory.mktemp("tiny")
+    options = ["--clients", "6", "--samples", "20", "--seed", "0"]
+    store, divided = str(folder / "store"), str(folder / "partition")
+    prepare.main(["glyphs", "--name", "tiny", "--output", store, *options])
+    partition.main(
+        ["--store", store, "--scheme", "natural", "--target", "character", "--output", divided]
+    )
+    return folder

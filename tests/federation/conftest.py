@@ -6,23 +6,9 @@ import sys
 
 import pytest
 
-from autoprune.data import partition, prepare
 from autoprune.files import sha256_file
 
 ROUNDS = 5
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory):
-    """Store and partition of 6 writers with about 20 glyphs each."""
-    folder = tmp_path_factory.mktemp("tiny")
-    options = ["--clients", "6", "--samples", "20", "--seed", "0"]
-    store, divided = str(folder / "store"), str(folder / "partition")
-    prepare.main(["glyphs", "--name", "tiny", "--output", store, *options])
-    partition.main(
-        ["--store", store, "--scheme", "natural", "--target", "character", "--output", divided]
-    )
-    return folder
 
 
 @pytest.fixture(scope="session")

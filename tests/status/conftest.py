@@ -12,25 +12,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from autoprune.data import partition, prepare
 from autoprune.status_runs import Study
 from autoprune.study import read_config
 
 ROOT = Path(__file__).resolve().parents[2]
 DENSE = "tiny/cnn/dense/fedavg/seed-0"
-
-
-@pytest.fixture(scope="session")
-def tiny_data(tmp_path_factory):
-    """Store and partition of 6 writers with about 20 glyphs each."""
-    folder = tmp_path_factory.mktemp("tiny")
-    options = ["--clients", "6", "--samples", "20", "--seed", "0"]
-    store, divided = str(folder / "store"), str(folder / "partition")
-    prepare.main(["glyphs", "--name", "tiny", "--output", store, *options])
-    partition.main(
-        ["--store", store, "--scheme", "natural", "--target", "character", "--output", divided]
-    )
-    return folder
 
 
 @pytest.fixture
@@ -78,15 +64,15 @@ def study(folder):
 
 
 @pytest.fixture
-def start(folder, tiny_data):
+def start(folder, tiny):
     """Start the dense run of seed 0 as a job does: ``start(rounds=4, log=True, ...)``."""
     started = []
 
     def run(log=True, **changes):
         values = {
             "dataset": "tiny",
-            "store": tiny_data / "store",
-            "partition": tiny_data / "partition",
+            "store": tiny / "store",
+            "partition": tiny / "partition",
             "target": "character",
             "model": "cnn",
             "widths": "12 14",

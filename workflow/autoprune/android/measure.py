@@ -42,24 +42,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     flag("--tool", choices=TOOLS, required=True, help="which program that is")
     flag("--tool-version", required=True, help="its version, as its publisher calls it")
     flag("--tool-url", default="", help="where it is from, for the record")
-    flag(
-        "--dense",
-        type=Path,
-        nargs="+",
-        action="extend",
-        required=True,
-        metavar="MANIFEST",
-        help="of exports",
-    )
-    flag(
-        "--pruned",
-        type=Path,
-        nargs="+",
-        action="extend",
-        required=True,
-        metavar="MANIFEST",
-        help="of exports",
-    )
+    several = {"type": Path, "nargs": "+", "action": "extend", "required": True}
+    for side in ("--dense", "--pruned"):
+        flag(side, **several, metavar="MANIFEST", help="of exports")
     flag("--session", type=Path, required=True, help="folder to write; the same one goes on")
     flag("--serial", help="of the phone, where there are several")
     flag("--adb", metavar="PATH", help="the adb program (default: the one on the PATH)")
