@@ -35,7 +35,7 @@ rule wait:
     output: "out"
     log: "wait.log"
     params: python={python!r}
-    shell: "{{params.python}} stage.py {seconds} >{{log}} 2>&1"
+    shell: "{{params.python:q}} stage.py {seconds} >{{log}} 2>&1"
 """
 VIEW = "4 runs: "
 
