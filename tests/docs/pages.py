@@ -61,8 +61,12 @@ def copy_of_the_repository(folder):
 
 
 def environment(folder):
-    """As a shell has it after what docs/README.md says to type first."""
-    inherited = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    """As a shell has it after what docs/README.md says to type first.
+
+    `make test` tells a make below it that it is not the first, which then prints its folder.
+    """
+    outside = {"PYTHONPATH", "MAKELEVEL", "MAKEFLAGS", "MFLAGS"}
+    inherited = {key: value for key, value in os.environ.items() if key not in outside}
     return inherited | {
         "PATH": f"{folder}/.venv/bin:{os.environ['PATH']}",
         "PYTHONPATH": "workflow",
