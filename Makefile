@@ -7,6 +7,9 @@ CORES ?= all
 bin := .venv/bin
 # jobs find `python` on the PATH; Flower must not phone home
 run := PATH="$(CURDIR)/$(bin):$$PATH" PYTHONPATH=workflow FLWR_TELEMETRY_ENABLED=0
+# tests wait for processes that they start: two at a time keep two cores busy
+WORKERS ?= 2
+workers := --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 .PHONY: study status verify reference archive test fast lint format docs litert executorch lock clean
 
@@ -33,10 +36,10 @@ archive: .venv/installed
 	@$(run) $(bin)/python -m autoprune.archive --configfile $(CONFIG)
 
 test: .venv/installed lint
-	$(run) $(bin)/python -m pytest
+	$(run) $(bin)/python -m pytest $(workers)
 
 fast: .venv/installed
-	$(run) $(bin)/python -m pytest -m "not slow"
+	$(run) $(bin)/python -m pytest $(workers) -m "not slow"
 
 lint: .venv/installed
 	$(bin)/ruff check workflow tests benchmarks

@@ -2,16 +2,20 @@
 
 import os
 import signal
+import subprocess
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
+
+from copies import ROOT, copy_of_the_repository, environment
 
 # a busy machine must not fail a law by its deadline; in CI the same examples every time
 settings.register_profile("study", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("study")
 
-ROOT = Path(__file__).resolve().parent.parent
 # test processes find the package as the workflow's jobs do, and nothing asks the network
 os.environ["PYTHONPATH"] = str(ROOT / "workflow")
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
@@ -21,8 +25,17 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):
-    """Fast tests first: what is marked slow goes last, order otherwise kept."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+    """Fast tests first; of the slow ones the largest file first, which takes longest.
+
+    Workers of pytest-xdist take whole groups, so that what a group's tests share is made once:
+    the fast tests of a folder, the slow ones of a file.
+    """
+    slow = {item: item.path for item in items if item.get_closest_marker("slow")}
+    sizes = Counter(slow.values())
+    items.sort(key=lambda item: sizes[slow[item]] * -1 if item in slow else -len(items))
+    for item in items:
+        group = item.path if item in slow else item.path.parent
+        item.add_marker(pytest.mark.xdist_group(str(group.relative_to(ROOT))))
 
 
 @pytest.fixture(scope="session")
@@ -52,4 +65,25 @@ def tiny(tmp_path_factory):
     partition.main(
         ["--store", store, "--scheme", "natural", "--target", "character", "--output", divided]
     )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def studied(tmp_path_factory):
+    """A copy of the repository at a path with a space, with the study of ci.yaml run in it.
+
+    The first worker of pytest-xdist that needs it makes it, for all.
+    """
+    base = tmp_path_factory.getbasetemp()
+    place = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "a study"
+    folder, finished = place / "autoprune", place / "finished"
+    place.mkdir(exist_ok=True)
+    with FileLock(place / "lock"):
+        if not finished.exists():
+            copy_of_the_repository(folder)
+            command = ["snakemake", "--cores", "2", "all", "--configfile", "config/ci.yaml"]
+            told = {"cwd": folder, "env": environment(folder), "timeout": 1800}
+            done = subprocess.run(command, capture_output=True, text=True, **told)
+            assert done.returncode == 0, done.stdout + done.stderr
+            finished.touch()
     return folder

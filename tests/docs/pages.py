@@ -5,21 +5,14 @@ block with title="PATH" is that file, written before what follows runs.
 """
 
 import doctest
-import os
 import re
-import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from copies import ROOT, environment
+
 FENCE = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TESTED_BY = re.compile(r"<!-- tested by (\S+) -->")
-LEFT_OUT = shutil.ignore_patterns(
-    *(".git", ".venv", ".snakemake", "results", "__pycache__", ".pytest_cache", ".ruff_cache"),
-    ".hypothesis",
-)
 
 
 @dataclass(frozen=True)
@@ -49,29 +42,6 @@ def blocks(text):
         Block(found[1], found[2], found[3], text[: found.start()].count("\n") + 1)
         for found in FENCE.finditer(text)
     ]
-
-
-def copy_of_the_repository(folder):
-    """The repository at ``folder``, with the environment that ``make`` sets up."""
-    shutil.copytree(ROOT, folder, ignore=LEFT_OUT)
-    (folder / ".venv").symlink_to(sys.prefix)
-    # older than the environment, so that no `make` of a page installs it again
-    os.utime(folder / "envs/requirements.lock", (0, 0))
-    return folder
-
-
-def environment(folder):
-    """As a shell has it after what docs/README.md says to type first.
-
-    `make test` tells a make below it that it is not the first, which then prints its folder.
-    """
-    outside = {"PYTHONPATH", "MAKELEVEL", "MAKEFLAGS", "MFLAGS"}
-    inherited = {key: value for key, value in os.environ.items() if key not in outside}
-    return inherited | {
-        "PATH": f"{folder}/.venv/bin:{os.environ['PATH']}",
-        "PYTHONPATH": "workflow",
-        "FLWR_TELEMETRY_ENABLED": "0",
-    }
 
 
 def execute(text, folder, name="page"):

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from pages import ROOT, copy_of_the_repository, environment, execute
+from pages import execute
+
+from autoprune.files import sha256_file
+from copies import ROOT, copy_of_the_repository, environment
 
 PAGE = ROOT / "docs/how-to/on-a-cluster.md"
 PROFILE = ROOT / "profiles/slurm/profile.yaml"
@@ -61,10 +64,10 @@ def completed(folder):
 
 
 def results(folder):
-    """Every result by its path: bytes, without logs and times."""
+    """Every result by its path: its checksum, without logs and times."""
     base = folder / "results/ci"
     return {
-        str(path.relative_to(base)): path.read_bytes()
+        str(path.relative_to(base)): sha256_file(path)
         for path in base.rglob("*")
         if path.is_file() and path.relative_to(base).parts[0] not in ("logs", "benchmarks")
     }

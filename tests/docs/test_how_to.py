@@ -2,24 +2,13 @@
 
 import re
 import shutil
-import subprocess
 
 import pytest
-from pages import ROOT, blocks, copy_of_the_repository, environment, execute, own_test, pages
+from pages import blocks, execute, own_test, pages
+
+from copies import ROOT
 
 EXECUTED = [page for page in pages() if not own_test(page)]
-
-
-@pytest.fixture(scope="session")
-def studied(tmp_path_factory):
-    """A copy of the repository at a path with a space, with the study of ci.yaml run in it."""
-    folder = copy_of_the_repository(tmp_path_factory.mktemp("the docs") / "autoprune")
-    command = ["snakemake", "--cores", "2", "all", "--configfile", "config/ci.yaml"]
-    done = subprocess.run(
-        command, cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=1800
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder
 
 
 @pytest.mark.slow

@@ -46,18 +46,10 @@ def planned(folder, *args, overlays=()):
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    """A copy of the repository with the whole study of ci.yaml run in it."""
+def study(studied, tmp_path_factory):
+    """A copy of the repository with the whole study of ci.yaml in it."""
     folder = tmp_path_factory.mktemp("a path") / "the study"
-    folder.mkdir()
-    for name in ("Snakefile", "workflow", "config", "profiles"):
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, folder / name)
-    snakemake(folder, "all", *CI)
-    return folder
+    return shutil.copytree(studied, folder, symlinks=True)  # with the times of the files
 
 
 @pytest.fixture
@@ -117,7 +109,6 @@ def test_every_number_names_an_existing_file(study):
 
 def test_the_study_is_what_the_committed_reference_says(study, tmp_path):
     """Fails where a commit moves a number: `make reference` then records it, on purpose."""
-    shutil.copytree(ROOT / "tests/reference", study / "tests/reference")
     done = snakemake(study, "verify", *CI, check=False)
     assert done.returncode == 0, done.stdout
     assert re.search(r"^SAME: \d{4} figures compared", done.stdout, re.MULTILINE)

@@ -30,7 +30,7 @@ BLOCK = 1 << 20
 
 
 def missing(config: Config, results: Path) -> list[Path]:
-    """What a finished study of this configuration has and ``results`` lacks."""
+    """What an archive needs and is not there: of ``results`` for this configuration, and beside."""
     reference = config["controls"]["reference"]
     tables = ["claims", "results", "partition", "ablations"]
     files = ["metrics.csv", "published_counts.json"]
@@ -43,7 +43,8 @@ def missing(config: Config, results: Path) -> list[Path]:
     files += [f"data/{name}/store/header.json" for name in datasets]
     files += [f"data/{name}/partition/partition.json" for name in datasets]
     files += [f"runs/{run.path}/{name}" for run in runs_of(config) for name in RUN_FILES]
-    return [results / file for file in files if not (results / file).is_file()]
+    wanted = [*(results / file for file in files), *map(Path, BESIDE)]
+    return [file for file in wanted if not file.is_file()]
 
 
 def chosen(results: Path, weights: bool) -> Iterator[Path]:
