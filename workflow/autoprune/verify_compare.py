@@ -40,15 +40,16 @@ class Tolerances:
     of runs pruned by trained weights, in percent. ``boundary``: of a run's first shrink, in
     percent, before which nothing has been decided by weights.
 
-    Measured on config/ci.yaml with the same processor's AVX2 and SSE kernels against its AVX-512
-    ones: reported accuracy 0.7 points apart, one evaluation 6.7, losses 3.5 %, boundaries
-    0.000005 %; counts, bytes, data and the filters kept were the same.
+    Measured on config/ci.yaml, whose runs end near chance, between two makers' processors:
+    reported accuracy 2.2 points apart, one evaluation 6.2, losses 5.3 %, boundaries 0.003 %
+    (0.7, 6.7, 3.5 % and 0.000005 % between the AVX2, SSE and AVX-512 kernels of one); counts,
+    bytes, data and the filters kept were the same.
     """
 
-    points: float = 2.0
-    single: float = 10.0
+    points: float = 5.0
+    single: float = 15.0
     images: int = 2
-    loss: float = 10.0
+    loss: float = 15.0
     percent: float = 10.0
     boundary: float = 0.1
 
