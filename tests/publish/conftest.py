@@ -29,6 +29,7 @@ PAIRS = [
     ("faces", "stand-in", "celeba", "resnet", 2),
     ("mnist", "real", "", "cnn", 10),
 ]
+DRAWN = ("svg", "png", "pdf")
 ARMS = [("dense", "fedavg"), ("autoprune", "reinit"), ("autoprune", "inherit")]
 
 
@@ -246,6 +247,7 @@ def _complete(run: Path) -> None:
 
 def _make_tables() -> None:
     from autoprune import ablations, claims, comparisons, complexity, findings, metrics, tables
+    from autoprune.data import partition_report
     from autoprune.figures import FIGURES
 
     runs = [str(run) for run in Path("results/runs").glob("*/*/*/*/seed-*")]
@@ -264,10 +266,13 @@ def _make_tables() -> None:
         forms = {"csv": "csv", "html": "html", "markdown": "md", "latex": "tex"}
         files = [f"--{flag}={place}.{ending}" for flag, ending in forms.items()]
         module.main(["--metrics", "results/metrics.csv", *flags, *files])
-    for ending in ("csv", "html", "md", "tex"):
-        Path(f"results/tables/partition.{ending}").write_text("dataset\n")
+    describe = ["--partition", "results/data/glyphs/partition"]
+    describe += [f"--{flag}=results/tables/partition.{ending}" for flag, ending in forms.items()]
+    drawn = Path("results/figures")
+    drawn.mkdir()
+    partition_report.main([*describe, *(f"--{form}={drawn}/partition.{form}" for form in DRAWN)])
     findings.main(["--study", "It", "results", "--output", "results/findings.md"])
-    Path("results/figures/one-column").mkdir(parents=True)
+    Path("results/figures/one-column").mkdir()
     for name in FIGURES:
-        for ending in ("svg", "png", "pdf"):
+        for ending in DRAWN:
             Path(f"results/figures/{name}.{ending}").write_text("")

@@ -76,6 +76,16 @@ def test_cells_of_every_table_rest_on_their_metric(finished, stage, table, cell,
     assert [link for link in links if link["name"] == "data set glyphs"]
 
 
+def test_a_number_of_the_partition_leads_to_its_data(finished, stage):
+    done = stage("trace", "partition", "1:clients", "--json", "--check-data", cwd=finished)
+    assert done.returncode == 0, done.stderr
+    links = {link["name"]: link["facts"] for link in every(json.loads(done.stdout))}
+    assert links["results/tables/partition.csv"]["rule"] == "describe_partition"
+    assert links["data set glyphs"]["kind"] == "stand-in"
+    assert links["store"]["arrays"] == "read anew, the checksum is right"
+    assert links["partition"]["clients"] == 6
+
+
 def test_a_recomputed_count_leads_to_its_file(finished, stage):
     with (finished / "results/tables/claims.csv").open(newline="") as stream:
         rows = [row["claim"] for row in csv.DictReader(stream)]

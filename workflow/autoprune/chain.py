@@ -14,6 +14,7 @@ from autoprune.files import read_json, sha256_file
 from autoprune.metrics import RUN, read_metrics
 from autoprune.provenance import code_version
 from autoprune.questions import QUESTIONS
+from autoprune.style import STAND_IN
 from autoprune.verdicts import ABSTRACT
 
 # of each table: the rule that makes it, and its stage
@@ -23,6 +24,7 @@ TABLES = {
     "comparisons": ("compare", "autoprune.comparisons"),
     "ablations": ("ablate", "autoprune.ablations"),
     "latency": ("tabulate_latency", "autoprune.latency"),
+    "partition": ("describe_partition", "autoprune.data.partition_report"),
 }
 STATISTICS = ("_mean", "_sd", "_low", "_high", "_n", "_points", "_percent", "_reduction")
 # columns that are not named after the metric that they rest on
@@ -64,6 +66,10 @@ def chain(table: Path, row: pd.Series, number: int, column: str, check_data: boo
     results = table.parent.parent
     rule, stage = TABLES[table.stem]
     made = Link(f"{table}", file_facts(table) | {"rule": rule, **code_facts(stage)})
+    if table.stem == "partition":  # no run has a part in it
+        dataset = row["dataset"].removesuffix(STAND_IN)
+        made.behind.append(data_link(results, dataset, check_data))
+        return Link(f"{column}, row {number}: {row[column]}", {}, [made])
     files = [located(results, name) for name in str(row["source_files"]).split(";") if name]
     runs: dict[Path, list[Link]] = {
         file.parent: [] for file in files if file.parent.name[:5] == "seed-"

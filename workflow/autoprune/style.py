@@ -48,6 +48,7 @@ LABELS = {
     "joint-int8/iterative": "L1 norm and int8",
 }
 MINUS = "\N{MINUS SIGN}"
+STAND_IN = " (stand-in)"  # beside the name of a data set that stands in for another
 
 
 def label(name: str) -> str:
@@ -62,7 +63,7 @@ def arm_label(method: str, variant: str) -> str:
 
 def dataset_label(dataset: str, data_kind: str) -> str:
     """The readable form of a data set, which says when it is a stand-in."""
-    return label(dataset) + (" (stand-in)" if data_kind == "stand-in" else "")
+    return label(dataset) + (STAND_IN if data_kind == "stand-in" else "")
 
 
 def arm_order(arms: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
