@@ -1,10 +1,12 @@
 """The controls' figures: what they hold, that they are readable, and the null behind one."""
 
+from xml.etree import ElementTree
+
 import matplotlib.text
 import pytest
 
 from autoprune.data import prepare
-from autoprune.drawing import use_theme
+from autoprune.drawing import save, use_theme
 from autoprune.figures_controls import FIGURES, floors
 from autoprune.metrics import collect, read_metrics
 from autoprune.models import Architecture
@@ -12,6 +14,8 @@ from autoprune.null import draws
 from autoprune.null import main as draw_null
 from autoprune.questions import question_rows
 from autoprune.statistics import final_figures
+
+SVG = "{http://www.w3.org/2000/svg}"
 
 
 @pytest.fixture
@@ -50,6 +54,26 @@ def test_widths_are_written_into_the_map(inputs):
     names = [t.get_text() for t in resnet.get_yticklabels()]
     assert names == ["dense (FedAvg)", "autoprune, fresh weights", "autoprune, kept weights"]
     assert [t.get_text() for t in resnet.texts][:3] == ["16", "32", "64"]
+
+
+def test_each_cell_of_an_svg_says_its_value_where_it_is(inputs, tmp_path):
+    drawn = FIGURES["widths_by_layer"](*inputs)
+    save(drawn, tmp_path / "f.svg")
+    image = ElementTree.parse(tmp_path / "f.svg").getroot()
+    rows = image.findall(f"{SVG}g[@id='values']/{SVG}g")
+    assert len(rows) == sum(len(ax.get_yticklabels()) for ax in drawn.axes)
+    resnet = next(ax for ax in drawn.axes if "ResNet" in ax.get_title())
+    cells = {shape.findtext(f"{SVG}title"): shape for row in rows for shape in row}
+    said = "dense (FedAvg), layer 3\n64 of 64 filters"
+    assert said in cells
+    at = next(row for row in rows if len(row) == 3)[2]  # ResNet's first row, third layer
+    assert at.findtext(f"{SVG}title") == said
+    x, y, width, height = (float(at.attrib[name]) for name in ("x", "y", "width", "height"))
+    box = resnet.get_position()
+    full, high = 72 * drawn.get_figwidth(), 72 * drawn.get_figheight()
+    assert x + width == pytest.approx(box.x1 * full, abs=0.2)
+    assert y == pytest.approx((1 - box.y1) * high, abs=0.2)
+    assert height == pytest.approx(box.height * high / 3, abs=0.2)
 
 
 def test_kept_filters_stand_beside_chance(inputs):

@@ -177,6 +177,10 @@ def make_study(folder: Path) -> None:
     (folder / "figures" / "partition.svg").write_text(
         '<svg xmlns="http://www.w3.org/2000/svg" width="90" height="30"><path d="M0 0h9v9Z"/></svg>'
     )
+    forms = [f"--{form}=figures/widths_by_layer.{form}" for form in ("svg", "png", "pdf")]
+    flags = ["--metrics", "metrics.csv", "--kept", "none.csv", *forms]
+    done = stage("figures_controls", "widths_by_layer", *flags, cwd=folder)
+    assert done.returncode == 0, done.stderr
     (folder / "findings.md").write_text(f"# Findings\n\n## mnist, CNN\n\n- {HOSTILE}\n", "utf-8")
 
 
@@ -208,7 +212,7 @@ def flags(study: Path) -> Callable[..., list[str]]:
             "tables": [f"tables/{name}.csv" for name in ("results", "claims", "comparisons")],
             "partitions": [f"data/{name}/partition/partition.json" for name in DATASETS],
             "null": ["null/mnist-cnn.csv"],
-            "figures": ["figures/partition.svg"],
+            "figures": ["figures/partition.svg", "figures/widths_by_layer.svg"],
             "findings": ["findings.md"],
             "benchmarks": ["benchmarks"],
             "output": [output],

@@ -280,6 +280,29 @@ def test_a_chart_is_read_by_pointer_and_by_keys(reader):
     assert tip.text.startswith("autoprune, fresh weights\nround 1: ")
 
 
+def test_a_picture_says_its_values_to_pointer_and_keys(reader):
+    without, figure = reader.all(".still")
+    assert not without.find_elements(By.TAG_NAME, "svg")
+    plot, tip = figure.find_element(By.TAG_NAME, "svg"), figure.find_element(By.TAG_NAME, "output")
+    assert plot.get_attribute("aria-label").startswith("Figure widths by layer.")
+    reader.js("arguments[0].focus({preventScroll: true})", plot)
+    keys = webdriver.ActionChains(reader.driver)
+    keys.send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_DOWN).perform()
+    said = tip.text
+    assert said == "autoprune, fresh weights, layer 2\n12 of 14 filters"
+    offset = reader.js(
+        "const [box, all] = [...arguments].map((node) => node.getBoundingClientRect());"
+        "return [box.x + box.width / 2 - all.x - all.width / 2,"
+        " box.y + box.height / 2 - all.y - all.height / 2]",
+        *(plot.find_element(By.CSS_SELECTOR, ".spot"), plot),
+    )
+    webdriver.ActionChains(reader.driver).send_keys(Keys.ESCAPE).perform()
+    assert tip.text == ""
+    pointer = webdriver.ActionChains(reader.driver)
+    pointer.move_to_element_with_offset(plot, *map(round, offset)).perform()
+    assert tip.text == said
+
+
 def test_a_method_can_be_hidden_in_the_figures(reader):
     button = next(b for b in reader.all("#figure-legend button") if b.text == "dense (FedAvg)")
     curves = len(reader.all("#figure-charts .chart:first-child .curve"))

@@ -25,6 +25,7 @@ from autoprune.drawing import (
     of_arm,
     panels,
     percent_axis,
+    say,
     told_apart,
     whole_axis,
     write_figure,
@@ -170,6 +171,16 @@ def draw_widths(ax: Axes, runs: pd.DataFrame, names: Sequence[str], styles: Sequ
         band = {"step": "post", "color": colour, "alpha": 0.15, "linewidth": 0}
         ax.fill_between(mean.index, low[name], high[name], **band)
         ax.plot(mean.index, mean[name], drawstyle="steps-post", color=colour, dashes=dash)
+        layer = f"layer {name.removeprefix('width_')}"
+        steps = mean[name].ne(mean[name].shift()) | (mean.index == mean.index.max())
+        for at in mean.index[steps]:
+            spread = (
+                f" ({low[name][at]:g} to {high[name][at]:g})"
+                if high[name][at] > low[name][at]
+                else ""
+            )
+            text = f"{layer}, round {at:g}: {mean[name][at]:.4g} filters{spread}"
+            say(ax, at, mean[name][at], text, layer)
 
 
 def accuracy_against_parameters(metrics: pd.DataFrame) -> Figure:

@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -26,6 +27,7 @@ from autoprune.drawing import (
     looks,
     of_arm,
     panels,
+    say,
     write_figure,
 )
 from autoprune.errors import InputError, run_main
@@ -127,7 +129,19 @@ def k_patience_map(metrics: pd.DataFrame, null: Sequence[str], kept: str) -> Fig
         ylabel = "k, and the least widths it allows" if beside else ""
         ax.set(xlabel="patience, rounds", ylabel=ylabel)
         ax.set_xticklabels([f"{value:g}" for value in grid.columns])
+        quantity = words[name].removesuffix(", %")
+        texts = grid.map(lambda value, of=quantity: f"{of} {100 * value:.1f} %")
+        say_cells(ax, texts, [f"k {k:g}" for k in grid.index], "patience")
     return figure
+
+
+def say_cells(ax: Axes, texts: pd.DataFrame, rows: Sequence[str], column: str) -> None:
+    """What each cell of a heat map says: its row and column, then its text; none where NaN is."""
+    for down, name in enumerate(rows):
+        for along, at in enumerate(texts.columns):
+            if isinstance(text := texts.iloc[down, along], str) and text:
+                where = f"{name}, {column} {at:g}"
+                say(ax, along + 0.5, down + 0.5, f"{where}\n{text}", name, (1, 1))
 
 
 def same_training(runs: pd.DataFrame, values: pd.DataFrame) -> pd.Series:
@@ -212,7 +226,12 @@ def widths_by_layer(metrics: pd.DataFrame, null: Sequence[str], kept: str) -> Fi
     for pair, rows in last.groupby(PAIR):
         widths = grid_of(rows, "value")
         base = pd.Series(dict(enumerate(bases.get(pair, widths.max()), start=1)))
-        shown.append((pair, widths / base, widths.map("{:.3g}".format)))
+        spoken = widths.apply(
+            lambda column, of=base: column.map(
+                lambda width: f"{width:.4g} of {of[column.name]:g} filters", na_action="ignore"
+            )
+        )
+        shown.append((pair, widths / base, widths.map("{:.3g}".format), spoken))
     return grids(shown, "filters left, mean over seeds; shade: share of the base network's")
 
 
@@ -226,7 +245,8 @@ def kept_similarity(metrics: pd.DataFrame, null: Sequence[str], kept: str) -> Fi
     for pair, rows in table.groupby(PAIR):
         found, chance = grid_of(rows, "jaccard"), grid_of(rows, "chance")
         texts = found.map("{:.2f}".format) + chance.map(" ({:.2f})".format)
-        shown.append((pair, found, texts.where(found.notna(), "")))
+        spoken = found.map("Jaccard index {:.3f}".format) + chance.map(", by chance {:.3f}".format)
+        shown.append((pair, found, *(t.where(found.notna(), "") for t in (texts, spoken))))
     return grids(shown, "Jaccard index of the filters that two seeds keep (in brackets: by chance)")
 
 
@@ -247,12 +267,12 @@ def small() -> float:
     return max(6.0, current_page().font - 1)
 
 
-Grid = tuple[tuple[str, ...], pd.DataFrame, pd.DataFrame]
+Grid = tuple[tuple[str, ...], pd.DataFrame, pd.DataFrame, pd.DataFrame]
 
 
 def grids(shown: Sequence[Grid], note: str) -> Figure:
-    """A heat map a pair, one under the other: (pair, shares in [0, 1], texts)."""
-    rows = [len(shares) for _, shares, _ in shown]
+    """A heat map a pair, one under the other: (pair, shares in [0, 1], texts, long texts)."""
+    rows = [len(shares) for _, shares, *_ in shown]
     page = current_page()
     scale, width = page.font / SCREEN.font, page.width or 7
     lines = textwrap.wrap(note, int(width / (0.07 * scale)))
@@ -263,14 +283,16 @@ def grids(shown: Sequence[Grid], note: str) -> Figure:
         figsize=(width, scale * (0.19 * sum(rows) + 0.5 * len(rows) + 0.16 * len(lines) + 0.25)),
         gridspec_kw={"height_ratios": rows},
     )
-    for ax, (pair, shares, texts) in zip(axes.flat, shown, strict=True):
+    for ax, (pair, shares, texts, spoken) in zip(axes.flat, shown, strict=True):
         style: dict[str, Any] = {"cmap": "cividis", "vmin": 0, "vmax": 1, "cbar": False}
         cell = (width - 1.6) / shares.shape[1]  # inches; the names beside it take the rest
         texts = texts.map(fitting, room=int(72 * cell / (0.6 * small())))
         sns.heatmap(shares, annot=texts, fmt="", annot_kws={"size": small()}, ax=ax, **style)
         ax.set_title(f"{dataset_label(pair[0], pair[1])}, {label(pair[2])}")
         ax.set_yticks([place + 0.5 for place in range(len(shares))])
-        ax.set_yticklabels([arm_label(*arm) for arm in shares.index], rotation=0, fontsize=small())
+        names = [arm_label(*arm) for arm in shares.index]
+        ax.set_yticklabels(names, rotation=0, fontsize=small())
+        say_cells(ax, spoken, names, "layer")
         ax.set(ylabel="", xlabel="")
     axes.flat[-1].set_xlabel("layer")
     figure.suptitle("\n".join(lines), fontsize=page.font + 0.5)

@@ -1,12 +1,14 @@
 """The latency figure: times against MACs, and speed-up against the reduction of MACs."""
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from autoprune.drawing import ARM, Look, finish, log_axis, looks, panels, told_apart
-from autoprune.style import dataset_label
+from autoprune.drawing import ARM, Look, finish, log_axis, looks, panels, say, told_apart
+from autoprune.style import dataset_label, label
 
 GROUP = ["kind", "precision", "threads"]
 KINDS = {"phone": "phone", "host_proxy": "host proxy"}
@@ -52,6 +54,12 @@ def draw(table: pd.DataFrame) -> Figure:
     return figure
 
 
+def named(row: Any, look: Look) -> str:
+    """The network of a row, its MACs and the engine that ran it."""
+    data = dataset_label(row.dataset, row.data_kind)
+    return f"{look.label}, {data}, {label(row.model)}\n{row.macs:,.0f} MACs, {row.engine}"
+
+
 def title(kind: str, precision: str, threads: int) -> str:
     """What a panel shows."""
     return f"{KINDS[kind]}, {precision}, {threads} thread{'s' if threads > 1 else ''}"
@@ -69,6 +77,7 @@ def draw_latency(ax: Axes, table: pd.DataFrame, arms: dict[tuple[str, str], Look
             bars = [[row.median_ms - row.least_ms], [row.most_ms - row.median_ms]]
         style = {"color": look.colour, "markersize": 4, "elinewidth": 0.7}
         ax.errorbar(row.macs, row.median_ms, bars, fmt=look.marker, **style)
+        say(ax, row.macs, row.median_ms, f"{named(row, look)}\n{row.median_ms:.4g} ms", look.label)
     macs = pd.concat([table["macs"], twins["macs"]])
     log_axis(ax, macs.min(), macs.max())
     ax.set_yscale("log")
@@ -93,4 +102,7 @@ def draw_speed_up(ax: Axes, table: pd.DataFrame, arms: dict[tuple[str, str], Loo
         bars = [[row.speed_up - row.low], [row.high - row.speed_up]]
         style = {"color": look.colour, "markersize": 4, "elinewidth": 0.7}
         ax.errorbar(row.macs_factor, row.speed_up, bars, fmt=look.marker, **style)
+        text = f"{row.speed_up:.3g}× as fast [{row.low:.3g}, {row.high:.3g}]"
+        text += f" with {row.macs_factor:.3g}× fewer MACs"
+        say(ax, row.macs_factor, row.speed_up, f"{named(row, look)}\n{text}", look.label)
     ax.set(xlim=(0.9, most), ylim=(0, most))

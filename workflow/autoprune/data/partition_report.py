@@ -11,16 +11,26 @@ import numpy as np
 import pandas as pd
 
 from autoprune.data.partition import Partition
-from autoprune.drawing import SCREEN, Page, add_figure_flags, current_page, use_page, write_figure
+from autoprune.drawing import (
+    SCREEN,
+    Page,
+    add_figure_flags,
+    current_page,
+    say,
+    use_page,
+    write_figure,
+)
 from autoprune.errors import InputError, run_main
 from autoprune.files import write_text
 from autoprune.latex import Paper, latex_table
+from autoprune.style import STAND_IN
 
 matplotlib.use("Agg")  # before pyplot: a stage has no display
 import matplotlib.pyplot as plt
 import seaborn as sns
 
 MOST_CLIENTS = 40  # columns of a panel that are still told apart in print
+MOST_LABELS = 10  # of a client that are read out
 BARS = 0.7  # inches; height of the bars over a heat map
 INK = "#333333"
 TITLE = "Clients and samples"
@@ -30,7 +40,7 @@ PAPER = Paper(below=["dropped, why"], left_out=["target", "dropped clients", "dr
 def title(header: dict) -> str:
     """The data set's name, marked when it stands in for another."""
     store = header["store"]
-    return store["name"] + (" (stand-in)" if store["kind"] == "stand-in" else "")
+    return store["name"] + (STAND_IN if store["kind"] == "stand-in" else "")
 
 
 def scheme(header: dict) -> str:
@@ -175,6 +185,18 @@ def _draw_panel(figure: plt.Figure, place: matplotlib.gridspec.SubplotSpec, part
         cbar_ax=figure.add_subplot(inner[1, 1]),
         cbar_kws={"label": "share of samples"},
     )
+    top = bars.get_ylim()[1]
+    for place, client in enumerate(share.columns):
+        count, mine = (
+            sizes[clients[place]],
+            share[client].sort_values(ascending=False, kind="stable"),
+        )
+        lines = [f"{name}: {100 * part:.3g} %" for name, part in mine[mine > 0].items()]
+        more = [f"and {len(lines) - MOST_LABELS} more"] if len(lines) > MOST_LABELS else []
+        name = f"client {client}: {count:,} sample{'' if count == 1 else 's'}"
+        say(bars, place + 0.5, top / 2, name, "samples", (1, top))
+        text = "\n".join([name, *lines[:MOST_LABELS], *more])
+        say(heat, place + 0.5, len(share) / 2, text, "labels", (1, len(share)))
     size = max(4.5, min(9, 300 / len(share)))
     if current_page().width:  # letters that can be read in print, of as many classes as have room
         size = 6

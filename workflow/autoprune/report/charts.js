@@ -83,6 +83,31 @@ function chart(spec) {
   const state = { spots: [], at: null };
   const redraw = () => drawChart(spec, plot, state, Math.max(host.clientWidth, 240));
   new ResizeObserver(redraw).observe(host);
+  listen(plot, tip, state);
+  return host;
+}
+
+// A picture with the values that its SVG carries; read like a chart.
+function still(figure) {
+  const { width, spots } = JSON.parse(figure.dataset.values);
+  const image = figure.querySelector("img");
+  const tip = make("output", { class: "tip" });
+  const plot = draw("svg", { role: "group", tabindex: 0, "aria-roledescription": "chart", "aria-label": image.alt });
+  const frame = make("div", { class: "over" });
+  const state = { spots: [], at: null };
+  image.replaceWith(frame);
+  frame.append(image, plot, tip);
+  new ResizeObserver(() => {
+    const scale = frame.clientWidth / width;
+    plot.setAttribute("viewBox", `0 0 ${frame.clientWidth} ${frame.clientHeight}`);
+    plot.replaceChildren();
+    state.at = null;
+    state.spots = spots.map(([series, x, y, w, h, say]) => ({ series, x: x * scale, y: y * scale, w: w * scale, h: h * scale, say }));
+  }).observe(frame);
+  listen(plot, tip, state);
+}
+
+function listen(plot, tip, state) {
   const read = (place) => showSpot(plot, tip, state, place);
   plot.addEventListener("pointermove", (event) => read(nearest(plot, state, event)));
   plot.addEventListener("pointerdown", (event) => read(nearest(plot, state, event)));
@@ -94,7 +119,6 @@ function chart(spec) {
     event.preventDefault();
     read(to);
   });
-  return host;
 }
 
 function range(spec, name) {
@@ -175,7 +199,8 @@ function nearest(plot, state, event) {
   const [px, py] = [event.clientX - area.left, event.clientY - area.top];
   let best = null, least = 60 ** 2;
   state.spots.forEach((spot, place) => {
-    const far = (spot.x - px) ** 2 + (spot.y - py) ** 2;
+    const away = (far, size) => Math.max(Math.abs(far) - (size ?? 0) / 2, 0);
+    const far = away(spot.x - px, spot.w) ** 2 + away(spot.y - py, spot.h) ** 2;
     if (far < least) [best, least] = [place, far];
   });
   return best;
@@ -209,8 +234,14 @@ function showSpot(plot, tip, state, place) {
   const spot = place === null ? null : state.spots[place];
   tip.textContent = spot ? spot.say : "";
   if (!spot) return;
-  plot.append(draw("circle", { class: "spot", cx: spot.x, cy: spot.y, r: 6 }));
+  plot.append(
+    spot.w
+      ? draw("rect", { class: "spot", x: spot.x - spot.w / 2, y: spot.y - spot.h / 2, width: spot.w, height: spot.h })
+      : draw("circle", { class: "spot", cx: spot.x, cy: spot.y, r: 6 }),
+  );
+  const [area, host] = [plot, tip.offsetParent].map((node) => node.getBoundingClientRect());
   const room = plot.clientWidth - tip.offsetWidth;
-  tip.style.left = `${Math.max(0, Math.min(spot.x + 12, room))}px`;
-  tip.style.top = `${plot.offsetTop + spot.y + (spot.y > 90 ? -14 - tip.offsetHeight : 14)}px`;
+  tip.style.left = `${area.left - host.left + Math.max(0, Math.min(spot.x + 12, room))}px`;
+  const above = spot.y > 90 && spot.y - 14 > tip.offsetHeight;
+  tip.style.top = `${area.top - host.top + spot.y + (above ? -14 - tip.offsetHeight : 14)}px`;
 }

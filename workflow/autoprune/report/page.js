@@ -152,4 +152,5 @@ for (const kind of ["input", "change"]) {
 dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
 window.addEventListener("beforeprint", () => document.querySelectorAll("details.group").forEach((group) => { group.open = true; }));
 drawFigures();
+document.querySelectorAll("[data-values]").forEach(still);
 startBrowser();

@@ -5,6 +5,7 @@ import json
 import re
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
@@ -13,6 +14,7 @@ from markupsafe import Markup
 from autoprune.errors import InputError
 
 HERE = Path(__file__).parent
+SVG = "{http://www.w3.org/2000/svg}"
 SCRIPTS = ("charts.js", "figures.js", "browser.js", "page.js")
 CAPTIONS = {
     "partition": "Samples and classes of the clients.",
@@ -25,17 +27,41 @@ CAPTIONS = {
 
 
 def picture(path: str) -> dict[str, str]:
-    """A figure's SVG as an address that holds it; InputError when it is absent."""
+    """A figure's SVG as an address that holds it, and the values to read in it, as JSON.
+
+    Raises InputError when it is absent or no SVG.
+    """
     try:
-        content = Path(path).read_bytes()
+        content = Path(path).read_text("utf-8")
+        image = ElementTree.fromstring(content)
     except OSError:
         raise InputError(f"{path}: no such file; draw the figures first") from None
+    except (ElementTree.ParseError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: no SVG ({error}); draw the figures again") from None
     name = Path(path).stem
+    group = image.find(f"{SVG}g[@id='values']")
+    values = ""
+    if group is not None:
+        width = float(image.get("viewBox", "").split()[2])
+        spots = [spot(row, shape) for row, rows in enumerate(group) for shape in rows]
+        values = json.dumps({"width": width, "spots": spots}, ensure_ascii=False)
+        content = re.sub(r'<g id="values".*\n</g>\n', "", content, flags=re.DOTALL)
     return {
+        "spots": values,
         "name": name.replace("_", " "),
         "caption": CAPTIONS.get(name, name.replace("_", " ").capitalize() + "."),
-        "address": "data:image/svg+xml;base64," + base64.b64encode(content).decode(),
+        "address": "data:image/svg+xml;base64,"
+        + base64.b64encode(content.encode("utf-8")).decode(),
     }
+
+
+def spot(row: int, shape: ElementTree.Element) -> list[Any]:
+    """A shape of ``drawing.values_group``: row, middle x, y, width and height (0: a dot), text."""
+    title = shape.findtext(f"{SVG}title", "")
+    if shape.tag == f"{SVG}circle":
+        return [row, float(shape.attrib["cx"]), float(shape.attrib["cy"]), 0, 0, title]
+    x, y, width, height = (float(shape.attrib[name]) for name in ("x", "y", "width", "height"))
+    return [row, round(x + width / 2, 2), round(y + height / 2, 2), width, height, title]
 
 
 def as_json(value: Any) -> Markup:
