@@ -147,7 +147,7 @@ rule write_report:
         partitions=expand("<results>/data/{dataset}/partition/partition.json", dataset=DATASETS),
         stores=expand("<results>/data/{dataset}/store/header.json", dataset=DATASETS),
         null=NULL_FILES,
-        figures=[figure for figure in FIGURE_FILES if figure.endswith(".svg")],
+        figures=expand("<results>/figures/{figure}.svg", figure=[*DRAWN, "latency"]),
         findings=FINDINGS,
         environment="<results>/environment.json",
         # code versions know Python only
