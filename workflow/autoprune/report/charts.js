@@ -98,12 +98,12 @@ function still(figure) {
   image.replaceWith(frame);
   frame.append(image, plot, tip);
   new ResizeObserver(() => {
-    const scale = frame.clientWidth / width;
+    const scale = image.clientWidth / width;
     plot.setAttribute("viewBox", `0 0 ${frame.clientWidth} ${frame.clientHeight}`);
     plot.replaceChildren();
     state.at = null;
     state.spots = spots.map(([series, x, y, w, h, say]) => ({ series, x: x * scale, y: y * scale, w: w * scale, h: h * scale, say }));
-  }).observe(frame);
+  }).observe(image); // which may be narrower than its frame, and has no size until it is loaded
   listen(plot, tip, state);
 }
 
