@@ -280,7 +280,9 @@ def test_a_chart_is_read_by_pointer_and_by_keys(reader):
     assert tip.text.startswith("autoprune, fresh weights\nround 1: ")
 
 
-def test_a_picture_says_its_values_to_pointer_and_keys(reader):
+@pytest.mark.parametrize("width", [1280, 800])  # as wide as its frame, and narrower
+def test_a_picture_says_its_values_to_pointer_and_keys(reader, width):
+    reader.size(width)
     without, figure = reader.all(".still")
     assert not without.find_elements(By.TAG_NAME, "svg")
     plot, tip = figure.find_element(By.TAG_NAME, "svg"), figure.find_element(By.TAG_NAME, "output")
@@ -290,11 +292,15 @@ def test_a_picture_says_its_values_to_pointer_and_keys(reader):
     keys.send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_DOWN).perform()
     said = tip.text
     assert said == "autoprune, fresh weights, layer 2\n12 of 14 filters"
+    spot = plot.find_element(By.CSS_SELECTOR, ".spot")
+    right = "return arguments[0].getBoundingClientRect().right"
+    image = reader.js(right, figure.find_element(By.TAG_NAME, "img"))
+    assert image - 20 < reader.js(right, spot) <= image  # the last layer's cell
     offset = reader.js(
         "const [box, all] = [...arguments].map((node) => node.getBoundingClientRect());"
         "return [box.x + box.width / 2 - all.x - all.width / 2,"
         " box.y + box.height / 2 - all.y - all.height / 2]",
-        *(plot.find_element(By.CSS_SELECTOR, ".spot"), plot),
+        *(spot, plot),
     )
     webdriver.ActionChains(reader.driver).send_keys(Keys.ESCAPE).perform()
     assert tip.text == ""
