@@ -23,6 +23,11 @@ from autoprune.study import runs_of
 # in the order they were merged: our own first, then what --configfile names
 OVERLAYS = [file for file in workflow.configfiles if file in workflow.overwrite_configfiles]
 CONFIGFILES = [file for file in workflow.configfiles if file not in OVERLAYS] + OVERLAYS
+# named from here: a study that is moved as a whole has nothing to do
+CONFIGFILES = [
+    os.path.relpath(file) if Path(file).absolute().is_relative_to(Path.cwd()) else str(file)
+    for file in CONFIGFILES
+]
 
 try:
     check(config, CONFIGFILES, WORKFLOW / "schemas" / "config.schema.yaml")
