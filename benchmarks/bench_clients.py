@@ -63,9 +63,9 @@ def load_data(context: Context) -> DataLoader:
 @tutorial.train()
 def train(message: Message, context: Context) -> Message:
     """The quickstart's training, with Adam in the place of its SGD."""
-    architecture, state, _ = read_instruction(message.content)
+    architecture, _, _ = read_instruction(message.content)
     model = plain_network(architecture)
-    model.load_state_dict(state)
+    model.load_state_dict(message.content["arrays"].to_torch_state_dict())
     model.train()
     loader = load_data(context)
     config = context.run_config

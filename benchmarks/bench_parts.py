@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bench_rounds import NO_RAY, Request
-from bench_work import HERE, Work, say
+from bench_work import HERE, Work, say, train_flags
 
 OURS, TUTORIAL, ECHO = (
     "autoprune.federation.client_app:app",
@@ -309,13 +309,8 @@ class Bench:
         what = "autoprune.train from its start to the line of round 1, 2 clients of 1 epoch"
         row = Row("startup", what, "", "s", False, 4.0, True)
         work = self.works["light"]
-        config = work.settings(self.folder, "fp32").run_config()
-        config |= {"clients-per-round": 2, "local-epochs": 1}
-        flags = [
-            word
-            for name, value in config.items()
-            for word in (f"--{name}", *(str(value).split() if name == "widths" else [str(value)]))
-        ]
+        few = {"clients_per_round": 2, "local_epochs": 1}
+        flags = train_flags(replace(work.settings(self.folder, "fp32"), **few))
 
         def measure() -> dict[str, Pair]:
             command = [sys.executable, "-m", "autoprune.train", *flags, "--workers", str(WORKERS)]

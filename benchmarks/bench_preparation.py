@@ -6,13 +6,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
 from bench_parts import Measure, Pair, Part, Row
 from bench_sides import COHORT
-from bench_work import say
+from bench_work import Work, say, train_flags
 from make_full_size import SIZES, Size, make
 
 from autoprune.data.store import ClientStore
@@ -22,6 +22,10 @@ MEGA = 1e6
 STEP = 0.02  # seconds between two looks at a process's memory
 PLAIN = "h5py in a loop, list, np.concatenate, np.save"
 OURS = "autoprune.data.prepare tff"
+ROUNDS = 50
+FLAT = f"a worker's private memory, rounds {ROUNDS - 9} to {ROUNDS} / rounds 6 to 15"
+# what is predicted, of how many classes, and the widths of a small network for it
+TARGETS = {"femnist": ("character", 62, (4, 8)), "celeba": ("Male", 2, (4, 4, 4, 4))}
 
 
 def measured_process(command: list[str]) -> tuple[float, float]:
@@ -45,6 +49,38 @@ def measured_process(command: list[str]) -> tuple[float, float]:
         if process.returncode:
             raise RuntimeError(f"{command} failed:\n{process.stdout.read().decode()}")
     return seconds, peak / MEGA
+
+
+def worker_memory(kind: str, store: str, folder: Path) -> list[float]:
+    """The largest private memory (MB) of a worker after each of ROUNDS rounds over a store.
+
+    Each round has another cohort, as in any run; the network is small, the data are not.
+    """
+    target, classes, widths = TARGETS[kind]
+    shares = str(folder / f"{kind}_partition")
+    flags = ["--store", store, "--target", target, "--scheme", "natural", "--output", shares]
+    subprocess.run(
+        [sys.executable, "-m", "autoprune.data.partition", *flags], check=True, capture_output=True
+    )
+    size = ClientStore.open(store).images.shape
+    work = Work(kind, 0, 0, size[1], size[3], classes, COHORT, 1, widths)
+    settings = replace(
+        work.settings(folder, "fp32"),
+        **{"store": store, "partition": shares, "target": target, "rounds": ROUNDS},
+        **{"evaluate_every": ROUNDS, "checkpoint_every": ROUNDS},
+    )
+    command = [sys.executable, "-m", "autoprune.train", *train_flags(settings), "--workers", "2"]
+    found, lines = [], []
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        for line in process.stderr:
+            lines.append(line)
+            if line.startswith("round "):
+                workers = psutil.Process(process.pid).children(recursive=True)
+                found.append(max(one.memory_full_info().uss for one in workers) / MEGA)
+    if process.returncode or len(found) < ROUNDS:
+        raise RuntimeError(f"autoprune.train failed:\n{''.join(lines)}")
+    return found
 
 
 @dataclass(frozen=True)
@@ -83,6 +119,7 @@ class PreparationBench:
             Row(f"{kind}/open", "ClientStore.open", "", "ms", False, 10, True),
             Row(f"{kind}/cohort", f"read {COHORT} clients, not in the page cache", "", "ms", False),
             Row(f"{kind}/disk", "read from disk / images of these clients", "", "ratio", False),
+            Row(f"{kind}/worker memory", FLAT, "", "ratio", False, 1.05, True),
         )
 
         @contextmanager
@@ -105,6 +142,7 @@ class PreparationBench:
         one, _ = measured_process([*ours, "--workers", "1"])
         answer = subprocess.run([*this, "read", store], check=True, capture_output=True, text=True)
         found = json.loads(answer.stdout)
+        memory = worker_memory(self.kind, store, self.folder)
         pixels = ClientStore.open(store).images
         count, pixel_bytes = len(pixels), pixels.nbytes
         total = sum(path.stat().st_size for path in Path(store).iterdir())
@@ -119,5 +157,6 @@ class PreparationBench:
             "open": (1000 * found["again"], None),
             "cohort": (1000 * found["seconds"], None),
             "disk": (found["disk"] / found["wanted"], None),
+            "worker memory": (max(memory[-10:]) / max(memory[5:15]), None),
         }
         return {f"{self.kind}/{name}": pair for name, pair in values.items()}

@@ -57,6 +57,7 @@ class Work:
             widths=self.widths,
             method="dense",
             variant="fedavg",
+            like="",
             seed=0,
             rounds=1,
             clients_per_round=self.cohort,
@@ -65,6 +66,7 @@ class Work:
             learning_rate=LEARNING_RATE,
             epsilon=EPSILON,
             precision=precision,
+            optimizer_state="fresh",
             torch_threads=1,
             min_clients=1,
             evaluate_every=1,
@@ -72,6 +74,15 @@ class Work:
             output=str(folder / "run"),
             method_settings={},
         )
+
+
+def train_flags(settings: Settings) -> list[str]:
+    """The command line of ``autoprune.train`` for a run's settings."""
+    return [
+        word
+        for name, value in settings.run_config().items()
+        for word in (f"--{name}", *(str(value).split() if name == "widths" else [str(value)]))
+    ]
 
 
 _SMALL = Work("28x28", 200, 200, 28, 1, 62, 50, 5, (32, 64))
