@@ -1,5 +1,6 @@
 """Fixtures that several folders of tests share, and the environment of test processes."""
 
+import math
 import os
 import signal
 import subprocess
@@ -32,7 +33,7 @@ def pytest_collection_modifyitems(items):
     """
     slow = {item: item.path for item in items if item.get_closest_marker("slow")}
     sizes = Counter(slow.values())
-    items.sort(key=lambda item: sizes[slow[item]] * -1 if item in slow else -len(items))
+    items.sort(key=lambda item: -sizes[slow[item]] if item in slow else -math.inf)
     for item in items:
         group = item.path if item in slow else item.path.parent
         item.add_marker(pytest.mark.xdist_group(str(group.relative_to(ROOT))))
