@@ -15,7 +15,7 @@ def summary(claims: pd.DataFrame) -> str:
     rows = claims[claims["source"] == "abstract"]
     return tabulate(
         [
-            [row.claim, row.variant, row.published, _ours(row), row.verdict]
+            [row.claim, _variant(row), row.published, _ours(row), row.verdict]
             for row in rows.itertuples()
         ],
         headers=["claim", "variant", "published", "ours [95 % interval]", "verdict"],
@@ -23,6 +23,10 @@ def summary(claims: pd.DataFrame) -> str:
         maxcolwidths=[36, None, None, None, None],
         disable_numparse=True,
     )
+
+
+def _variant(row) -> str:
+    return "-" if pd.isna(row.variant) else row.variant  # a phone is given any network
 
 
 def _ours(row) -> str:
