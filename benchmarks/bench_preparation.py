@@ -23,7 +23,7 @@ STEP = 0.02  # seconds between two looks at a process's memory
 PLAIN = "h5py in a loop, list, np.concatenate, np.save"
 OURS = "autoprune.data.prepare tff"
 ROUNDS = 50
-FLAT = f"a worker's private memory, rounds {ROUNDS - 9} to {ROUNDS} / rounds 6 to 15"
+FLAT = f"a worker's own memory, rounds {ROUNDS - 9} to {ROUNDS} / rounds 6 to 15"
 # what is predicted, of how many classes, and the widths of a small network for it
 TARGETS = {"femnist": ("character", 62, (4, 8)), "celeba": ("Male", 2, (4, 4, 4, 4))}
 
@@ -52,9 +52,10 @@ def measured_process(command: list[str]) -> tuple[float, float]:
 
 
 def worker_memory(kind: str, store: str, folder: Path) -> list[float]:
-    """The largest private memory (MB) of a worker after each of ROUNDS rounds over a store.
+    """The most memory (MB) that a worker holds after each of ROUNDS rounds over a store.
 
-    Each round has another cohort, as in any run; the network is small, the data are not.
+    Each round has another cohort, as in any run; the network is small, the data are not. Pages
+    of the mapped store are left out: they are the page cache's, which drops them when it likes.
     """
     target, classes, widths = TARGETS[kind]
     shares = str(folder / f"{kind}_partition")
@@ -77,7 +78,8 @@ def worker_memory(kind: str, store: str, folder: Path) -> list[float]:
             lines.append(line)
             if line.startswith("round "):
                 workers = psutil.Process(process.pid).children(recursive=True)
-                found.append(max(one.memory_full_info().uss for one in workers) / MEGA)
+                held = [one.memory_info() for one in workers]
+                found.append(max(memory.rss - memory.shared for memory in held) / MEGA)
     if process.returncode or len(found) < ROUNDS:
         raise RuntimeError(f"autoprune.train failed:\n{''.join(lines)}")
     return found

@@ -25,7 +25,7 @@ def code_version(*modules: str) -> str:
     """
     digest = hashlib.sha256()
     for name in sorted(closure(*modules)):
-        digest.update(f"{name}\n{_essence(name)}\n".encode())
+        digest.update(f"{name}\n{essence(name)}\n".encode())
     return digest.hexdigest()[:16]
 
 
@@ -72,14 +72,20 @@ def closure(*modules: str) -> set[str]:
 
 def _imports(name: str) -> list[str]:
     """Modules of the package that a module's source imports."""
+    return [n for n in _imported(_source(name)) if _path(n)]
+
+
+@cache
+def _imported(source: str) -> list[str]:
+    """Names that may be modules of the package, in a source's imports."""
     names: list[str] = []
-    for node in ast.walk(_tree(name)):
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             members = [f"{node.module}.{alias.name}" for alias in node.names]
             names += [node.module, *members]
-    return [n for n in names if n.split(".")[0] == PACKAGE and _path(n)]
+    return [n for n in names if n.split(".")[0] == PACKAGE]
 
 
 def _path(name: str) -> Path | None:
@@ -90,15 +96,20 @@ def _path(name: str) -> Path | None:
     return None
 
 
-def _tree(name: str) -> ast.Module:
+def essence(name: str) -> str:
+    """A module's source without comments, layout and docstrings."""
+    return _essence(_source(name))
+
+
+def _source(name: str) -> str:
     path = _path(name)
     assert path is not None
-    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    return path.read_text(encoding="utf-8")
 
 
-def _essence(name: str) -> str:
-    """The source without comments, layout and docstrings."""
-    tree = _tree(name)
+@cache  # by the text: many stages share modules, and Snakemake asks for each job's stage
+def _essence(source: str) -> str:
+    tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None

@@ -70,8 +70,7 @@ def module_digests() -> dict[str, str]:
         ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
         for path in sorted((root / provenance.PACKAGE).rglob("*.py"))
     )
-    # private on purpose: a new name in provenance.py would be another code version of every run
-    essences = ((name, provenance._essence(name)) for name in names)
+    essences = ((name, provenance.essence(name)) for name in names)
     return {name: hashlib.sha256(text.encode()).hexdigest()[:16] for name, text in essences}
 
 
