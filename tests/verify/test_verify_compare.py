@@ -107,13 +107,13 @@ def test_sizes_are_points_for_accuracy_and_percent_otherwise():
         # but the boundaries of the first shrink come from one round of training only
         ("plans", "lower", "1.2505", {"run": AUTOPRUNE, "layer": "conv1"}, True),
         ("plans", "lower", "1.3", {"run": AUTOPRUNE, "layer": "conv1"}, False),
-        # the reported accuracy within five points, one evaluation within 15
+        # the reported accuracy within five points, one evaluation within ten
         ("runs", "test_accuracy", str(26 / 225 + 0.049), {"run": DENSE}, True),
         ("runs", "test_accuracy", str(26 / 225 + 0.051), {"run": DENSE}, False),
-        ("rounds", "test_accuracy", str(26 / 225 + 0.14), {"run": DENSE, "round": "2"}, True),
-        ("rounds", "test_accuracy", str(26 / 225 + 0.16), {"run": DENSE, "round": "2"}, False),
+        ("rounds", "test_accuracy", str(26 / 225 + 0.09), {"run": DENSE, "round": "2"}, True),
+        ("rounds", "test_accuracy", str(26 / 225 + 0.11), {"run": DENSE, "round": "2"}, False),
         ("runs", "test_loss", "2.3", {"run": DENSE}, True),
-        ("runs", "test_loss", "2.7", {"run": DENSE}, False),
+        ("runs", "test_loss", "2.6", {"run": DENSE}, False),
     ],
 )
 def test_another_platform_excuses_what_training_decides_and_nothing_else(

@@ -47,9 +47,9 @@ class Tolerances:
     """
 
     points: float = 5.0
-    single: float = 15.0
+    single: float = 10.0
     images: int = 2
-    loss: float = 15.0
+    loss: float = 10.0
     percent: float = 10.0
     boundary: float = 0.1
 
