@@ -7,9 +7,10 @@ CORES ?= all
 bin := .venv/bin
 # jobs find `python` on the PATH; Flower must not phone home
 run := PATH="$(CURDIR)/$(bin):$$PATH" PYTHONPATH=workflow FLWR_TELEMETRY_ENABLED=0
-# tests wait for processes that they start: two at a time keep two cores busy
+# Tests wait for processes that they start: two at a time keep two cores busy. A worker takes whole
+# files, whose tests share what they make.
 WORKERS ?= 2
-workers := --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder
+workers := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: study status verify reference archive test fast lint format docs litert executorch lock clean
 

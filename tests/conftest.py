@@ -25,19 +25,11 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items):
-    """Fast tests first; of the slow ones the largest file first, which takes longest.
-
-    Workers of pytest-xdist take whole groups, so that what a group's tests share is made once:
-    the fast tests of a folder, the slow ones of a file.
-    """
+    """Fast tests first; of the slow ones the largest file first, which takes longest."""
     slow = {item: item.path for item in items if item.get_closest_marker("slow")}
     sizes = Counter(slow.values())
     items.sort(key=lambda item: -sizes[slow[item]] if item in slow else -math.inf)
-    for item in items:
-        group = item.path if item in slow else item.path.parent
-        item.add_marker(pytest.mark.xdist_group(str(group.relative_to(ROOT))))
 
 
 @pytest.fixture(scope="session")
