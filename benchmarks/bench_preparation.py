@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
-from bench_parts import Measure, Pair, Part, Row
+from bench_parts import WORKERS, Measure, Pair, Part, Row
 from bench_sides import COHORT
 from bench_work import Work, say, train_flags
 from make_full_size import SIZES, Size, make
@@ -70,7 +70,14 @@ def worker_memory(kind: str, store: str, folder: Path) -> list[float]:
         **{"store": store, "partition": shares, "target": target, "rounds": ROUNDS},
         **{"evaluate_every": ROUNDS, "checkpoint_every": ROUNDS},
     )
-    command = [sys.executable, "-m", "autoprune.train", *train_flags(settings), "--workers", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "autoprune.train",
+        *train_flags(settings),
+        "--workers",
+        str(WORKERS),
+    ]
     found, lines = [], []
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr
