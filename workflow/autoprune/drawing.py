@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
-from xml.sax.saxutils import escape
 
 import matplotlib as mpl
 import pandas as pd
@@ -23,6 +21,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter, NullLoca
 
 from autoprune.errors import InputError
 from autoprune.files import whole_file
+from autoprune.spots import forget, with_values
 from autoprune.style import arm_label, arm_order
 
 ARM = ["method", "variant"]
@@ -231,61 +230,6 @@ def chance_entry() -> Line2D:
     return Line2D([], [], label="1 / number of classes", **CHANCE)
 
 
-class Spot(NamedTuple):
-    """A place in a figure and what is to be read there; lengths in data units."""
-
-    ax: Axes
-    x: float
-    y: float
-    text: str
-    row: str  # what the arrow keys go along
-    size: tuple[float, float] | None  # of a box with its middle at x, y; None: a dot
-
-
-# By figure. Matplotlib has no tooltips; an SVG has, where a shape has a title.
-_spots: WeakKeyDictionary[Figure, list[Spot]] = WeakKeyDictionary()
-
-
-def say(
-    ax: Axes,
-    x: float,
-    y: float,
-    text: str,
-    row: str = "",
-    size: tuple[float, float] | None = None,
-) -> None:
-    """What an SVG of this figure shows while the pointer is at x, y (data units).
-
-    ``row`` names the line or row that the value belongs to; ``size`` makes a box of a dot.
-    """
-    _spots.setdefault(ax.figure, []).append(Spot(ax, x, y, text, row, size))
-
-
-def values_group(figure: Figure) -> str:
-    """The spots of a settled figure as an SVG group with id ``values``: empty when it has none.
-
-    A row is a group in it; shapes are invisible, in points from the upper left corner.
-    """
-    rows: dict[tuple[int, str], list[str]] = {}
-    height = 72 * figure.get_figheight()
-    for ax, x, y, text, row, size in _spots.get(figure, []):
-        across, up = (0, 0) if size is None else (size[0] / 2, size[1] / 2)
-        corners = ax.transData.transform([(x - across, y - up), (x + across, y + up)])
-        (left, right), (one, other) = (72 * corners / figure.dpi).T
-        low, high = sorted((height - one, height - other))
-        if size is None:
-            shape, end = f'<circle cx="{left:.1f}" cy="{low:.1f}" r="4">', "</circle>"
-        else:
-            shape = f'<rect x="{left:.1f}" y="{low:.1f}" width="{right - left:.1f}"'
-            shape, end = f'{shape} height="{high - low:.1f}">', "</rect>"
-        title = f"<title>{escape(text)}</title>"
-        rows.setdefault((figure.axes.index(ax), row), []).append(f"{shape}{title}{end}")
-    if not rows:
-        return ""
-    groups = "\n".join(f"<g>{''.join(shapes)}</g>" for shapes in rows.values())
-    return f'<g id="values" fill-opacity="0">\n{groups}\n</g>\n'
-
-
 def settle(figure: Figure) -> None:
     """Lay the figure out for good, at rounded places.
 
@@ -309,11 +253,11 @@ def _save(figure: Figure, files: Iterable[Path]) -> None:
         for file in files:
             form = file.suffix.removeprefix(".")
             figure.savefig(file, format=form, metadata=METADATA[form])
-            if form == "svg" and (values := values_group(figure)):
-                drawn, end, _ = file.read_text("utf-8").rpartition("</svg>")
-                file.write_text(f"{drawn}{values}{end}\n", "utf-8")
+            if form == "svg":
+                file.write_text(with_values(file.read_text("utf-8"), figure), "utf-8")
     finally:
         plt.close(figure)
+        forget(figure)
 
 
 def add_figure_flags(parser: argparse.ArgumentParser) -> None:

@@ -25,13 +25,13 @@ from autoprune.drawing import (
     of_arm,
     panels,
     percent_axis,
-    say,
     told_apart,
     whole_axis,
     write_figure,
 )
 from autoprune.errors import InputError, run_main
 from autoprune.metrics import read_metrics
+from autoprune.spots import say
 from autoprune.statistics import BASELINE, final_figures, require
 from autoprune.style import arm_label, dataset_label, label
 
@@ -171,16 +171,17 @@ def draw_widths(ax: Axes, runs: pd.DataFrame, names: Sequence[str], styles: Sequ
         band = {"step": "post", "color": colour, "alpha": 0.15, "linewidth": 0}
         ax.fill_between(mean.index, low[name], high[name], **band)
         ax.plot(mean.index, mean[name], drawstyle="steps-post", color=colour, dashes=dash)
-        layer = f"layer {name.removeprefix('width_')}"
-        steps = mean[name].ne(mean[name].shift()) | (mean.index == mean.index.max())
-        for at in mean.index[steps]:
-            spread = (
-                f" ({low[name][at]:g} to {high[name][at]:g})"
-                if high[name][at] > low[name][at]
-                else ""
-            )
-            text = f"{layer}, round {at:g}: {mean[name][at]:.4g} filters{spread}"
-            say(ax, at, mean[name][at], text, layer)
+        say_steps(ax, name, mean[name], low[name], high[name])
+
+
+def say_steps(ax: Axes, name: str, mean: pd.Series, low: pd.Series, high: pd.Series) -> None:
+    """The filters of a layer, by round, where they change and at the end."""
+    layer = f"layer {name.removeprefix('width_')}"
+    steps = mean.ne(mean.shift()) | (mean.index == mean.index.max())
+    for at in mean.index[steps]:
+        spread = f" ({low[at]:g} to {high[at]:g})" if high[at] > low[at] else ""
+        text = f"{layer}, round {at:g}: {mean[at]:.4g} filters{spread}"
+        say(ax, at, mean[at], text, layer)
 
 
 def accuracy_against_parameters(metrics: pd.DataFrame) -> Figure:

@@ -27,12 +27,12 @@ from autoprune.drawing import (
     looks,
     of_arm,
     panels,
-    say,
     write_figure,
 )
 from autoprune.errors import InputError, run_main
 from autoprune.figures import PAIR
 from autoprune.metrics import RUN, read_metrics
+from autoprune.spots import say
 from autoprune.statistics import final_figures, require
 from autoprune.style import arm_label, dataset_label, label
 
@@ -130,16 +130,16 @@ def k_patience_map(metrics: pd.DataFrame, null: Sequence[str], kept: str) -> Fig
         ax.set(xlabel="patience, rounds", ylabel=ylabel)
         ax.set_xticklabels([f"{value:g}" for value in grid.columns])
         quantity = words[name].removesuffix(", %")
-        texts = grid.map(lambda value, of=quantity: f"{of} {100 * value:.1f} %")
+        texts = (100 * grid).map(f"{quantity} {{:.1f}} %".format).where(grid.notna(), "")
         say_cells(ax, texts, [f"k {k:g}" for k in grid.index], "patience")
     return figure
 
 
 def say_cells(ax: Axes, texts: pd.DataFrame, rows: Sequence[str], column: str) -> None:
-    """What each cell of a heat map says: its row and column, then its text; none where NaN is."""
+    """What each cell of a heat map says: its row and column, then its text, where it has one."""
     for down, name in enumerate(rows):
         for along, at in enumerate(texts.columns):
-            if isinstance(text := texts.iloc[down, along], str) and text:
+            if text := texts.iloc[down, along]:
                 where = f"{name}, {column} {at:g}"
                 say(ax, along + 0.5, down + 0.5, f"{where}\n{text}", name, (1, 1))
 
@@ -226,11 +226,9 @@ def widths_by_layer(metrics: pd.DataFrame, null: Sequence[str], kept: str) -> Fi
     for pair, rows in last.groupby(PAIR):
         widths = grid_of(rows, "value")
         base = pd.Series(dict(enumerate(bases.get(pair, widths.max()), start=1)))
-        spoken = widths.apply(
-            lambda column, of=base: column.map(
-                lambda width: f"{width:.4g} of {of[column.name]:g} filters", na_action="ignore"
-            )
-        )
+        of = (widths.notna() * base).map("{:g} filters".format)
+        spoken = widths.map("{:.4g} of ".format) + of
+        spoken = spoken.where(widths.notna(), "")
         shown.append((pair, widths / base, widths.map("{:.3g}".format), spoken))
     return grids(shown, "filters left, mean over seeds; shade: share of the base network's")
 

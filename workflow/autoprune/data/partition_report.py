@@ -11,18 +11,11 @@ import numpy as np
 import pandas as pd
 
 from autoprune.data.partition import Partition
-from autoprune.drawing import (
-    SCREEN,
-    Page,
-    add_figure_flags,
-    current_page,
-    say,
-    use_page,
-    write_figure,
-)
+from autoprune.drawing import SCREEN, Page, add_figure_flags, current_page, use_page, write_figure
 from autoprune.errors import InputError, run_main
 from autoprune.files import write_text
 from autoprune.latex import Paper, latex_table
+from autoprune.spots import say
 from autoprune.style import STAND_IN
 
 matplotlib.use("Agg")  # before pyplot: a stage has no display
@@ -185,18 +178,7 @@ def _draw_panel(figure: plt.Figure, place: matplotlib.gridspec.SubplotSpec, part
         cbar_ax=figure.add_subplot(inner[1, 1]),
         cbar_kws={"label": "share of samples"},
     )
-    top = bars.get_ylim()[1]
-    for place, client in enumerate(share.columns):
-        count, mine = (
-            sizes[clients[place]],
-            share[client].sort_values(ascending=False, kind="stable"),
-        )
-        lines = [f"{name}: {100 * part:.3g} %" for name, part in mine[mine > 0].items()]
-        more = [f"and {len(lines) - MOST_LABELS} more"] if len(lines) > MOST_LABELS else []
-        name = f"client {client}: {count:,} sample{'' if count == 1 else 's'}"
-        say(bars, place + 0.5, top / 2, name, "samples", (1, top))
-        text = "\n".join([name, *lines[:MOST_LABELS], *more])
-        say(heat, place + 0.5, len(share) / 2, text, "labels", (1, len(share)))
+    _say_clients(bars, heat, sizes[clients], share)
     size = max(4.5, min(9, 300 / len(share)))
     if current_page().width:  # letters that can be read in print, of as many classes as have room
         size = 6
@@ -209,6 +191,19 @@ def _draw_panel(figure: plt.Figure, place: matplotlib.gridspec.SubplotSpec, part
     below = (spaced if some else f"all {len(clients)} clients") + ", most samples first"
     heat.set_xlabel(_wrapped(figure, below))
     heat.set_ylabel(header["target"])
+
+
+def _say_clients(bars: plt.Axes, heat: plt.Axes, sizes: np.ndarray, share: pd.DataFrame) -> None:
+    """What a client's bar says, and its column of the heat map: the largest labels first."""
+    top = bars.get_ylim()[1]
+    for place, (client, count) in enumerate(zip(share.columns, sizes, strict=True)):
+        mine = share[client].sort_values(ascending=False, kind="stable")
+        labels = [f"{name}: {100 * part:.3g} %" for name, part in mine[mine > 0].items()]
+        more = [f"and {len(labels) - MOST_LABELS} more"] if len(labels) > MOST_LABELS else []
+        whole = f"client {client}: {count:,} sample{'' if count == 1 else 's'}"
+        text = "\n".join([whole, *labels[:MOST_LABELS], *more])
+        say(bars, place + 0.5, top / 2, whole, "samples", (1, top))
+        say(heat, place + 0.5, len(share) / 2, text, "labels", (1, len(share)))
 
 
 def _wrapped(figure: plt.Figure, text: str) -> str:

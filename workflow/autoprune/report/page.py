@@ -12,9 +12,9 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from autoprune.errors import InputError
+from autoprune.spots import read_values
 
 HERE = Path(__file__).parent
-SVG = "{http://www.w3.org/2000/svg}"
 SCRIPTS = ("charts.js", "figures.js", "browser.js", "page.js")
 CAPTIONS = {
     "partition": "Samples and classes of the clients.",
@@ -32,36 +32,18 @@ def picture(path: str) -> dict[str, str]:
     Raises InputError when it is absent or no SVG.
     """
     try:
-        content = Path(path).read_text("utf-8")
-        image = ElementTree.fromstring(content)
+        image, values = read_values(Path(path).read_text("utf-8"))
     except OSError:
         raise InputError(f"{path}: no such file; draw the figures first") from None
     except (ElementTree.ParseError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: no SVG ({error}); draw the figures again") from None
-    name = Path(path).stem
-    group = image.find(f"{SVG}g[@id='values']")
-    values = ""
-    if group is not None:
-        width = float(image.get("viewBox", "").split()[2])
-        spots = [spot(row, shape) for row, rows in enumerate(group) for shape in rows]
-        values = json.dumps({"width": width, "spots": spots}, ensure_ascii=False)
-        content = re.sub(r'<g id="values".*\n</g>\n', "", content, flags=re.DOTALL)
+    name, content = Path(path).stem, base64.b64encode(image.encode("utf-8")).decode()
     return {
-        "spots": values,
+        "spots": json.dumps(values._asdict(), ensure_ascii=False) if values else "",
         "name": name.replace("_", " "),
         "caption": CAPTIONS.get(name, name.replace("_", " ").capitalize() + "."),
-        "address": "data:image/svg+xml;base64,"
-        + base64.b64encode(content.encode("utf-8")).decode(),
+        "address": f"data:image/svg+xml;base64,{content}",
     }
-
-
-def spot(row: int, shape: ElementTree.Element) -> list[Any]:
-    """A shape of ``drawing.values_group``: row, middle x, y, width and height (0: a dot), text."""
-    title = shape.findtext(f"{SVG}title", "")
-    if shape.tag == f"{SVG}circle":
-        return [row, float(shape.attrib["cx"]), float(shape.attrib["cy"]), 0, 0, title]
-    x, y, width, height = (float(shape.attrib[name]) for name in ("x", "y", "width", "height"))
-    return [row, round(x + width / 2, 2), round(y + height / 2, 2), width, height, title]
 
 
 def as_json(value: Any) -> Markup:
