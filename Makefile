@@ -60,7 +60,8 @@ docs: .venv/installed
 
 .venv/installed: envs/requirements.lock
 	$(PYTHON) -m venv .venv
-	$(bin)/python -m pip install --quiet --disable-pip-version-check --requirement envs/requirements.lock
+	# compiling every file of every package takes as long as unpacking them; Python does what it needs
+	$(bin)/python -m pip install --quiet --disable-pip-version-check --no-compile --requirement envs/requirements.lock
 	@touch $@
 
 # Extras: more file formats for `deploy: formats` in the configuration.

@@ -9,6 +9,7 @@ import pytest
 from autoprune.ablations import ablations
 from autoprune.comparisons import at_bytes, comparisons, raw, readable
 from autoprune.errors import InputError
+from autoprune.findings import in_short, unsettled
 from autoprune.findings import main as write_findings
 from autoprune.kept import by_chance, jaccard, similarity, survivors
 from autoprune.metrics import collect, read_metrics
@@ -130,14 +131,51 @@ def test_findings_are_the_tables(metrics, tmp_path, stage):
         write_findings(write)
     claims = "claim,published,source,variant,ours,low,high,n,verdict,resolved,tested_on\n"
     claims += "it is so,not asked,control,reinit,1.5,1,2,3,holds,yes,glyphs\n"
+    claims += "it shrinks,89 %,abstract,reinit,50,40,95,3,does not hold,no,glyphs\n"
     (tmp_path / "tables/claims.csv").write_text(claims)
     write_findings(write)
     text = (tmp_path / "f.md").read_text()
     assert "significantly better: dense (FedAvg) (+20.0 points" in text
     assert "significantly worse: random-filters/reinit (−25.0 points" in text
     assert "equivalent within 1.0 points: found widths, from scratch (0.0 points" in text
-    assert "- it is so (reinit): ours 1.50 [1.00, 2.00]: **holds**." in text
+    rows = [re.sub(" +", " ", line) for line in text.splitlines() if line.startswith("| it ")]
+    assert rows == [
+        "| it is so | reinit | 1.50 [1.00, 2.00]: **holds** |",
+        "| it shrinks; published: 89 % | reinit | 50.00 [40.00, 95.00]: does not hold |",
+    ]
     assert len(re.findall("found widths, from scratch", text)) == 2
+
+
+def test_a_claim_stands_once_where_one_study_tests_it_by_variant_and_another_not_at_all():
+    about = {"claim": "it shrinks", "published": "89 %", "source": "abstract"}
+    untested = about | {"variant": None, "verdict": "not tested"}
+    by_variant = [
+        about | {"variant": name, "verdict": "holds", "resolved": "yes", "ours": 90, "low": None}
+        for name in ("reinit", "inherit")
+    ]
+    text = in_short({"One: a": pd.DataFrame([untested]), "Two: b": pd.DataFrame(by_variant)})
+    rows = [re.sub(" +", " ", line) for line in text.splitlines() if line.startswith("| it ")]
+    assert rows == [
+        f"| it shrinks; published: 89 % | {name} | not tested | 90.00: **holds** |"
+        for name in ("reinit", "inherit")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arms", "said"),
+    [
+        ([], "0"),
+        ([("dense", 2, -1, 5)], "1, dense/x (+2.0 points [−1.0, 5.0])"),
+        (
+            [("b", 2, 1, 3), ("a", 9, -1, 19), ("c", -4, -5, -3), ("d", 1, 0.5, 1.5)],
+            "4, from a/x (+9.0 points [−1.0, 19.0]) to c/x (−4.0 points [−5.0, −3.0]); before the "
+            "correction 2 of these intervals lie above 0 and 1 below",
+        ),
+    ],
+)
+def test_what_is_not_settled_is_a_range_and_how_it_leans(arms, said):
+    names = ["method", "difference_points", "difference_low", "difference_high"]
+    assert unsettled(pd.DataFrame(arms, columns=names).assign(variant="x", n=3)) == said
 
 
 def test_the_findings_of_our_own_runs_are_current(root, tmp_path):

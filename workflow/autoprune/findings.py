@@ -1,7 +1,7 @@
 """Stage: what the tables say, in sentences that are chosen and filled in by rule."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -16,9 +16,15 @@ TITLE = """# Findings
 
 Written by `python -m autoprune.findings` from the tables of the studies named below: every number
 is a cell of them, every sentence is chosen by a rule. Differences are paired by seed, in points of
-test accuracy (mean of the last five evaluations), with the 95 % interval; "differs" means p < 0.05
-by a paired t-test after Holm's correction, "equivalent" that two one-sided tests place the
+test accuracy (mean of the last five evaluations), with the 95 % interval; "significantly" means
+p < 0.05 by a paired t-test after Holm's correction, "equivalent" that two one-sided tests place the
 difference within the margin. Where neither is so, these seeds do not settle it.
+"""
+SHORT = """## In short
+
+What the abstract claims, and what it does not ask; columns are the studies below. Each cell is our
+value with its 95 % interval and the verdict of the claims table's rule: in bold where the interval
+settles it.
 """
 
 
@@ -40,14 +46,27 @@ def difference(row: pd.Series) -> str:
     return f"{text} [{low}, {high}]"
 
 
+def named(row: pd.Series) -> str:
+    """An arm with its difference."""
+    return f"{arm_label(row['method'], row['variant'])} ({difference(row)})"
+
+
 def listed(rows: pd.DataFrame) -> str:
     """Arms with their differences, best first; "none" for no row."""
     rows = rows.sort_values("difference_points", ascending=False, kind="stable")
-    found = [
-        f"{arm_label(row['method'], row['variant'])} ({difference(row)})"
-        for _, row in rows.iterrows()
-    ]
-    return "; ".join(found) or "none"
+    return "; ".join(named(row) for _, row in rows.iterrows()) or "none"
+
+
+def unsettled(rows: pd.DataFrame) -> str:
+    """How many arms nothing is settled about, the ends of their range, and what they lean to."""
+    if len(rows) <= 2:
+        return str(len(rows)) + (f", {listed(rows)}" if len(rows) else "")
+    rows = rows.sort_values("difference_points", ascending=False, kind="stable")
+    above, below = (rows["difference_low"] > 0).sum(), (rows["difference_high"] < 0).sum()
+    return (
+        f"{len(rows)}, from {named(rows.iloc[0])} to {named(rows.iloc[-1])}; before the "
+        f"correction {above or 'none'} of these intervals lie above 0 and {below or 'none'} below"
+    )
 
 
 def split(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -69,55 +88,69 @@ def of_pair(rows: pd.DataFrame, question: str) -> list[str]:
     others = mine[mine["difference_points"].notna()]
     margin = decimal(reference["margin_points"], 1)
     name = arm_label(reference["method"], reference["variant"])
+    where = "When as many bytes have been sent"
+    if question == "final":
+        where = "In the end"
+        name += f" ({decimal(reference['test_accuracy_percent'], 1)} %)"
     seeds = others["n"].max() if len(others) else 0
-    where = "In the end" if question == "final" else "When as many bytes have been sent"
     groups = split(others)
-    lines = [
-        f"{where}, over {seeds} seeds, against {name}"
-        + (f" ({decimal(reference['test_accuracy_percent'], 1)} %)" if question == "final" else "")
-        + f", {len(others)} comparisons:"
+    return [
+        f"{where}, against {name}, arms: {len(others)}, seeds: {seeds}",
+        "",
+        f"- significantly better: {listed(groups['better'])}.",
+        f"- significantly worse: {listed(groups['worse'])}.",
+        f"- equivalent within {margin} points: {listed(groups['equivalent'])}.",
+        f"- not settled: {unsettled(groups['open'])}.",
     ]
-    for key, words in (
-        ("better", "significantly better"),
-        ("worse", "significantly worse"),
-        ("equivalent", f"equivalent within {margin} points"),
-    ):
-        lines.append(f"- {words}: {listed(groups[key])}.")
-    count = len(groups["open"])
-    lines.append(f"- not settled: {count}" + (f", {listed(groups['open'])}." if count else "."))
-    return lines
 
 
-def answers(claims: pd.DataFrame) -> list[str]:
-    """The claims of the abstract and the questions it does not ask, one line each."""
-    lines = []
+def asked(claims: pd.DataFrame) -> dict[tuple[str, str], str]:
+    """Of a study's claims the cells of the table in short, by claim and variant ("" for none)."""
+    cells = {}
     for _, row in claims[claims["source"].isin(["abstract", "control"])].iterrows():
+        claim = row["claim"]
+        if row["source"] == "abstract":
+            claim = f"{claim}; published: {row['published']}"
+        key = (claim, "" if pd.isna(row["variant"]) else row["variant"])
         if row["verdict"] == "not tested":
-            lines.append(f"- {row['claim']}: not tested, {row['tested_on']}.")
+            cells[key] = "not tested"
             continue
-        variant = "" if pd.isna(row["variant"]) else f" ({row['variant']})"
-        asked = f", published {row['published']}" if row["source"] == "abstract" else ""
         interval = ""
         if not pd.isna(row["low"]):
             interval = f" [{decimal(row['low'])}, {decimal(row['high'])}]"
-        settled = "" if row["resolved"] == "yes" else ", but the interval does not settle it"
-        lines.append(
-            f"- {row['claim']}{variant}{asked}: ours {decimal(row['ours'])}{interval}: "
-            f"**{row['verdict']}**{settled if row['verdict'] != 'not resolved' else ''}."
-        )
-    return lines
+        verdict = f"**{row['verdict']}**" if row["resolved"] == "yes" else row["verdict"]
+        cells[key] = f"{decimal(row['ours'])}{interval}: {verdict}"
+    return cells
+
+
+def in_short(studies: Mapping[str, pd.DataFrame]) -> str:
+    """Claims and questions by study: of each (its heading) the claims table."""
+    columns = {name.split(":")[0]: asked(claims) for name, claims in studies.items()}
+    keys = list(dict.fromkeys(key for cells in columns.values() for key in cells))
+    # a claim that one study tests by variant and another not at all has the variants' rows
+    by_variant = {claim for claim, variant in keys if variant}
+    rows = [key for key in keys if key[1] or key[0] not in by_variant]
+    rows.sort(key=lambda key: [claim for claim, _ in keys].index(key[0]))
+    table = pd.DataFrame(
+        {
+            "claim or question": [claim for claim, _ in rows],
+            "variant": [variant or "–" for _, variant in rows],
+        }
+    )
+    for name, cells in columns.items():
+        table[name] = [cells.get(key, cells.get((key[0], ""), "–")) for key in rows]
+    return f"{SHORT}\n{table.to_markdown(index=False, disable_numparse=True)}\n"
 
 
 def study(name: str, folder: Path) -> str:
     """One study's section."""
-    comparisons, claims = read(folder, "comparisons"), read(folder, "claims")
-    ablations = read(folder, "ablations")
+    comparisons, ablations = read(folder, "comparisons"), read(folder, "ablations")
     lines = [f"## {name}", ""]
     for pair, rows in comparisons.groupby(PAIR):
         lines += [f"### {dataset_label(pair[0], pair[1])}, {label(pair[2])}", ""]
         for question in ("final", "equal bytes"):
             lines += [*of_pair(rows, question), ""]
-    lines += ["### Claims and questions", "", *answers(claims), "", "### Ablations", ""]
+    lines += ["### Ablations", ""]
     for _, row in ablations.iterrows():
         lines.append(
             f"- {row['ablation']}: {difference(row)}, at most {decimal(row['largest_points'], 1)}."
@@ -134,8 +167,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     )  # fmt: skip
     parser.add_argument("--output", required=True, help="Markdown")
     arguments = parser.parse_args(argv)
+    short = in_short({name: read(Path(folder), "claims") for name, folder in arguments.study})
     sections = [study(name, Path(folder)) for name, folder in arguments.study]
-    write_text(arguments.output, "\n".join([TITLE, *sections]))
+    write_text(arguments.output, "\n".join([TITLE, short, *sections]))
 
 
 if __name__ == "__main__":
