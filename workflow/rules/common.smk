@@ -18,7 +18,10 @@ from autoprune.config import methods_of, resolve, run_settings
 from autoprune.errors import InputError
 from autoprune.failures import Failure, describe, is_stop, last_error
 from autoprune.provenance import code_version
+from autoprune.scheduling import wait_once
 from autoprune.study import runs_of
+
+wait_once()
 
 # in the order they were merged: our own first, then what --configfile names
 OVERLAYS = [file for file in workflow.configfiles if file in workflow.overwrite_configfiles]
