@@ -7,7 +7,15 @@ import pandas as pd
 import pytest
 
 from autoprune.ablations import ablations
-from autoprune.comparisons import at_bytes, comparisons, raw, readable
+from autoprune.comparisons import (
+    at_bytes,
+    comparable,
+    comparisons,
+    differences,
+    raw,
+    readable,
+    size_of,
+)
 from autoprune.errors import InputError
 from autoprune.findings import in_short, unsettled
 from autoprune.findings import main as write_findings
@@ -73,6 +81,84 @@ def test_equal_bytes_reads_the_last_evaluation_within_the_budget():
     ]  # fmt: skip
 
 
+def rounds_of(*rows):
+    return pd.DataFrame(rows, columns=["bytes_cumulative", "test_accuracy"])
+
+
+def run(method, bytes_total, accuracy, **more):
+    """A row of final figures of seed 1."""
+    identity = {"dataset": "d", "data_kind": "real", "stands_for": "", "model": "m", "seed": 1}
+    about = {"method": method, "variant": "v", "bytes_total": bytes_total}
+    return identity | about | {"test_accuracy": accuracy} | more
+
+
+@pytest.mark.parametrize("cheaper", ["own", "reference"])
+def test_equal_bytes_by_hand(cheaper):
+    """Both are read at 60 bytes, the smaller total, each from its own rounds."""
+    rounds = {
+        "dear": rounds_of((0, 0.1), (40, 0.3), (80, 0.8), (120, 0.9)),
+        "cheap": rounds_of((0, 0.1), (20, 0.15), (40, 0.2), (60, 0.5)),
+    }
+    names = {"own": "cheap", "reference": "dear"} if cheaper == "own" else {
+        "own": "dear", "reference": "cheap"
+    }  # fmt: skip
+    totals = {"dear": (120, 0.9), "cheap": (60, 0.5)}
+    frames = {role: pd.DataFrame([run(name, *totals[name])]) for role, name in names.items()}
+    keyed = {("d", "real", "", "m", name, "v", 1): rounds[name] for name in totals}
+    found = differences(frames["own"], frames["reference"], keyed)
+    sign = 1 if cheaper == "own" else -1
+    assert found["equal bytes"].tolist() == pytest.approx([sign * (50 - 30)])
+    assert found["final"].tolist() == pytest.approx([sign * (50 - 90)])
+
+
+def test_an_arm_of_another_k_or_cohort_is_an_ablation():
+    reference = pd.DataFrame([{"k": 2.0, "cap": 8, "clients_per_round": 10}] * 2)
+    for own, same in (
+        ({"k": 2.0, "cap": 8, "clients_per_round": 10}, True),
+        ({"k": None, "cap": None, "clients_per_round": 10}, True),  # it has no rule
+        ({"k": 2.1, "cap": 8, "clients_per_round": 10}, False),
+        ({"k": 2.0, "cap": 9, "clients_per_round": 10}, False),
+        ({"k": None, "cap": None, "clients_per_round": 50}, False),
+    ):
+        assert comparable(pd.DataFrame([own] * 2), reference) == same, own
+
+
+def test_the_share_of_the_budget_is_one_of_bits_where_numbers_are_shorter():
+    reference = pd.DataFrame([run("a", 1, 0, nonzeros=100, bits=3200)])
+    reference["parameters_with_statistics"] = 100
+    for nonzeros, bits, share in ((100, 3200, 1), (50, 1600, 0.5), (200, 1600, 0.5)):
+        own = pd.DataFrame([run("b", 1, 0, nonzeros=nonzeros, bits=bits)])
+        own["parameters_with_statistics"] = nonzeros
+        assert size_of(own, reference)["share_of_budget"] == share
+
+
+def test_classes_and_worst_clients_are_paired_by_seed_too(metrics):
+    """The made-up runs' worst decile is half of their accuracy."""
+    found = raw(comparisons(metrics, REFERENCE, 1.0), 1.0).set_index(["method", "question"])
+    dense = found.loc[("dense", "final")]
+    assert dense["test_macro_accuracy_difference_points"] == pytest.approx(20 - 0.1 / 3)
+    decile = "test_accuracy_worst_decile_difference"
+    assert dense[f"{decile}_points"] == pytest.approx((20 - 0.1 / 3) / 2)
+    assert dense[f"{decile}_low"] > 0
+    assert pd.isna(found.loc[("autoprune", "final"), f"{decile}_points"])
+
+
+def test_last_rounds_are_averaged_within_a_seed_first(metrics):
+    """Two arms whose last round lies 1 and 3 points above in one seed, 5 and 7 in the other."""
+    gaps = {("dense", 1): 1, ("autoprune", 1): 3, ("dense", 2): 5, ("autoprune", 2): 7}
+    rows = metrics[metrics["seed"].isin([1, 2]) & metrics["method"].isin(["dense", "autoprune"])]
+    rows = rows.copy()
+    for (method, seed), gap in gaps.items():
+        own = (rows["method"] == method) & (rows["seed"] == seed) & rows["round"].isna()
+        mean = rows.loc[own & (rows["metric"] == "test_accuracy"), "value"].item()
+        rows.loc[own & (rows["metric"] == "test_accuracy_last"), "value"] = mean + gap / 100
+    (last,) = ablations(rows, [])
+    assert last["difference"].n == 2
+    assert last["difference"].mean == pytest.approx(4)
+    assert last["difference"].sd == pytest.approx(8**0.5)  # of 2 and 6, not of 1, 3, 5 and 7
+    assert last["largest"] == pytest.approx(7)
+
+
 def test_ablations_pair_by_seed_and_name_what_is_missing(metrics):
     first, last = ablations(
         metrics, [("as printed", "glyphs-cnn/autoprune/reinit", "glyphs-cnn/dense/fedavg")]
@@ -97,9 +183,9 @@ def test_survivors_are_traced_to_the_base():
 
 
 def test_similarity_by_hand(tmp_path):
-    """{0, 1} and {1, 2} of 4 share one of three; by chance two pairs of 4 share 1 of 3 too."""
+    """{0, 1} and {1, 2} of 4 share one of three; by chance none, one or both, 1:4:1."""
     assert jaccard([0, 1], [1, 2]) == pytest.approx(1 / 3)
-    assert by_chance(4, 2, 2) == pytest.approx(1 / 3)
+    assert by_chance(4, 2, 2) == pytest.approx((0 + 4 / 3 + 1) / 6)
     assert by_chance(5, 5, 5) == 1
     for seed, kept in enumerate(([0, 1], [1, 2])):
         folder = tmp_path / str(seed)
@@ -109,7 +195,7 @@ def test_similarity_by_hand(tmp_path):
         (folder / "plan.json").write_text(json.dumps(plan([kept, [0, 1, 2]])))
     table = similarity([tmp_path / "0", tmp_path / "1"])
     assert table["jaccard"].tolist() == pytest.approx([1 / 3, 1])
-    assert table["chance"].tolist() == pytest.approx([1 / 3, 1])
+    assert table["chance"].tolist() == pytest.approx([(0 + 4 / 3 + 1) / 6, 1])
     (tmp_path / "1/plan.json").write_text(json.dumps(plan([[0], [0]], weights="reinit")))
     assert similarity([tmp_path / "0", tmp_path / "1"]).empty
 
@@ -140,8 +226,8 @@ def test_findings_are_the_tables(metrics, tmp_path, stage):
     assert "equivalent within 1.0 points: found widths, from scratch (0.0 points" in text
     rows = [re.sub(" +", " ", line) for line in text.splitlines() if line.startswith("| it ")]
     assert rows == [
-        "| it is so | reinit | 1.50 [1.00, 2.00]: **holds** |",
-        "| it shrinks; published: 89 % | reinit | 50.00 [40.00, 95.00]: does not hold |",
+        "| it is so | reinit | points of accuracy | 1.50 [1.00, 2.00]: **holds** |",
+        "| it shrinks; published: 89 % | reinit | % | 50.00 [40.00, 95.00]: does not hold |",
     ]
     assert len(re.findall("found widths, from scratch", text)) == 2
 
@@ -156,7 +242,7 @@ def test_a_claim_stands_once_where_one_study_tests_it_by_variant_and_another_not
     text = in_short({"One: a": pd.DataFrame([untested]), "Two: b": pd.DataFrame(by_variant)})
     rows = [re.sub(" +", " ", line) for line in text.splitlines() if line.startswith("| it ")]
     assert rows == [
-        f"| it shrinks; published: 89 % | {name} | not tested | 90.00: **holds** |"
+        f"| it shrinks; published: 89 % | {name} | % | not tested | 90.00: **holds** |"
         for name in ("reinit", "inherit")
     ]
 

@@ -52,12 +52,12 @@ def test_the_order_of_the_values_changes_nothing(values, random):
     ("ours", "low", "high", "verdict", "resolved"),
     [
         (Summary(3, 5, 1, 4, 6), 4, math.inf, "holds", "yes"),
-        (Summary(3, 5, 1, 3.9, 6), 4, math.inf, "holds", "no"),
+        (Summary(3, 5, 1, 3.9, 6), 4, math.inf, "not resolved", "no"),
         (Summary(3, 3, 1, 2, 3.9), 4, math.inf, "does not hold", "yes"),
-        (Summary(3, 3, 1, 2, 4), 4, math.inf, "does not hold", "no"),
-        (Summary(1, 5, None, None, None), 4, math.inf, "holds", "no"),
+        (Summary(3, 3, 1, 2, 4), 4, math.inf, "not resolved", "no"),
+        (Summary(1, 5, None, None, None), 4, math.inf, "not resolved", "no"),
         (Summary(3, 5, 1, 4.5, 5.5), 4, 6, "holds", "yes"),
-        (Summary(3, 5, 1, 4.5, 6.5), 4, 6, "holds", "no"),
+        (Summary(3, 5, 1, 4.5, 6.5), 4, 6, "not resolved", "no"),
         (Summary(3, 7, 1, 6.5, 7.5), 4, 6, "does not hold", "yes"),
     ],
 )

@@ -34,6 +34,7 @@ ACCURACIES = {
     "test_macro_accuracy": "mean over classes",
     "test_accuracy_worst_decile": "worst tenth of clients",
 }
+FAIRNESS = ("test_macro_accuracy", "test_accuracy_worst_decile")  # pruning may hurt the few
 NEEDED = [*ACCURACIES, "parameters_with_statistics", "nonzeros", "bits", "bytes_total"]
 
 TITLE = "Comparisons"
@@ -41,14 +42,15 @@ NOTES = [
     "Each method minus the paper's ({reference}), paired by seed, in accuracy points: mean "
     "[95 % t-interval]. In bold what differs at the 5 % level by a paired t-test, after Holm's "
     "correction for all methods of a data set, model and question.",
-    "Equal bytes: both read at the last evaluation at which neither had sent more than the smaller "
-    "of the two totals, search and masks included.",
+    "Equal bytes: each read once, at its last evaluation at which it had sent no more than the "
+    "smaller of the two totals, search and masks included. The method that sends less is read at "
+    "its end, the other one up to an evaluation before it has sent as much.",
     "FedMap, PruneFL and SSFL mask single weights of a network that keeps its widths: what they "
     "send is less, their MACs and latency are the dense network's.",
     "Numbers sent: of the final network, what no mask takes away, as a share of the budget; "
     "(off budget) marks more than 5 % beside it. Accuracy is the mean of the last five "
     "evaluations; the last, the best by validation, the mean over classes and the worst tenth of "
-    "clients stand beside it.",
+    "clients stand beside it, the latter two with their difference (not corrected).",
 ]
 PAPER = Paper(
     headings=["data", "model"],
@@ -121,6 +123,10 @@ def comparisons(
             about = dict(zip(PAIR, pair, strict=True)) | {"method": arm[0], "variant": arm[1]}
             about |= size_of(own, arms[reference])
             about |= {name: summarise(100 * own[name]) for name in ACCURACIES}
+            both = own.merge(arms[reference], on="seed", suffixes=("", "_reference"))
+            for name in FAIRNESS:
+                change = 100 * (both[name] - both[f"{name}_reference"])
+                about[f"{name}_difference"] = summarise([] if arm == reference else change)
             about["source_files"] = files_behind(sources, NEEDED, common, arms[reference])
             for question in QUESTIONS:
                 of_pair.append(about | judged(question, found[question], margin, arm == reference))
@@ -191,6 +197,10 @@ def raw(records: list[dict[str, Any]], margin: float) -> pd.DataFrame:
         row |= {name: record[name] for name in ("bytes_total", "share_of_budget")}
         for name in ACCURACIES:
             row |= {f"{name}_percent": record[name].mean, f"{name}_sd": record[name].sd}
+        for name in FAIRNESS:
+            change: Summary = record[f"{name}_difference"]
+            row |= {f"{name}_difference_points": change.mean}
+            row |= {f"{name}_difference_low": change.low, f"{name}_difference_high": change.high}
         found: Summary = record["difference"]
         row |= {"n": found.n, "difference_points": found.mean}
         row |= {"difference_low": found.low, "difference_high": found.high}
@@ -221,6 +231,8 @@ def readable(records: list[dict[str, Any]], *, bold: str = "<b>{}</b>") -> pd.Da
             row[f"p ({name})"] = "–" if record["p_holm"] is None else f"{record['p_holm']:.3f}"
         for name, short in list(ACCURACIES.items())[1:]:
             row[f"{short}, %"] = decimal(final[name].mean)
+            if name in FAIRNESS and final[f"{name}_difference"].n:
+                row[f"{short}, %"] += f"; {with_interval(final[f'{name}_difference'], sign=True)}"
         rows.append(row)
     return pd.DataFrame(rows)
 

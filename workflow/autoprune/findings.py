@@ -6,26 +6,35 @@ from pathlib import Path
 
 import pandas as pd
 
-from autoprune.comparisons import LEVEL
+from autoprune.comparisons import BUDGET_SLACK, LEVEL
 from autoprune.errors import InputError, run_main
 from autoprune.files import write_text
+from autoprune.questions import QUESTIONS
 from autoprune.style import arm_label, dataset_label, decimal, label
 
 PAIR = ["dataset", "data_kind", "model"]
+FAIRNESS_SAID = {
+    "test_macro_accuracy": "mean over classes",
+    "test_accuracy_worst_decile": "worst tenth of clients",
+}
 TITLE = """# Findings
 
 Written by `python -m autoprune.findings` from the tables of the studies named below: every number
 is a cell of them, every sentence is chosen by a rule. Differences are paired by seed, in points of
-test accuracy (mean of the last five evaluations), with the 95 % interval; "significantly" means
-p < 0.05 by a paired t-test after Holm's correction, "equivalent" that two one-sided tests place the
-difference within the margin. Where neither is so, these seeds do not settle it.
+test accuracy, with the 95 % interval: "in the end" of the mean of the last five evaluations, "when
+as many bytes have been sent" of the last evaluation before that. "Significantly" means p < 0.05 by
+a paired t-test after Holm's correction over all arms, "equivalent" that two one-sided tests place
+the difference within the margin. Where neither is so, these seeds do not settle it.
 """
 SHORT = """## In short
 
 What the abstract claims, and what it does not ask; columns are the studies below. Each cell is our
-value with its 95 % interval and the verdict of the claims table's rule: in bold where the interval
-settles it.
+value with its 95 % interval and the verdict of the claims table's rule. Claims are of ours against
+dense; questions are of the control minus autoprune, so that they hold where the control is not
+worse. "Not resolved": the interval lies on both sides, or a search was cut shorter than the
+authors'.
 """
+UNITS = {"accuracy": "points of accuracy", "reduction": "points of parameters removed"}
 
 
 def read(folder: Path, table: str) -> pd.DataFrame:
@@ -47,8 +56,18 @@ def difference(row: pd.Series) -> str:
 
 
 def named(row: pd.Series) -> str:
-    """An arm with its difference."""
-    return f"{arm_label(row['method'], row['variant'])} ({difference(row)})"
+    """An arm with its difference, and its size where that is not the reference's."""
+    size = f"{row['size']}; " if row.get("size") else ""
+    return f"{arm_label(row['method'], row['variant'])} ({size}{difference(row)})"
+
+
+def sizes(rows: pd.DataFrame) -> pd.Series:
+    """A word on each arm that holds more or less than the reference; "" within the slack."""
+    whole = rows.loc[rows["method"] == "dense", "nonzeros"].max()
+    share = rows["share_of_budget"]
+    words = share.map(lambda of: f"{decimal(100 * of, 0)} % of the budget")
+    words[(rows["nonzeros"] >= whole) & (rows["method"] != "dense")] = "nothing pruned"
+    return words.where((share - 1).abs() > BUDGET_SLACK, "")
 
 
 def listed(rows: pd.DataFrame) -> str:
@@ -84,24 +103,52 @@ def split(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
 def of_pair(rows: pd.DataFrame, question: str) -> list[str]:
     """What the arms of one pair come to at equal parameters or at equal bytes."""
     mine = rows[rows["question"] == question]
+    mine = mine.assign(size=sizes(mine))
     reference = mine[mine["difference_points"].isna()].iloc[0]
     others = mine[mine["difference_points"].notna()]
     margin = decimal(reference["margin_points"], 1)
     name = arm_label(reference["method"], reference["variant"])
-    where = "When as many bytes have been sent"
-    if question == "final":
-        where = "In the end"
-        name += f" ({decimal(reference['test_accuracy_percent'], 1)} %)"
     seeds = others["n"].max() if len(others) else 0
-    groups = split(others)
-    return [
-        f"{where}, against {name}, arms: {len(others)}, seeds: {seeds}",
-        "",
-        f"- significantly better: {listed(groups['better'])}.",
-        f"- significantly worse: {listed(groups['worse'])}.",
-        f"- equivalent within {margin} points: {listed(groups['equivalent'])}.",
-        f"- not settled: {unsettled(groups['open'])}.",
-    ]
+    if question == "final":
+        name += f" ({decimal(reference['test_accuracy_percent'], 1)} %)"
+        parts = {
+            f"In the end, against {name}, at its size within {100 * BUDGET_SLACK:.0f} %": others[
+                others["size"] == ""
+            ],
+            f"In the end, against {name}, at other sizes": others[others["size"] != ""],
+        }
+    else:
+        parts = {f"When as many bytes have been sent, against {name}": others}
+    lines = []
+    for heading, part in parts.items():
+        if part.empty:
+            continue
+        groups = split(part)
+        lines += [
+            f"{heading}, arms: {len(part)}, seeds: {seeds}",
+            "",
+            f"- significantly better: {listed(groups['better'])}.",
+            f"- significantly worse: {listed(groups['worse'])}.",
+            f"- equivalent within {margin} points: {listed(groups['equivalent'])}.",
+            f"- not settled: {unsettled(groups['open'])}.",
+            "",
+        ]
+    return lines + (fairness(others) if question == "final" else [])
+
+
+def fairness(others: pd.DataFrame) -> list[str]:
+    """Who gains and who loses, by classes and among the worst served clients."""
+    lines = []
+    for name, words in FAIRNESS_SAID.items():
+        if f"{name}_difference_points" not in others:
+            continue
+        ends = ("points", "low", "high")
+        own = {f"difference_{end}": others[f"{name}_difference_{end}"] for end in ends}
+        rows = others.assign(**own)
+        above, below = rows[rows["difference_low"] > 0], rows[rows["difference_high"] < 0]
+        lines.append(f"- {words}: better: {listed(above)}; worse: {listed(below)}.")
+    heading = "By classes and by clients, in the end, where the interval (not corrected) excludes 0"
+    return [heading, "", *lines, ""] if lines else []
 
 
 def asked(claims: pd.DataFrame) -> dict[tuple[str, str], str]:
@@ -123,6 +170,15 @@ def asked(claims: pd.DataFrame) -> dict[tuple[str, str], str]:
     return cells
 
 
+def unit_of(claim: str) -> str:
+    """What a row of the table in short is counted in."""
+    asked_units = {question.claim: UNITS[question.figure] for question in QUESTIONS}
+    if claim in asked_units:
+        return asked_units[claim]
+    published = claim.rpartition("; published: ")[2]
+    return next((sign for sign in ("%", "×") if sign in published), UNITS["accuracy"])
+
+
 def in_short(studies: Mapping[str, pd.DataFrame]) -> str:
     """Claims and questions by study: of each (its heading) the claims table."""
     columns = {name.split(":")[0]: asked(claims) for name, claims in studies.items()}
@@ -135,6 +191,7 @@ def in_short(studies: Mapping[str, pd.DataFrame]) -> str:
         {
             "claim or question": [claim for claim, _ in rows],
             "variant": [variant or "–" for _, variant in rows],
+            "in": [unit_of(claim) for claim, _ in rows],
         }
     )
     for name, cells in columns.items():
@@ -149,12 +206,12 @@ def study(name: str, folder: Path) -> str:
     for pair, rows in comparisons.groupby(PAIR):
         lines += [f"### {dataset_label(pair[0], pair[1])}, {label(pair[2])}", ""]
         for question in ("final", "equal bytes"):
-            lines += [*of_pair(rows, question), ""]
+            lines += of_pair(rows, question)
     lines += ["### Ablations", ""]
     for _, row in ablations.iterrows():
-        lines.append(
-            f"- {row['ablation']}: {difference(row)}, at most {decimal(row['largest_points'], 1)}."
-        )
+        p = "" if pd.isna(row["p_holm"]) else f", p {row['p_holm']:.3f}"
+        most = f"at most {decimal(row['largest_points'], 1)}"
+        lines.append(f"- {row['ablation']}: {difference(row)}{p}, {most}.")
     return "\n".join(lines) + "\n"
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from scipy import stats
 
 from autoprune.errors import InputError, run_main
 from autoprune.files import read_json, whole_file
@@ -50,12 +51,13 @@ def jaccard(one: Sequence[int], other: Sequence[int]) -> float:
 
 
 def by_chance(filters: int, one: int, other: int) -> float:
-    """The Jaccard index of two random subsets of these sizes, as the ratio of expectations.
+    """The expected Jaccard index of two random subsets of these sizes of ``filters``.
 
-    Two subsets of a and b of N filters share ab/N on average.
+    How many they share is hypergeometric; the index is convex in it, so that the index of the
+    expected number would be too low, most in small layers.
     """
-    shared = one * other / filters
-    return shared / (one + other - shared)
+    found = stats.hypergeom(filters, one, other)
+    return math.fsum(found.pmf(k) * k / (one + other - k) for k in range(min(one, other) + 1))
 
 
 def similarity(folders: Sequence[str | Path]) -> pd.DataFrame:

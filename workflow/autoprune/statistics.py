@@ -13,6 +13,7 @@ from autoprune.metrics import RUN
 CONFIDENCE = 0.95
 TWIN = ["dataset", "model", "seed"]
 BASELINE = ("dense", "fedavg")
+UNRESOLVED = {"verdict": "not resolved", "resolved": "no"}
 
 
 class Summary(NamedTuple):
@@ -104,17 +105,20 @@ def files_behind(sources: pd.DataFrame, metrics: Sequence[str], *frames: pd.Data
 
 
 def judge(ours: Summary, low: float, high: float = math.inf) -> dict[str, str]:
-    """``verdict`` of "the mean lies in [low, high]", and ``resolved``: the interval settles it.
+    """``verdict`` of "the mean lies in [low, high]", "not resolved" where the interval leaves it
+    open: the mean alone would be an answer that the seeds do not give.
 
-    It does when all of it lies on the mean's side of both thresholds. One seed settles nothing.
-    Raises ValueError without a mean.
+    It is settled (``resolved``) when all of the interval lies on the mean's side of both
+    thresholds. One seed settles nothing. Raises ValueError without a mean.
     """
     if ours.mean is None:
         raise ValueError("no mean to judge; give at least one value")
     settled = ours.low is not None and (
         low <= ours.low <= ours.high <= high or ours.high < low or ours.low > high
     )
+    if not settled:
+        return UNRESOLVED
     return {
         "verdict": "holds" if low <= ours.mean <= high else "does not hold",
-        "resolved": "yes" if settled else "no",
+        "resolved": "yes",
     }
