@@ -46,7 +46,16 @@ def loaded(*overlays):
 @pytest.mark.parametrize(
     "name",
     [
-        *("config", "ci", "paper", "paper paper-uncropped", "femnist-leaf", "mnist", "controls"),
+        *(
+            "config",
+            "ci",
+            "paper",
+            "paper paper-uncropped",
+            "paper methods paper-controls",
+            "femnist-leaf",
+            "mnist",
+            "controls",
+        ),
         *("mnist methods", "femnist-leaf methods", "paper methods"),
     ],
 )

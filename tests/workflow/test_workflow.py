@@ -280,9 +280,13 @@ def test_a_failed_job_shows_its_reason_and_leaves_no_output(study, tmp_path):
 
 
 def test_the_papers_configuration_starts_with_its_downloads(study):
-    done = snakemake(study, "-n", "all", "--configfile", "config/paper.yaml")
+    paper = ["config/paper.yaml", "config/methods.yaml", "config/paper-controls.yaml"]
+    done = snakemake(study, "-n", "--quiet", "rules", "--configfile", *paper, "--", "all")
     assert "missing:" not in done.stderr
-    assert re.findall(r"^download +(\d+)$", done.stdout, re.MULTILINE)[0] == "2"
+    jobs = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout, re.MULTILINE))
+    assert (jobs["download"], jobs["prepare"]) == ("2", "4")
+    # of five seeds: six pairs' 19 methods, slimming on two, 10 more and the ablations' two pairs
+    assert int(jobs["prune"]) == 5 * (6 * 19 + 2 * 2 + 10 + 2)
     uncropped = snakemake(
         *(study, "-n", "data", "--configfile", "config/paper.yaml", "config/paper-uncropped.yaml")
     )
