@@ -2,7 +2,9 @@
 
 Source: Jiang et al. 2022, "Model Pruning Enables Efficient Federated Learning on Edge Devices":
 the loss falls by about the sum of squared gradients of what is trained, so the weights with the
-largest stay, and one that is gone may come back. Ours differs, declared: every weight costs the
+largest stay, and one that is gone may come back. Ours differs, declared: all weights compete by the
+squared gradients of one round, where theirs lets a layer's larger weights stay and gathers the
+squares of several rounds, so that ours loses more at its first adaptation; every weight costs the
 same time, and the mask is adapted every ``interval`` rounds up to the reference's last shrink.
 """
 

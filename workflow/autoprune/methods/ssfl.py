@@ -1,7 +1,8 @@
 """SSFL-like: one mask for all, from the sensitivity of the first weights on the clients' data.
 
 After Ohib et al. 2023, "Sparse federated learning with salient subnetworks", and Lee et al. 2019
-(SNIP). Ours differs, declared: the first round also trains, dense; the mask holds from round 2.
+(SNIP). Ours differs, declared: the first round also trains, dense; the mask holds from round 2, and
+comes from that round's clients, not from all.
 """
 
 from collections.abc import Mapping

@@ -1,0 +1,163 @@
+"""Which filters and weights a method keeps, by scores that each test computes in its own way."""
+
+import pytest
+import torch
+from test_methods import CNN, RESNET, answers, made, planned
+
+from autoprune.federation.encoding import maskable
+from autoprune.methods.slimming import norms_of
+from autoprune.models import new_network
+
+
+def kernels(network):
+    """The prunable convolutions' kernels, flat: (filter, weights)."""
+    return [network.get_submodule(n).weight.detach().flatten(1).clone() for n in network.prunable]
+
+
+def cuts_of(method, network, architecture, before=lambda server_round, network: None):
+    """(round, network and widths before it, filters kept by layer) of each cut of nine rounds."""
+    found = []
+    for server_round in range(1, 10):
+        before(server_round, network)
+        old, widths, made_before = network, architecture.widths, len(method.cuts)
+        architecture, network = method.before_round(server_round, architecture, network)
+        if len(method.cuts) > made_before:
+            kept = [layer["kept"] for layer in method.cuts[-1]["layers"]]
+            found.append((server_round, old, widths, kept))
+        method.learn(server_round, architecture, network, answers(method, network, server_round))
+    return found
+
+
+def by_l1(kernel):
+    return [sum(abs(x) for x in one) for one in kernel.tolist()]
+
+
+def by_distance(kernel):
+    """How far a filter lies from all others: FPGM drops the nearest to their median."""
+    return [sum(float((one - other).norm()) for other in kernel) for one in kernel]
+
+
+@pytest.mark.parametrize("variant", ["one-shot", "iterative"])
+@pytest.mark.parametrize(("name", "score"), [("l1-uniform", by_l1), ("fpgm", by_distance)])
+def test_a_layer_keeps_the_filters_of_the_largest_scores(tmp_path, name, score, variant):
+    plan, path = planned(tmp_path, CNN)
+    found = cuts_of(made(name, CNN, variant, plan=path), new_network(CNN, 0), CNN)
+    rounds = [server_round for server_round, *_ in found]
+    stop = plan.shrinks[-1].round
+    assert rounds == [stop] if variant == "one-shot" else len(rounds) > 1
+    assert max(rounds) <= stop
+    for _, network, widths, kept in found:
+        assert any(len(k) < w for k, w in zip(kept, widths, strict=True))
+        for kernel, stay in zip(kernels(network), kept, strict=True):
+            scores = score(kernel)
+            order = sorted(range(len(scores)), key=lambda n: -scores[n])
+            assert set(stay) == set(order[: len(stay)])
+
+
+def test_slimming_keeps_the_largest_scales_whatever_their_sign(tmp_path):
+    """Scales are set by hand, of both signs, so that the smallest of all layers are known."""
+    _, path = planned(tmp_path, RESNET)
+    network, stream = new_network(RESNET, 0), torch.Generator().manual_seed(1)
+    for layer in range(len(RESNET.widths)):
+        for norm in norms_of(network, layer):
+            torch.nn.init.normal_(norm.weight, generator=stream)
+    scales = [
+        sum(norm.weight.detach().abs() for norm in norms_of(network, layer)).tolist()
+        for layer in range(len(RESNET.widths))
+    ]
+    method = made("slimming", RESNET, "one-shot", plan=path, norm_l1=1e-4)
+    ((_, _, _, kept),) = cuts_of(method, network, RESNET)
+    assert_global(scales, kept)
+
+
+def assert_global(scores, kept):
+    """No filter went that scores above one that stayed, but for the last one of a layer."""
+    gone = [s for own, k in zip(scores, kept, strict=True) for n, s in enumerate(own) if n not in k]
+    assert gone
+    for own, stay in zip(scores, kept, strict=True):
+        assert max(own) in [own[n] for n in stay]
+        if len(stay) > 1:
+            assert min(own[n] for n in stay) >= max(gone)
+
+
+def test_taylor_keeps_what_the_clients_call_important(tmp_path):
+    plan, path = planned(tmp_path, CNN)
+    method = made("taylor", CNN, "one-shot", plan=path)
+    asked = plan.shrinks[-1].round - 1
+    network = new_network(CNN, 0)
+    told = answers(method, network, asked)
+    cuts_of(method, network, CNN)
+    (decided,) = method.cuts
+    assert decided["round"] == asked + 1
+    kept = [layer["kept"] for layer in decided["layers"]]
+    assert_global([told[name].tolist() for name in network.prunable], kept)
+
+
+def assert_largest(masks, scores):
+    """The weights that are held score above all that are not."""
+    held = torch.cat([scores[name][mask] for name, mask in masks.items()])
+    gone = torch.cat([scores[name][~mask] for name, mask in masks.items()])
+    assert len(gone) > 0
+    assert held.min() >= gone.max()
+
+
+@pytest.mark.parametrize(
+    ("name", "variant"), [("fedmap", "global"), ("prunefl", "adaptive"), ("ssfl", "one-shot")]
+)
+def test_the_first_mask_holds_the_largest(tmp_path, name, variant):
+    """Of magnitudes, of either sign, or of the sensitivities that clients sent."""
+    _, path = planned(tmp_path, CNN)
+    method, network = made(name, CNN, variant, plan=path, interval=2), new_network(CNN, 0)
+    told = answers(method, network, 1)
+    state = {n: t.clone() for n, t in network.state_dict().items()}
+    method.learn(1, CNN, network, told)
+    method.before_round(2, CNN, network)
+    scores = told or {n: state[n].abs() for n in maskable(state)}
+    assert_largest(method.masks(), scores)
+
+
+def test_prunefl_adapts_to_the_largest_squared_gradients(tmp_path):
+    plan, path = planned(tmp_path, CNN)
+    method, network = made("prunefl", CNN, "adaptive", plan=path, interval=2), new_network(CNN, 0)
+    adapted = 0
+    for server_round in range(1, plan.shrinks[-1].round):
+        method.before_round(server_round, CNN, network)
+        told = answers(method, network, server_round)
+        method.learn(server_round, CNN, network, told)
+        if told:
+            adapted += 1
+            method.before_round(server_round + 1, CNN, network)
+            assert_largest(method.masks(), told)
+    assert adapted > 0
+
+
+def test_fedmap_lets_no_weight_back_that_a_client_moved(tmp_path):
+    """Masked places are given the largest values of all before each round."""
+    _, path = planned(tmp_path, CNN)
+    method, network = made("fedmap", CNN, "global", plan=path), new_network(CNN, 0)
+    before = None
+    for server_round in range(1, 10):
+        state = network.state_dict()
+        for name, mask in (method.masks() or {}).items():
+            state[name][~mask] = 99.0
+        network.load_state_dict(state)
+        _, network = method.before_round(server_round, CNN, network)
+        masks = method.masks()
+        if before:
+            assert not any(bool((masks[name] & ~before[name]).any()) for name in masks)
+        before = masks and {name: mask.clone() for name, mask in masks.items()}
+    assert before
+
+
+def test_random_filters_keep_their_weights(tmp_path):
+    """The first layer's kernels are those of the filters that the record names."""
+    plan, path = planned(tmp_path, CNN)
+    method, network = made("random-filters", CNN, "reinit", plan=path), new_network(CNN, 0)
+    architecture, whole = CNN, kernels(network)[0]
+    for server_round in range(1, 10):
+        architecture, network = method.before_round(server_round, architecture, network)
+    left = list(range(CNN.widths[0]))
+    for each in method.cuts:
+        left = [left[n] for n in each["layers"][0]["kept"]]
+    assert len(left) == plan.shrinks[-1].widths[0] < CNN.widths[0]
+    assert torch.equal(kernels(network)[0], whole[left])
