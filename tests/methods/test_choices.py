@@ -14,11 +14,10 @@ def kernels(network):
     return [network.get_submodule(n).weight.detach().flatten(1).clone() for n in network.prunable]
 
 
-def cuts_of(method, network, architecture, before=lambda server_round, network: None):
+def cuts_of(method, network, architecture):
     """(round, network and widths before it, filters kept by layer) of each cut of nine rounds."""
     found = []
     for server_round in range(1, 10):
-        before(server_round, network)
         old, widths, made_before = network, architecture.widths, len(method.cuts)
         architecture, network = method.before_round(server_round, architecture, network)
         if len(method.cuts) > made_before:

@@ -8,6 +8,7 @@ import pytest
 
 from autoprune.ablations import ablations
 from autoprune.comparisons import (
+    FAIRNESS,
     at_bytes,
     comparable,
     comparisons,
@@ -89,7 +90,8 @@ def run(method, bytes_total, accuracy, **more):
     """A row of final figures of seed 1."""
     identity = {"dataset": "d", "data_kind": "real", "stands_for": "", "model": "m", "seed": 1}
     about = {"method": method, "variant": "v", "bytes_total": bytes_total}
-    return identity | about | {"test_accuracy": accuracy} | more
+    scores = dict.fromkeys(("test_accuracy", *FAIRNESS), accuracy)
+    return identity | about | scores | more
 
 
 @pytest.mark.parametrize("cheaper", ["own", "reference"])

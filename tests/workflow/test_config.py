@@ -46,17 +46,8 @@ def loaded(*overlays):
 @pytest.mark.parametrize(
     "name",
     [
-        *(
-            "config",
-            "ci",
-            "paper",
-            "paper paper-uncropped",
-            "paper methods paper-controls",
-            "femnist-leaf",
-            "mnist",
-            "controls",
-        ),
-        *("mnist methods", "femnist-leaf methods", "paper methods"),
+        *("config", "ci", "paper", "paper paper-uncropped", "femnist-leaf", "mnist", "controls"),
+        *("mnist methods", "femnist-leaf methods", "paper methods", "paper methods paper-controls"),
     ],
 )
 def test_our_own_configurations_are_accepted(name):

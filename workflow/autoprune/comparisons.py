@@ -79,7 +79,7 @@ def by_round(metrics: pd.DataFrame) -> dict[tuple[Any, ...], pd.DataFrame]:
 def differences(
     own: pd.DataFrame, reference: pd.DataFrame, rounds: dict[tuple[Any, ...], pd.DataFrame]
 ) -> pd.DataFrame:
-    """Accuracy points by which ``own`` exceeds ``reference``, a row per seed, columns QUESTIONS."""
+    """Points by which ``own`` exceeds ``reference``: a row per seed, QUESTIONS and FAIRNESS."""
     both = own.merge(reference, on="seed", suffixes=("", "_reference"))
     rows = []
     for run in both.to_dict("records"):
@@ -90,11 +90,12 @@ def differences(
             {
                 "seed": run["seed"],
                 "final": 100 * (run["test_accuracy"] - run["test_accuracy_reference"]),
+                **{name: 100 * (run[name] - run[f"{name}_reference"]) for name in FAIRNESS},
                 "equal bytes": 100
                 * (at_bytes(rounds[key], budget) - at_bytes(rounds[theirs], budget)),
             }
         )
-    return pd.DataFrame(rows, columns=["seed", *QUESTIONS])
+    return pd.DataFrame(rows, columns=["seed", *QUESTIONS, *FAIRNESS])
 
 
 def comparisons(
@@ -123,10 +124,8 @@ def comparisons(
             about = dict(zip(PAIR, pair, strict=True)) | {"method": arm[0], "variant": arm[1]}
             about |= size_of(own, arms[reference])
             about |= {name: summarise(100 * own[name]) for name in ACCURACIES}
-            both = own.merge(arms[reference], on="seed", suffixes=("", "_reference"))
             for name in FAIRNESS:
-                change = 100 * (both[name] - both[f"{name}_reference"])
-                about[f"{name}_difference"] = summarise([] if arm == reference else change)
+                about[f"{name}_difference"] = summarise([] if arm == reference else found[name])
             about["source_files"] = files_behind(sources, NEEDED, common, arms[reference])
             for question in QUESTIONS:
                 of_pair.append(about | judged(question, found[question], margin, arm == reference))

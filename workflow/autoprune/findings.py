@@ -6,17 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from autoprune.comparisons import BUDGET_SLACK, LEVEL
+from autoprune.comparisons import ACCURACIES, BUDGET_SLACK, FAIRNESS, LEVEL
 from autoprune.errors import InputError, run_main
 from autoprune.files import write_text
 from autoprune.questions import QUESTIONS
 from autoprune.style import arm_label, dataset_label, decimal, label
 
 PAIR = ["dataset", "data_kind", "model"]
-FAIRNESS_SAID = {
-    "test_macro_accuracy": "mean over classes",
-    "test_accuracy_worst_decile": "worst tenth of clients",
-}
 TITLE = """# Findings
 
 Written by `python -m autoprune.findings` from the tables of the studies named below: every number
@@ -139,14 +135,14 @@ def of_pair(rows: pd.DataFrame, question: str) -> list[str]:
 def fairness(others: pd.DataFrame) -> list[str]:
     """Who gains and who loses, by classes and among the worst served clients."""
     lines = []
-    for name, words in FAIRNESS_SAID.items():
+    for name in FAIRNESS:
         if f"{name}_difference_points" not in others:
             continue
         ends = ("points", "low", "high")
         own = {f"difference_{end}": others[f"{name}_difference_{end}"] for end in ends}
         rows = others.assign(**own)
         above, below = rows[rows["difference_low"] > 0], rows[rows["difference_high"] < 0]
-        lines.append(f"- {words}: better: {listed(above)}; worse: {listed(below)}.")
+        lines.append(f"- {ACCURACIES[name]}: better: {listed(above)}; worse: {listed(below)}.")
     heading = "By classes and by clients, in the end, where the interval (not corrected) excludes 0"
     return [heading, "", *lines, ""] if lines else []
 

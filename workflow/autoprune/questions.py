@@ -9,6 +9,7 @@ from autoprune.style import decimal, tested_on
 from autoprune.verdicts import complete_seeds, row
 
 PAIRED = ["dataset", "model", "seed"]
+SIZE = "parameters_with_statistics"
 
 
 class Question(NamedTuple):
@@ -47,7 +48,7 @@ QUESTIONS = (
         "the rule on random norms prunes at least as much",
         "null-norms",
         "reduction",
-        "parameters_with_statistics",
+        SIZE,
         " % of parameters",
     ),
 )
@@ -81,21 +82,20 @@ def answer(
     own = values[arm & (values["method"] == "autoprune")]
     control = values[arm & (values["method"] == question.control)]
     both = control.merge(own, on=PAIRED, suffixes=("", "_own"))
-    if question.figure == "reduction":
-        dense = values[values["method"] == "dense"].drop_duplicates(PAIRED)
-        both = both.merge(
-            dense[[*PAIRED, question.counted]].rename(columns={question.counted: "whole"}),
-            on=PAIRED,
-        )
+    about = _about(question, variant, margin)
+    dense = values[is_baseline(values)][[*PAIRED, SIZE]].rename(columns={SIZE: "whole"})
+    # a reduction is a share of the dense network; accuracies need none beside them
+    reduced = question.figure == "reduction"
+    both = both.merge(dense, on=PAIRED, how="inner" if reduced else "left")
+    if reduced:
         change = both[f"{question.counted}_own"] - both[question.counted]
         both["difference"] = 100 * change / both["whole"]
     else:
         both["difference"] = 100 * (both[question.counted] - both[f"{question.counted}_own"])
-    about = _about(question, variant, margin)
-    if question.figure == "accuracy" and not both.empty:
-        both = both[has_pruned(both, values)]
-        if both.empty:
+        whole = both[f"{SIZE}_own"] >= both["whole"]
+        if len(both) and whole.all():
             return row(about, "nothing: autoprune removed no filter, so there was none to choose")
+        both = both[~whole]
     usable, dropped = complete_seeds(both)
     if usable.empty:
         return row(about, "nothing: no seed ran both on every pair")
@@ -103,14 +103,6 @@ def answer(
     files = files_behind(sources, [question.counted], usable, own)
     verdict = judge(found, -margin)
     return row(about, tested_on(usable) + dropped, found, **verdict, source_files=files)
-
-
-def has_pruned(both: pd.DataFrame, values: pd.DataFrame) -> pd.Series:
-    """Whether the run ``..._own`` of each row is smaller than the dense one, where there is one."""
-    counted = "parameters_with_statistics"
-    dense = values[is_baseline(values)].set_index(PAIRED)[counted]
-    whole = both.set_index(PAIRED).index.map(dense)
-    return ~(both[f"{counted}_own"] >= whole)
 
 
 def _about(question: Question, variant: str, margin: float) -> dict[str, str]:
