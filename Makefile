@@ -7,6 +7,8 @@ CORES ?= all
 bin := .venv/bin
 # jobs find `python` on the PATH; Flower must not phone home
 run := PATH="$(CURDIR)/$(bin):$$PATH" PYTHONPATH=workflow FLWR_TELEMETRY_ENABLED=0
+# images of containers set it; then no process keeps what it compiled and each compiles torch anew
+unexport PYTHONDONTWRITEBYTECODE
 # Tests wait for processes that they start: two at a time keep two cores busy. A worker takes whole
 # files, whose tests share what they make.
 WORKERS ?= 2
@@ -60,8 +62,10 @@ docs: .venv/installed
 
 .venv/installed: envs/requirements.lock
 	$(PYTHON) -m venv .venv
-	# compiling every file of every package takes as long as unpacking them; Python does what it needs
+	# compiling every file of every package takes as long as unpacking them: the second line compiles
+	# what jobs import, and says at once if a package does not load
 	$(bin)/python -m pip install --quiet --disable-pip-version-check --no-compile --requirement envs/requirements.lock
+	$(bin)/python -W ignore -c "import flwr.serverapp, fvcore.nn, pandas, pytest, seaborn, snakemake.cli, torch"
 	@touch $@
 
 # Extras: more file formats for `deploy: formats` in the configuration.

@@ -1,5 +1,6 @@
 """What `make` calls around Snakemake: stale locks and the closing summary."""
 
+import os
 import subprocess
 import sys
 import time
@@ -47,6 +48,16 @@ def test_locks_of_a_running_snakemake_stay(locked):
     assert done.returncode == 1
     assert f"already running here (process {process.pid})" in done.stderr
     assert len(list((locked / ".snakemake" / "locks").iterdir())) == 2
+
+
+def test_what_was_compiled_is_kept_whatever_the_environment_says(root, tmp_path):
+    """Else each of a study's processes compiles torch anew: twice the time of the tests."""
+    more = tmp_path / "more.mk"
+    more.write_text("show:\n\t@echo kept: $${PYTHONDONTWRITEBYTECODE-yes}\n")
+    command = ["make", "--no-print-directory", "-f", root / "Makefile", "-f", more, "show"]
+    told = {"cwd": root, "env": os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}}
+    done = subprocess.run(command, capture_output=True, text=True, **told)
+    assert done.stdout == "kept: yes\n", done.stderr
 
 
 def test_the_outcome_shows_verdicts_and_names_the_files(tmp_path):
