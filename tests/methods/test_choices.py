@@ -1,10 +1,12 @@
 """Which filters and weights a method keeps, by scores that each test computes in its own way."""
 
+import base64
+
 import pytest
 import torch
 from test_methods import CNN, RESNET, answers, made, planned
 
-from autoprune.federation.encoding import maskable
+from autoprune.federation.encoding import maskable, pack_mask
 from autoprune.methods.slimming import norms_of
 from autoprune.models import new_network
 
@@ -106,7 +108,7 @@ def assert_largest(masks, scores):
 def test_the_first_mask_holds_the_largest(tmp_path, name, variant):
     """Of magnitudes, of either sign, or of the sensitivities that clients sent."""
     _, path = planned(tmp_path, CNN)
-    method, network = made(name, CNN, variant, plan=path, interval=2), new_network(CNN, 0)
+    method, network = made(name, CNN, variant, plan=path), new_network(CNN, 0)
     told = answers(method, network, 1)
     state = {n: t.clone() for n, t in network.state_dict().items()}
     method.learn(1, CNN, network, told)
@@ -115,19 +117,55 @@ def test_the_first_mask_holds_the_largest(tmp_path, name, variant):
     assert_largest(method.masks(), scores)
 
 
-def test_prunefl_adapts_to_the_largest_squared_gradients(tmp_path):
+def test_prunefl_lets_the_smaller_weights_compete(tmp_path):
+    """By hand, a layer of ten weights in use: the seven largest stay, three compete."""
     plan, path = planned(tmp_path, CNN)
-    method, network = made("prunefl", CNN, "adaptive", plan=path, interval=2), new_network(CNN, 0)
-    adapted = 0
-    for server_round in range(1, plan.shrinks[-1].round):
-        method.before_round(server_round, CNN, network)
-        told = answers(method, network, server_round)
-        method.learn(server_round, CNN, network, told)
-        if told:
-            adapted += 1
-            method.before_round(server_round + 1, CNN, network)
-            assert_largest(method.masks(), told)
-    assert adapted > 0
+    method, network = made("prunefl", CNN, "adaptive", plan=path), new_network(CNN, 0)
+    method.learn(1, CNN, network, {})
+    name = "conv1.weight"
+    masks = {n: torch.zeros_like(mask) for n, mask in method.masks().items()}
+    others = int(sum(mask.sum() for mask in method.masks().values())) - 10
+    masks["conv2.weight"].flatten()[:others] = True  # a view: as many in use as before
+    masks[name].flatten()[:10] = True
+    method.restore({**method.to_json(), "mask": packed(masks)})
+    state = network.state_dict()
+    state[name].flatten()[:10] = torch.tensor([9, -8, 7, 6, 5, -4, 3, 0.3, -0.2, 0.1])
+    told = {n: torch.zeros(mask.shape) for n, mask in masks.items()}
+    # the second layer's are no worse than anything: none of its place is free
+    told["conv2.weight"].flatten()[:others] = 1.0
+    told[name].flatten()[[7, 9, 20, 30, 40]] = torch.tensor([0.5, 0.01, 0.9, 0.7, 0.2])
+    adapted = next(r for r in range(2, plan.shrinks[-1].round) if method.ask(r))
+    method.learn(adapted, CNN, network, told)
+    kept = method.masks()[name].flatten().nonzero().flatten().tolist()
+    # gradients of the seven are 0; of the rest 0.9, 0.7 and 0.5 are the largest
+    assert kept == [0, 1, 2, 3, 4, 5, 6, 7, 20, 30]
+
+
+def packed(masks):
+    """Masks as plan.json holds them."""
+    bits = pack_mask(masks)
+    text = base64.b64encode(bits.numpy().tobytes()).decode()
+    return {"as": str(bits.dtype).removeprefix("torch."), "base64": text}
+
+
+def test_prunefl_without_exchange_keeps_its_first_mask(tmp_path):
+    """And with all exchanged the largest squared gradients alone decide."""
+    plan, path = planned(tmp_path, CNN)
+    for exchange in (0.0, 1.0):
+        method = made("prunefl", CNN, "adaptive", plan=path, exchange=exchange)
+        network, adapted = new_network(CNN, 0), 0
+        for server_round in range(1, plan.shrinks[-1].round):
+            before = method.masks()
+            method.before_round(server_round, CNN, network)
+            told = answers(method, network, server_round)
+            method.learn(server_round, CNN, network, told)
+            if told:
+                adapted += 1
+                if exchange:
+                    assert_largest(method.masks(), told)
+                else:
+                    assert all(torch.equal(m, before[n]) for n, m in method.masks().items())
+        assert adapted > 0
 
 
 def test_fedmap_lets_no_weight_back_that_a_client_moved(tmp_path):

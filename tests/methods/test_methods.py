@@ -19,6 +19,7 @@ from autoprune.pruning.shrink import cut
 CNN = Architecture("cnn", (12, 20), (1, 28, 28), 10)
 RESNET = Architecture("resnet", (12, 14, 16), (3, 84, 84), 2)
 SEARCH = {"k": 1.5, "patience": 3, "cap": 6}
+OWN = {"interval": 2, "exchange": 0.3, "bits": 32}  # the defaults of the methods' flags
 FOLLOWERS = [
     *((name, "one-shot") for name in ("l1-uniform", "fpgm", "taylor", "joint-int8")),
     *((name, "iterative") for name in ("l1-uniform", "fpgm", "taylor", "joint-int8")),
@@ -39,7 +40,7 @@ def planned(folder, base):
 
 
 def made(name, base, variant, **settings):
-    return methods.load(name)(base, 0, variant, settings)
+    return methods.load(name)(base, 0, variant, OWN | settings)
 
 
 def answers(method, network, server_round):
@@ -79,7 +80,7 @@ def played(method, rounds=9):
 def test_the_budget_is_met_and_nothing_changes_after_the_last_shrink(tmp_path, base, name, variant):
     plan, path = planned(tmp_path, base)
     budget, stop = plan.shrinks[-1].parameters, plan.shrinks[-1].round
-    method = made(name, base, variant, plan=path, interval=2)
+    method = made(name, base, variant, plan=path)
     steps = played(method)
     architecture, masks, network = steps[-1]
     if masks is not None:
@@ -114,11 +115,11 @@ def test_slimming_meets_the_budget_and_asks_until_it_is_applied(tmp_path, varian
         made("slimming", CNN, variant, plan=planned(tmp_path, CNN)[1], norm_l1=1e-4)
 
 
-def test_fedmaps_masks_never_grow_and_prunefls_do(tmp_path):
+def test_masks_of_fedmap_and_ssfl_never_grow_and_prunefls_do(tmp_path):
     _, path = planned(tmp_path, CNN)
 
     def grown(name, variant):
-        masks = [m for _, m, _ in played(made(name, CNN, variant, plan=path, interval=2)) if m]
+        masks = [m for _, m, _ in played(made(name, CNN, variant, plan=path)) if m]
         return any(
             bool((late[n] & ~early[n]).any())
             for early, late in itertools.pairwise(masks)
@@ -126,6 +127,7 @@ def test_fedmaps_masks_never_grow_and_prunefls_do(tmp_path):
         )
 
     assert not grown("fedmap", "global")
+    assert not grown("ssfl", "one-shot")
     assert grown("prunefl", "adaptive")
 
 
@@ -181,6 +183,38 @@ def test_null_norms_do_not_look_at_what_was_learnt():
     assert calm == shaken
 
 
+def test_the_null_of_each_variant_is_a_sample_of_its_own():
+    fresh, kept = (search(variant, "null-norms")[0].to_json() for variant in ("reinit", "inherit"))
+    assert fresh["shrinks"][0]["layers"] != kept["shrinks"][0]["layers"]
+
+
+@pytest.mark.parametrize("base", [CNN, RESNET], ids=["cnn", "resnet"])
+def test_int8_with_a_quarter_of_the_bits_prunes_to_that(tmp_path, base):
+    """At 32 bits a parameter int8 alone may meet the budget; at 8 filters must go too."""
+    plan, path = planned(tmp_path, base)
+    budget = plan.shrinks[-1].parameters
+    method = made("joint-int8", base, "iterative", plan=path, bits=8)
+    widths = played(method)[-1][0].widths
+    assert method.to_json()["shrinks"]
+    assert cost_in_bits(base.with_widths(widths)) <= 8 * budget
+    for layer, width in enumerate(widths):  # to the last filter
+        wider = [*widths[:layer], width + 1, *widths[layer + 1 :]]
+        assert cost_in_bits(base.with_widths(wider)) > 8 * budget
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "message"),
+    [
+        ("prunefl", {"exchange": 1.1}, r"exchange: found 1\.1, expected a share of 0 to 1"),
+        ("joint-int8", {"bits": 0}, "bits: found 0, expected 1 to 32"),
+    ],
+)
+def test_a_setting_out_of_range_is_one_line(tmp_path, name, setting, message):
+    _, path = planned(tmp_path, CNN)
+    with pytest.raises(InputError, match=message):
+        made(name, CNN, methods.load(name).variants[-1], plan=path, **setting)
+
+
 def test_a_plan_of_another_network_is_refused(tmp_path):
     _, path = planned(tmp_path, CNN)
     with pytest.raises(InputError, match=r"starts from cnn of widths \[12, 20\], this run from"):
@@ -193,4 +227,4 @@ def test_an_unknown_variant_is_one_line(tmp_path, name):
         return  # named after a variant of autoprune, which the config checks
     _, path = planned(tmp_path, RESNET)
     with pytest.raises(InputError, match="has no 'sometimes'; known are"):
-        made(name, RESNET, "sometimes", plan=path, norm_l1=1e-4, interval=2, **SEARCH)
+        made(name, RESNET, "sometimes", plan=path, norm_l1=1e-4, **SEARCH)

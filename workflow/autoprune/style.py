@@ -45,7 +45,8 @@ LABELS = {
     "fedmap/global": "FedMap-like",
     "prunefl/adaptive": "PruneFL-like",
     "ssfl/one-shot": "SSFL-like",
-    "joint-int8/iterative": "L1 norm and int8",
+    "joint-int8/iterative": "L1 norm and int8, equal bits",
+    "joint-int8/quarter": "L1 norm and int8, a quarter of the bits",
 }
 MINUS = "\N{MINUS SIGN}"
 STAND_IN = " (stand-in)"  # beside the name of a data set that stands in for another

@@ -16,13 +16,14 @@ def advance(
     parameter count did not fall, or after ``plan.cap`` rounds. Source: method.md. Each
     application counts as a shrink even if it removes nothing, so ``reinit`` draws fresh weights
     then too, as the authors' code does. A plan of ``norms`` "null" decides on the norms of a
-    fresh random network of the same widths: the rule without what was learnt.
+    fresh random network of the same widths: the rule without what was learnt. Each variant draws
+    its own, so that two arms are two samples.
     """
     if not searching(plan, server_round):
         return architecture, network
     judged = network
     if plan.norms == "null":
-        judged = new_network(architecture, plan.seed, "null", server_round)
+        judged = new_network(architecture, plan.seed, f"null-{plan.weights}", server_round)
     decisions = decide(judged, plan.k, plan.tails, plan.statistics)
     kept = inherited_filters(judged, decisions)
     architecture, network = shrunk(plan, server_round, architecture, network.state_dict(), kept)
