@@ -7,8 +7,8 @@ import torch
 from test_methods import CNN, RESNET, answers, made, planned
 
 from autoprune.federation.encoding import maskable, pack_mask
-from autoprune.methods.slimming import norms_of
 from autoprune.models import new_network
+from autoprune.pruning.budget import cost
 
 
 def kernels(network):
@@ -59,16 +59,31 @@ def test_slimming_keeps_the_largest_scales_whatever_their_sign(tmp_path):
     """Scales are set by hand, of both signs, so that the smallest of all layers are known."""
     _, path = planned(tmp_path, RESNET)
     network, stream = new_network(RESNET, 0), torch.Generator().manual_seed(1)
-    for layer in range(len(RESNET.widths)):
-        for norm in norms_of(network, layer):
-            torch.nn.init.normal_(norm.weight, generator=stream)
-    scales = [
-        sum(norm.weight.detach().abs() for norm in norms_of(network, layer)).tolist()
-        for layer in range(len(RESNET.widths))
-    ]
+    norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        torch.nn.init.normal_(norm.weight, generator=stream)
+    scales = []
+    for width in RESNET.widths:  # all differ
+        own = [norm.weight.tolist() for norm in norms if norm.num_features == width]
+        scales.append([sum(map(abs, filters)) / len(own) for filters in zip(*own, strict=True)])
     method = made("slimming", RESNET, "one-shot", plan=path, norm_l1=1e-4)
     ((_, _, _, kept),) = cuts_of(method, network, RESNET)
     assert_global(scales, kept)
+
+
+def test_slimming_does_not_count_the_norms_that_share_a_filter(tmp_path):
+    """All but one filter of the stem have 0.5 in each of five norms, all others 0.6 in one."""
+    _, path = planned(tmp_path, RESNET)
+    network = new_network(RESNET, 0)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            coupled = module.num_features == RESNET.widths[0]
+            torch.nn.init.constant_(module.weight, 0.5 if coupled else 0.6)
+            module.weight.data[0] = -0.7
+    method = made("slimming", RESNET, "one-shot", plan=path, norm_l1=1e-4)
+    first, *others = RESNET.widths
+    kept = method.choose(RESNET, network, cost(RESNET.with_widths((first - 3, *others))))
+    assert kept == ((0, *range(4, first)), *(tuple(range(width)) for width in others))
 
 
 def assert_global(scores, kept):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from autoprune.federation.training import importance, train
 from autoprune.methods.fpgm import Method as Fpgm
-from autoprune.methods.slimming import norms_of
+from autoprune.methods.slimming import scales
 from autoprune.models import Architecture, new_network
 from autoprune.pruning.rule import boundaries, scores
 from autoprune.pruning.shrink import decide, group_scores, largest
@@ -31,19 +31,59 @@ def test_fpgm_by_hand_with_signs():
     assert Fpgm.score(kernel) == [4.0, 6.0, 6.0]
 
 
+def oracle_group(network, shape, names, wanted):
+    """torch-pruning's entries of these convolutions' groups whose layers are ``wanted``, as one.
+
+    It follows identity shortcuts only, so what this project couples beyond them is put together.
+    """
+    graph = torch_pruning.DependencyGraph().build_dependency(network, torch.zeros(1, *shape))
+    prune, joined = torch_pruning.prune_conv_out_channels, torch_pruning.dependency.Group()
+    for name in names:
+        convolution = network.get_submodule(name)
+        whole = graph.get_pruning_group(convolution, prune, list(range(len(convolution.weight))))
+        joined._group += [item for item in whole if item.dep.layer in wanted]
+    joined._DG = graph
+    return joined
+
+
 def test_l1_is_torch_prunings():
     kernel = NORMAL(torch.empty(9, 4, 3, 3))
     convolution = torch.nn.Conv2d(4, 9, 3)
     convolution.weight.data.copy_(kernel)
-    group = [(torch_pruning.pruner.function.prune_conv_out_channels, convolution)]
     oracle = torch_pruning.importance.GroupMagnitudeImportance(p=1, normalizer=None)
     network = torch.nn.Sequential(convolution, torch.nn.Flatten(), torch.nn.LazyLinear(2))
     network(torch.zeros(1, 4, 8, 8))
-    graph = torch_pruning.DependencyGraph().build_dependency(network, torch.zeros(1, 4, 8, 8))
-    whole = graph.get_pruning_group(convolution, group[0][0], idxs=list(range(9)))
-    first = torch_pruning.dependency.Group()
-    first._group, first._DG = [whole[0]], graph
-    assert scores(kernel) == pytest.approx(oracle(first).tolist(), rel=1e-5)
+    group = oracle_group(network, (4, 8, 8), ["0"], [convolution])
+    assert scores(kernel) == pytest.approx(oracle(group).tolist(), rel=1e-5)
+
+
+@pytest.mark.parametrize("layer", range(3))
+def test_slimmings_scales_are_torch_prunings(layer):
+    """Its graph names the norms: one behind the stem, two behind each block's sum."""
+    network = shaken(RESNET)
+    norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    coupled = ["stem", "blocks.0.conv2", "blocks.1.conv2"]
+    names = [coupled, ["blocks.0.conv1"], ["blocks.1.conv1"]][layer]
+    group = oracle_group(network, RESNET.input_shape, names, norms)
+    assert len(group) == [5, 1, 1][layer]
+    oracle = torch_pruning.importance.BNScaleImportance(normalizer=None)(group)
+    assert torch.allclose(scales(network, layer), oracle, rtol=1e-6)
+    assert scales(network, layer).argsort().tolist() == oracle.argsort().tolist()
+
+
+def test_taylor_is_torch_prunings_squared():
+    """Of a kernel, with its ``multivariable``: |sum w·dL/dw|, where else it sums |w·dL/dw|."""
+    network, (images, labels) = new_network(CNN, 0), batch(CNN.input_shape, CNN.classes)
+    found = importance("taylor", network, images, labels, len(labels))
+    twin = new_network(CNN, 0)
+    torch.nn.functional.cross_entropy(twin(images), labels).backward()
+    oracle = torch_pruning.importance.TaylorImportance(normalizer=None, multivariable=True)
+    for name in twin.prunable:
+        group = oracle_group(twin, CNN.input_shape, [name], [twin.get_submodule(name)])
+        group._group = group._group[:1]  # as outputs
+        expected = oracle(group).square()
+        assert torch.allclose(found[name], expected, rtol=1e-4, atol=0)
+        assert found[name].argsort().tolist() == expected.argsort().tolist()
 
 
 def test_coupled_kernels_are_summed():
@@ -54,11 +94,12 @@ def test_coupled_kernels_are_summed():
     assert group_scores(network, 0, scores) == pytest.approx(by_hand.tolist(), rel=1e-5)
 
 
-def test_slimming_reads_every_norm_of_the_coupled_filters():
+def test_every_norm_of_the_coupled_filters_is_found():
     network = new_network(RESNET, 0)
-    assert len(norms_of(network, 0)) == 5
-    assert [norm.num_features for norm in norms_of(network, 1)] == [5]
-    assert norms_of(new_network(CNN, 0), 0) == []
+    blocks = [f"blocks.{n}.{norm}" for n in (0, 1) for norm in ("norm2", "shortcut_norm")]
+    assert network.norms(0) == ["stem_norm", *blocks]
+    assert network.norms(1) == ["blocks.0.norm1"]
+    assert new_network(CNN, 0).norms(0) == []
 
 
 def test_the_sparsity_term_is_its_gradient():
@@ -86,37 +127,118 @@ def step(network, architecture, **more):
 @pytest.mark.parametrize("kind", ["taylor", "squared-gradients", "sensitivity"])
 def test_importance_is_autograds(architecture, kind):
     """Means over two batches, from gradients taken by autograd on a network of its own."""
-    network, twin = new_network(architecture, 0), new_network(architecture, 0)
+    network, twin = shaken(architecture), shaken(architecture)
     images, labels = batch(architecture.input_shape, architecture.classes)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     found = importance(kind, network, images, labels, 8)
     assert all(torch.equal(before[n], t) for n, t in network.state_dict().items())
     twin.train()
+    gates = gated(twin) if kind == "taylor" else {}
     expected = {}
     for part in (slice(0, 8), slice(8, 12)):
         twin.zero_grad()
+        for gate in gates.values():
+            gate.grad = None
         torch.nn.functional.cross_entropy(twin(images[part]), labels[part]).backward()
-        for name, score in by_autograd(kind, twin).items():
+        for name, score in by_autograd(kind, twin, gates).items():
             expected[name] = expected.get(name, 0) + score / 2
     assert found.keys() == expected.keys()
     for name, score in expected.items():
         assert torch.allclose(found[name], score, rtol=1e-3, atol=1e-9), name
 
 
-def by_autograd(kind, network):
+def shaken(architecture):
+    """Scales, shifts and biases are no longer the 1 and 0 that they start at."""
+    network, stream = new_network(architecture, 0), torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.dim() == 1:
+                parameter.add_(torch.randn(parameter.shape, generator=stream), alpha=0.5)
+    return network
+
+
+def gated(network):
+    """A gate of ones a filter, which multiplies whatever leaves the layers that hold the filter.
+
+    Without batch norm those are the kernels, and a bias joins behind the gate.
+    """
+    gates = {}
+    for layer, name in enumerate(network.prunable):
+        gates[name] = gate = torch.ones(network.get_submodule(name).out_channels).requires_grad_()
+        for holder in map(network.get_submodule, network.norms(layer) or network.group(layer)):
+            if isinstance(holder, torch.nn.BatchNorm2d):
+                holder.register_forward_hook(lambda _, __, y, z=gate: y * z[:, None, None])
+            else:
+                holder.register_forward_hook(
+                    lambda m, _, y, z=gate: (
+                        (y - m.bias[:, None, None]) * z[:, None, None] + m.bias[:, None, None]
+                    )
+                )
+    return gates
+
+
+def by_autograd(kind, network, gates):
     weights = {n: p for n, p in network.named_parameters() if p.dim() > 1}
     if kind == "squared-gradients":
         return {n: p.grad**2 for n, p in weights.items()}
     if kind == "sensitivity":
         return {n: (p * p.grad).abs().detach() for n, p in weights.items()}
-    found = {}
-    for layer, name in enumerate(network.prunable):
-        sums = [
-            (weights[f"{k}.weight"] * weights[f"{k}.weight"].grad).sum((1, 2, 3))
-            for k in network.group(layer)
-        ]
-        found[name] = (sum(sums) ** 2).detach()
-    return found
+    return {name: gate.grad**2 for name, gate in gates.items()}
+
+
+def test_taylor_by_hand_behind_batch_norm():
+    """Scale 2 and shift 3, their gradients 5 and -1, then 1 and 1: 2·5 - 3 = 7 and 2 + 3 = 5.
+
+    Five norms share the stem's filters, so its gates' gradients are 35 and 25. A mean of squares
+    over the two batches is due, and the kernels' own gradients do not count.
+    """
+    network, gradients = new_network(RESNET, 0), [(5.0, -1.0), (1.0, 1.0)]
+    norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+
+    def backward(images, labels, dtype):
+        of_scale, of_shift = gradients.pop(0)
+        for parameter in network.parameters():
+            parameter.grad.fill_(9.0)
+        for norm in norms:
+            norm.weight.grad.fill_(of_scale)
+            norm.bias.grad.fill_(of_shift)
+
+    for norm in norms:
+        torch.nn.init.constant_(norm.weight, 2.0)
+        torch.nn.init.constant_(norm.bias, 3.0)
+    network.backward = backward
+    found = importance("taylor", network, *batch(RESNET.input_shape, 2), batch_size=6)
+    assert found["stem"].tolist() == [(35**2 + 25**2) / 2] * 6
+    assert found["blocks.0.conv1"].tolist() == [(7**2 + 5**2) / 2] * 5
+
+
+def test_a_group_without_every_batch_norm_goes_by_its_kernels():
+    network = new_network(RESNET, 0)
+    del network.wiring["blocks.1.norm2"]
+    network.backward = lambda *_: [p.grad.fill_(3.0) for p in network.parameters()]
+    found = importance("taylor", network, *batch(RESNET.input_shape, 2), batch_size=12)
+    sums = [3 * network.get_submodule(n).weight.sum((1, 2, 3)) for n in network.group(0)]
+    assert torch.allclose(found["stem"], sum(sums) ** 2, rtol=1e-4)
+    assert found["blocks.0.conv1"].tolist() == [9.0] * 5  # scale 1 and shift 0
+
+
+def test_taylor_does_not_hang_on_batch_norms_epsilon():
+    """What sums to 0 but for epsilon is w·dL/dw of kernels in front of a batch norm."""
+
+    def of(epsilon):
+        network = shaken(RESNET)
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.eps = epsilon
+        images, labels = batch(RESNET.input_shape, RESNET.classes)
+        found = importance("taylor", network, images, labels, len(labels))
+        kernel = network.get_submodule("blocks.0.conv1").weight
+        return found, (kernel * kernel.grad).sum((1, 2, 3)).square().sum()
+
+    (before, front), (after, front_after) = of(1e-3), of(1e-5)
+    for name, score in before.items():
+        assert float(after[name].sum()) == pytest.approx(float(score.sum()), rel=0.1)
+    assert front_after < front / 1000
 
 
 def test_only_the_low_tail_goes():

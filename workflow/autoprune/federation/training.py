@@ -125,8 +125,10 @@ def importance(
 ) -> dict[str, Tensor]:
     """What a method asks a client about its weights, as means over the client's batches.
 
-    - ``taylor``: for each prunable convolution (filter,) the square of ``sum w·dL/dw`` over the
-      kernels that hold the filter (Molchanov et al. 2019, eq. 8, weights as the gates);
+    - ``taylor``: for each prunable convolution (filter,) the square of ``dL/dz``, z a gate on the
+      filter that is 1 (Molchanov et al. 2019). It stands behind batch norm, and is
+      ``scale·dL/dscale + shift·dL/dshift`` there, summed over the batch norms that hold the filter;
+      without them it is ``sum w·dL/dw`` over the kernels that do;
     - ``squared-gradients``: of every kernel and matrix ``(dL/dw)²`` (Jiang et al. 2022);
     - ``sensitivity``: of every kernel and matrix ``|w·dL/dw|`` (Lee et al. 2019, eq. 6).
 
@@ -153,18 +155,30 @@ def importance(
 
 def _scores(kind: str, network: Network, weights: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
     """``importance`` of one batch, whose gradients are in place."""
-    products = {name: w.detach() * w.grad for name, w in weights.items()}
     if kind == "squared-gradients":
         return {name: w.grad.square() for name, w in weights.items()}  # type: ignore[union-attr]
     if kind == "sensitivity":
-        return {name: product.abs() for name, product in products.items()}
+        return {name: (w.detach() * w.grad).abs() for name, w in weights.items()}
     if kind != "taylor":
         raise InputError(f"importance: unknown {kind!r}; known are {', '.join(IMPORTANCES)}")
-    of_filters = {}
-    for layer, name in enumerate(network.prunable):
-        of_kernels = [products[f"{k}.weight"].flatten(1).sum(1) for k in network.group(layer)]
-        of_filters[name] = torch.stack(of_kernels).sum(0).square()
-    return of_filters
+    return {name: _gates(network, n).square() for n, name in enumerate(network.prunable)}
+
+
+def _gates(network: Network, layer: int) -> Tensor:
+    """dL/dz (filter,) of the gates z = 1 of a prunable convolution, from gradients in place.
+
+    A gate scales a layer's output as the layer's own parameters do, so its gradient is theirs
+    times their values. Kernels in front of a batch norm do not scale its output: theirs is 0.
+    """
+    group, norms = network.group(layer), network.norms(layer)
+    products = []
+    if len(norms) == len(group):
+        for norm in map(network.get_submodule, norms):
+            products += [p.detach() * p.grad for p in (norm.weight, norm.bias)]
+    else:
+        for kernel in (network.get_submodule(name).weight for name in group):
+            products.append((kernel.detach() * kernel.grad).flatten(1).sum(1))
+    return torch.stack(products).sum(0)
 
 
 @torch.no_grad()

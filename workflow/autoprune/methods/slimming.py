@@ -1,20 +1,21 @@
 """Network slimming: batch norm's scales are trained sparse, the filters with the smallest go.
 
 Source: Liu et al. 2017, "Learning Efficient Convolutional Networks through Network Slimming". Ours
-differs, declared: filters that several batch norms share are ranked by the sum of their scales, and
-outlast those with one; and in searches of a few rounds the sparsity term moves scales little.
+differs, declared: filters that several batch norms share are ranked by the mean of their scales;
+and in searches of a few rounds the sparsity term moves scales little.
 """
 
 from argparse import ArgumentParser
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from autoprune.errors import InputError
 from autoprune.methods._following import Following
 from autoprune.methods._ratio import Ratio
 from autoprune.models import Architecture, build
-from autoprune.models.layers import Network, Span
+from autoprune.models.layers import Network
 from autoprune.pruning.budget import globally_largest
 from autoprune.pruning.shrink import Kept
 
@@ -29,7 +30,7 @@ class Method(Ratio):
     ) -> None:
         super().__init__(base, seed, variant, settings)
         network = build(base)
-        if not all(norms_of(network, layer) for layer in range(len(base.widths))):
+        if not all(network.norms(layer) for layer in range(len(base.widths))):
             raise InputError(
                 f"method slimming: network {base.family} has no batch norm behind every prunable "
                 "convolution; leave the method out for it (pairs.<pair>.methods)"
@@ -49,21 +50,15 @@ class Method(Ratio):
         return {} if pruned else {"norm-l1": float(self.settings["norm_l1"])}
 
     def choose(self, architecture: Architecture, network: Network, budget: int) -> Kept:
-        """The largest |scale| of all layers; of coupled ones the sum."""
-        scores = [
-            torch.stack([norm.weight.detach().abs() for norm in norms_of(network, layer)])
-            .sum(0)
-            .tolist()
-            for layer in range(len(architecture.widths))
-        ]
+        """The largest |scale| of all layers."""
+        scores = [scales(network, layer).tolist() for layer in range(len(architecture.widths))]
         return globally_largest(architecture, scores, budget, self.count)
 
 
-def norms_of(network: Network, layer: int) -> list[torch.nn.BatchNorm2d]:
-    """The batch norms whose channels are the filters of prunable convolution ``layer``."""
-    modules = [
-        network.get_submodule(name)
-        for name, wiring in network.wiring.items()
-        if wiring.outputs == (Span(layer),)
-    ]
-    return [module for module in modules if isinstance(module, torch.nn.BatchNorm2d)]
+def scales(network: Network, layer: int) -> Tensor:
+    """|scale| (filter,) of a prunable convolution's batch norms; of coupled ones the mean.
+
+    By the sum a filter of five norms would outlast one of a single norm for their number alone.
+    """
+    norms = [network.get_submodule(name) for name in network.norms(layer)]
+    return torch.stack([norm.weight.detach().abs() for norm in norms]).mean(0)

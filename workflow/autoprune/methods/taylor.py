@@ -1,8 +1,8 @@
 """Taylor pruning: the filters whose removal changes the loss least, as the clients see it, go.
 
-Source: Molchanov et al. 2019, "Importance Estimation for Neural Network Pruning". Theirs puts the
-gate behind batch norm where there is one. Ours, declared, is the filter's own weights everywhere:
-in a network with batch norm the loss hardly depends on their scale, and scores are close to 0.
+Source: Molchanov et al. 2019, "Importance Estimation for Neural Network Pruning", first order, with
+a gate a filter: behind batch norm where there is one. Coupled places share one gate. Their code
+divides the scores on a skip path by its number of blocks; ours, declared, does not.
 """
 
 from collections.abc import Mapping

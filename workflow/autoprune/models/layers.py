@@ -51,10 +51,20 @@ class Network(nn.Module):
 
         More than one name means that they are coupled: they lose the same filters.
         """
+        return self._holders(layer, nn.Conv2d)
+
+    def norms(self, layer: int) -> list[str]:
+        """Names of the batch norms whose channels are the filters of prunable ``layer``.
+
+        Where each convolution of the group has one behind it, there are as many as ``group`` names.
+        """
+        return self._holders(layer, nn.BatchNorm2d)
+
+    def _holders(self, layer: int, kind: type[nn.Module]) -> list[str]:
         return [
             name
             for name, wiring in self.wiring.items()
-            if wiring.outputs == (Span(layer),) and isinstance(self.get_submodule(name), nn.Conv2d)
+            if wiring.outputs == (Span(layer),) and isinstance(self.get_submodule(name), kind)
         ]
 
     def backward(self, images: Tensor, labels: Tensor, dtype: torch.dtype) -> Tensor:
