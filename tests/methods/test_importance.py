@@ -72,7 +72,10 @@ def test_slimmings_scales_are_torch_prunings(layer):
 
 
 def test_taylor_is_torch_prunings_squared():
-    """Of a kernel, with its ``multivariable``: |sum w·dL/dw|, where else it sums |w·dL/dw|."""
+    """Of a kernel, with its ``multivariable``: |sum w·dL/dw|, where else it sums |w·dL/dw|.
+
+    Biases, which it would add as magnitudes, are 0 in a new network.
+    """
     network, (images, labels) = new_network(CNN, 0), batch(CNN.input_shape, CNN.classes)
     found = importance("taylor", network, images, labels, len(labels))
     twin = new_network(CNN, 0)
@@ -158,22 +161,12 @@ def shaken(architecture):
 
 
 def gated(network):
-    """A gate of ones a filter, which multiplies whatever leaves the layers that hold the filter.
-
-    Without batch norm those are the kernels, and a bias joins behind the gate.
-    """
+    """A gate of ones a filter, which multiplies whatever leaves the layers that hold the filter."""
     gates = {}
     for layer, name in enumerate(network.prunable):
         gates[name] = gate = torch.ones(network.get_submodule(name).out_channels).requires_grad_()
         for holder in map(network.get_submodule, network.norms(layer) or network.group(layer)):
-            if isinstance(holder, torch.nn.BatchNorm2d):
-                holder.register_forward_hook(lambda _, __, y, z=gate: y * z[:, None, None])
-            else:
-                holder.register_forward_hook(
-                    lambda m, _, y, z=gate: (
-                        (y - m.bias[:, None, None]) * z[:, None, None] + m.bias[:, None, None]
-                    )
-                )
+            holder.register_forward_hook(lambda _, __, y, z=gate: y * z[:, None, None])
     return gates
 
 

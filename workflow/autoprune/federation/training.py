@@ -128,7 +128,7 @@ def importance(
     - ``taylor``: for each prunable convolution (filter,) the square of ``dL/dz``, z a gate on the
       filter that is 1 (Molchanov et al. 2019). It stands behind batch norm, and is
       ``scale·dL/dscale + shift·dL/dshift`` there, summed over the batch norms that hold the filter;
-      without them it is ``sum w·dL/dw`` over the kernels that do;
+      without them it is ``sum w·dL/dw`` over the kernels and biases that do;
     - ``squared-gradients``: of every kernel and matrix ``(dL/dw)²`` (Jiang et al. 2022);
     - ``sensitivity``: of every kernel and matrix ``|w·dL/dw|`` (Lee et al. 2019, eq. 6).
 
@@ -167,17 +167,16 @@ def _scores(kind: str, network: Network, weights: Mapping[str, nn.Parameter]) ->
 def _gates(network: Network, layer: int) -> Tensor:
     """dL/dz (filter,) of the gates z = 1 of a prunable convolution, from gradients in place.
 
-    A gate scales a layer's output as the layer's own parameters do, so its gradient is theirs
-    times their values. Kernels in front of a batch norm do not scale its output: theirs is 0.
+    A gate scales a layer's output as the layer's own parameters do together, biases and shifts
+    included, so its gradient is the sum of theirs times their values. Kernels in front of a batch
+    norm do not scale its output: theirs is 0.
     """
     group, norms = network.group(layer), network.norms(layer)
-    products = []
-    if len(norms) == len(group):
-        for norm in map(network.get_submodule, norms):
-            products += [p.detach() * p.grad for p in (norm.weight, norm.bias)]
-    else:
-        for kernel in (network.get_submodule(name).weight for name in group):
-            products.append((kernel.detach() * kernel.grad).flatten(1).sum(1))
+    products = [
+        (parameter.detach() * parameter.grad).reshape(len(parameter), -1).sum(1)
+        for name in (norms if len(norms) == len(group) else group)
+        for parameter in network.get_submodule(name).parameters()
+    ]
     return torch.stack(products).sum(0)
 
 

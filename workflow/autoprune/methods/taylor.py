@@ -1,8 +1,9 @@
 """Taylor pruning: the filters whose removal changes the loss least, as the clients see it, go.
 
 Source: Molchanov et al. 2019, "Importance Estimation for Neural Network Pruning", first order, with
-a gate a filter: behind batch norm where there is one. Coupled places share one gate. Their code
-divides the scores on a skip path by its number of blocks; ours, declared, does not.
+a gate a filter: behind batch norm where there is one, else behind the convolution and its bias, as
+in their LeNet. Coupled places share one gate. Their code divides the scores on a skip path by its
+number of blocks; ours, declared, does not.
 """
 
 from collections.abc import Mapping
