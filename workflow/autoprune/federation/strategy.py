@@ -1,6 +1,6 @@
 """The Strategy: Flower's FedAvg with seeded cohorts and an average that has one order."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import torch
@@ -16,14 +16,18 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 
 from autoprune import communication
+from autoprune.federation.encoding import State
 from autoprune.federation.local_grid import LocalGrid
 from autoprune.federation.messages import OPTIMIZER, Update, instruction, read_reply
+from autoprune.federation.training import answer_shapes
 from autoprune.federation.wire import Dense, tensors
 from autoprune.federation.wire import arrays as to_arrays
-from autoprune.models import Architecture
+from autoprune.models import Architecture, build
 from autoprune.seeds import generator
 
 QUESTION_TIMEOUT = 120  # seconds; a runtime that has crashed never answers
+
+Shapes = Mapping[str, tuple[int, ...]]
 
 
 class TooFewClients(RuntimeError):
@@ -89,22 +93,37 @@ def reason_of(reply: Message) -> str:
     return lines[-1].strip() if lines else "no reason given"
 
 
-def fault(update: Update, sent: dict[str, tuple[int, ...]]) -> str:
+def fault(update: Update, sent: Shapes, asked: Shapes) -> str:
     """What makes a reply unusable, in a few words; "" when nothing does.
 
-    ``sent`` are the shapes of the arrays that went out.
+    ``sent`` are the shapes of the arrays that went out, ``asked`` those of the answers wanted.
     """
-    shapes = {name: tuple(tensor.shape) for name, tensor in update.state.items()}
-    if shapes.keys() != sent.keys():
-        return f"arrays {sorted(shapes.keys() ^ sent.keys())} are missing or were not asked for"
-    for name, shape in shapes.items():
-        if shape != sent[name]:
-            return f"{name} has shape {shape}, expected {sent[name]}"
-    if not all(bool(tensor.isfinite().all()) for tensor in update.state.values()):
+    if found := misfit(update.state, sent):
+        return found
+    if not finite(update.state):
         return "weights are not finite: its training diverged"
     if update.examples < 1:
         return f"trained on {update.examples} examples"
+    if asked and not update.answers:
+        return "the importance that was asked for is missing"
+    if found := misfit(update.answers, asked):
+        return f"importance: {found}"
+    return "" if finite(update.answers) else "importance is not finite"
+
+
+def misfit(found: State, expected: Shapes) -> str:
+    """Which names or shapes of the tensors are not those expected; "" when all are."""
+    if found.keys() != expected.keys():
+        return f"arrays {sorted(found.keys() ^ expected.keys())} are missing or were not asked for"
+    for name, tensor in found.items():
+        if tuple(tensor.shape) != expected[name]:
+            return f"{name} has shape {tuple(tensor.shape)}, expected {expected[name]}"
     return ""
+
+
+def finite(state: State) -> bool:
+    """Whether all numbers are neither infinite nor NaN."""
+    return all(bool(tensor.isfinite().all()) for tensor in state.values())
 
 
 class SeededFedAvg(FedAvg):
@@ -137,7 +156,8 @@ class SeededFedAvg(FedAvg):
         self.clients: list[int] = []
         self.failures: dict[int, str] = {}
         self._nodes: dict[int, int] = {}
-        self._sent: dict[str, tuple[int, ...]] = {}
+        self._sent: Shapes = {}
+        self._asked: Shapes = {}
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -147,6 +167,8 @@ class SeededFedAvg(FedAvg):
         self.clients = cohort(self.seed, server_round, len(self._nodes), self.clients_per_round)
         sent = self.wire.outgoing(tensors(arrays))
         self._sent = {name: tuple(tensor.shape) for name, tensor in sent.items()}
+        kind = str(self.ask.get("importance", ""))
+        self._asked = answer_shapes(kind, build(self.architecture)) if kind else {}
         content = instruction(self.architecture, to_arrays(sent), server_round, self.ask)
         contents: dict[
             tuple[str, ...], RecordDict
@@ -174,9 +196,9 @@ class SeededFedAvg(FedAvg):
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """The weighted mean of the usable replies, in the order of the clients' numbers.
 
-        A client that raised, did not answer, or sent other shapes or non-finite numbers is left
-        out and recorded in ``failures``. Raises TooFewClients when fewer than ``min_clients``
-        remain.
+        A client that raised, did not answer, or sent other names, shapes or non-finite numbers,
+        be it as weights or as answers, is left out and recorded in ``failures``. Raises
+        TooFewClients when fewer than ``min_clients`` remain.
         """
         client_of = {node: client for client, node in self._nodes.items()}
         self.failures = dict.fromkeys(self.clients, "no reply in time")
@@ -189,7 +211,7 @@ class SeededFedAvg(FedAvg):
                 continue
             self.bytes_up += communication.size(without_optimizer(message.content))
             update, unusable = self._read(message)
-            if update is None or unusable:
+            if update is None:
                 self.failures[client] = unusable
             else:
                 del self.failures[client]
@@ -213,13 +235,12 @@ class SeededFedAvg(FedAvg):
         return to_arrays(weighted_mean(updates)), metrics
 
     def _read(self, message: Message) -> tuple[Update | None, str]:
-        """A reply's update and what is wrong with it."""
+        """A reply's update, or None and what is wrong with it."""
         try:
             update = read_reply(message.content)
-            unusable = fault(update, self._sent)
-            if "importance" in self.ask and not update.answers:
-                unusable = unusable or "the importance that was asked for is missing"
-            return replace(update, state=self.wire.incoming(update.state)), unusable
+            if unusable := fault(update, self._sent, self._asked):
+                return None, unusable  # and not decoded: its arrays may be anything
+            return replace(update, state=self.wire.incoming(update.state)), ""
         except (KeyError, TypeError, ValueError) as error:
             return None, f"reply cannot be read: {type(error).__name__}: {error}"
 

@@ -180,6 +180,17 @@ def _gates(network: Network, layer: int) -> Tensor:
     return torch.stack(products).sum(0)
 
 
+def answer_shapes(kind: str, network: Network) -> dict[str, tuple[int, ...]]:
+    """The shapes that ``importance``'s tensors have, by their names.
+
+    The server holds the answers of clients with such a network against them.
+    """
+    weights = {name: tuple(p.shape) for name, p in network.named_parameters() if p.dim() > 1}
+    if kind == "taylor":  # (filter,), the first axis of a kernel
+        return {name: weights[f"{name}.weight"][:1] for name in network.prunable}
+    return weights
+
+
 @torch.no_grad()
 def flatten(network: Network) -> nn.Parameter:
     """Move the network's parameters, and their gradients, into one tensor (parameters,) each.
