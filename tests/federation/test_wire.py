@@ -92,6 +92,36 @@ def test_error_feedback_makes_the_mean_of_many_sendings_right():
         assert float((total[name] - STATE[name]).abs().max()) < alone / 16
 
 
+def client_sends(contexts):
+    """Of a client that sends STATE once in each context: the mean, and the channels' steps."""
+    content = RecordDict({"int8": ConfigRecord({"symmetric": True})})
+    mean = {name: torch.zeros(t.shape, dtype=torch.float64) for name, t in STATE.items()}
+    for context in contexts:
+        for name, tensor in dequantise(wire.answered(content, context, STATE, {})).items():
+            mean[name] += tensor.double() / len(contexts)
+    return mean, {name: quantise(STATE)[name + ".scale"] for name in maskable(STATE)}
+
+
+def off(mean, steps, name):
+    """The largest distance of a kernel's mean from STATE, in steps of its channel."""
+    distance = (mean[name] - STATE[name]).abs().flatten(1).amax(1)
+    return float((distance / steps[name]).max())
+
+
+def test_a_clients_error_feedback_makes_the_mean_of_many_answers_right():
+    """What 64 roundings lose together is what the last one lost: under a 64th of a step each."""
+    mean, steps = client_sends([Context(1, 1, {}, RecordDict(), {})] * 64)
+    assert all(off(mean, steps, name) <= 1 / 64 for name in steps)
+    whole = STATE.keys() - steps.keys()
+    assert whole
+    assert all(torch.equal(mean[name].float(), STATE[name]) for name in whole)
+
+
+def test_a_client_that_forgets_what_rounding_lost_stays_off():
+    mean, steps = client_sends([Context(1, 1, {}, RecordDict(), {}) for _ in range(64)])
+    assert all(off(mean, steps, name) > 1 / 4 for name in steps)
+
+
 def test_the_mask_goes_only_to_clients_that_do_not_hold_it():
     ours = wire.Sparse()
     ours.use(masks_of(0.3), 2)
