@@ -115,7 +115,7 @@ def test_slimming_meets_the_budget_and_asks_until_it_is_applied(tmp_path, varian
         made("slimming", CNN, variant, plan=planned(tmp_path, CNN)[1], norm_l1=1e-4)
 
 
-def test_masks_of_fedmap_and_ssfl_never_grow_and_prunefls_do(tmp_path):
+def test_masks_never_grow_but_prunefls(tmp_path):
     _, path = planned(tmp_path, CNN)
 
     def grown(name, variant):
