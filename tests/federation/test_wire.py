@@ -168,7 +168,7 @@ class Recording(LocalGrid):
         ("prunefl", "adaptive", {"interval": 1}),
         ("ssfl", "one-shot", {}),
         ("taylor", "iterative", {}),
-        ("joint-int8", "iterative", {}),
+        ("joint-int8", "iterative", {"bits": 8}),
     ],
 )
 def test_bytes_are_those_of_the_recorded_messages(finished, flags, tmp_path, method, variant, more):
@@ -196,6 +196,8 @@ def test_bytes_are_those_of_the_recorded_messages(finished, flags, tmp_path, met
             assert numbers < int(row[name]) < numbers + 260 * arrays + 400 * len(contents)
     if serial:
         assert any("optimizer" in m.content for messages, _ in grid.crossed for m in messages)
+    if method in ("taylor", "joint-int8"):
+        assert any(row["shrunk"] == "1" for row in rows)
     if method in ("prunefl", "ssfl", "taylor"):
         assert any("answers" in r.content for _, replies in grid.crossed for r in replies)
 
