@@ -21,7 +21,7 @@ settings.load_profile("study")
 os.environ["PYTHONPATH"] = str(ROOT / "workflow")
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
 os.environ["HF_HUB_OFFLINE"] = "1"
-# as in the study; with more, torch 2.13 gets some gradients of 1x1 convolutions of stride 2 wrong
+# as in the study, and two at a time keep two cores busy
 os.environ["OMP_NUM_THREADS"] = "1"
 # a shell that starts pytest in the background has it ignore Ctrl-C, and its processes too
 signal.signal(signal.SIGINT, signal.default_int_handler)

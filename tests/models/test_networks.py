@@ -204,20 +204,16 @@ def test_a_shortcuts_gradients_are_right_with_two_threads(threads, width, side):
             assert torch.allclose(found.double(), right, atol=1e-5 * float(right.abs().max()))
 
 
-def test_a_shortcut_is_torchs_own_with_one_thread_and_outside_training(threads):
-    """So that runs and exported files do not depend on the way around.
+def test_a_shortcut_is_one_operation_outside_training_and_none_of_stride_2_in_it():
+    """The graph shows the way taken: a race that went well proves nothing."""
+    layer, images = Shortcut(6, 6, (7, 8)), torch.rand(4, 6, 7, 8)
 
-    The graph shows the way taken: a race that went well proves nothing.
-    """
-    layer, images = Shortcut(6, 6, (8, 8)), torch.rand(4, 6, 8, 8)
-
-    def goes_around(number, training):
-        threads(number)
+    def goes_around(training):
         graph = torch.export.export(layer.train(training), (images,)).graph
         return any("slice" in str(node.target) for node in graph.nodes)
 
-    assert goes_around(2, training=True)
-    assert not goes_around(2, training=False)
-    assert not goes_around(1, training=True)
+    assert goes_around(training=True)
+    assert not goes_around(training=False)
     own = F.conv2d(images, layer.weight, layer.bias, stride=2)
-    assert torch.equal(layer.train()(images), own)
+    assert torch.equal(layer.eval()(images), own)
+    assert torch.allclose(layer.train()(images), own, atol=1e-6)
