@@ -70,16 +70,25 @@ def test_only_what_is_significant_is_bold(metrics):
     assert set(table[table["p_holm"] < 0.05]["method"]) >= {"dense", "random-filters"}
 
 
-def test_equal_bytes_reads_the_last_evaluation_within_the_budget():
+def test_equal_bytes_reads_the_line_between_two_evaluations():
+    """Evaluated at 0, 20 and 40 bytes; after the last evaluation nothing is extrapolated."""
     rounds = pd.DataFrame(
         {
-            "bytes_cumulative": [0, 10, 20, 30, 40],
-            "test_accuracy": [0.1, float("nan"), 0.3, float("nan"), 0.5],
+            "bytes_cumulative": [0, 10, 20, 30, 40, 50],
+            "test_accuracy": [0.1, float("nan"), 0.3, float("nan"), 0.7, float("nan")],
         }
     )
-    assert [at_bytes(rounds, budget) for budget in (0, 19, 20, 39, 40, 99)] == [
-        0.1, 0.1, 0.3, 0.3, 0.5, 0.5,
-    ]  # fmt: skip
+    by_hand = {0: 0.1, 5: 0.15, 19: 0.29, 20: 0.3, 30: 0.5, 39: 0.68, 40: 0.7, 50: 0.7, 99: 0.7}
+    assert {n: at_bytes(rounds, n) for n in by_hand} == pytest.approx(by_hand)
+    assert at_bytes(rounds[::-1], 30) == pytest.approx(0.5)
+    with pytest.raises(ValueError, match="no evaluation at or before 19 bytes; the first is at 20"):
+        at_bytes(rounds[1:], 19)
+
+
+def test_a_round_that_sent_nothing_replaces_the_evaluation_before_it():
+    """Evaluated at 20 bytes twice: the later one counts, also as the end of a line."""
+    rounds = rounds_of((0, 0.1), (20, 0.3), (20, 0.5), (40, 0.7))
+    assert [at_bytes(rounds, n) for n in (10, 20, 30)] == pytest.approx([0.3, 0.5, 0.6])
 
 
 def rounds_of(*rows):
@@ -96,7 +105,8 @@ def run(method, bytes_total, accuracy, **more):
 
 @pytest.mark.parametrize("cheaper", ["own", "reference"])
 def test_equal_bytes_by_hand(cheaper):
-    """Both are read at 60 bytes, the smaller total, each from its own rounds."""
+    """Both are read at 60 bytes, the smaller total: one at its end, the other half-way from 40 to
+    80 bytes, at 0.3 + 0.5 / 2."""
     rounds = {
         "dear": rounds_of((0, 0.1), (40, 0.3), (80, 0.8), (120, 0.9)),
         "cheap": rounds_of((0, 0.1), (20, 0.15), (40, 0.2), (60, 0.5)),
@@ -109,8 +119,24 @@ def test_equal_bytes_by_hand(cheaper):
     keyed = {("d", "real", "", "m", name, "v", 1): rounds[name] for name in totals}
     found = differences(frames["own"], frames["reference"], keyed)
     sign = 1 if cheaper == "own" else -1
-    assert found["equal bytes"].tolist() == pytest.approx([sign * (50 - 30)])
+    assert found["equal bytes"].tolist() == pytest.approx([sign * (50 - 55)])
     assert found["final"].tolist() == pytest.approx([sign * (50 - 90)])
+
+
+def test_equal_bytes_count_bytes_and_not_rounds():
+    """A network that shrinks sends ever less: 85 of 100 bytes lie in the third of four rounds.
+
+    Evaluated after the fourth round only: 0.1 + 0.85 * 0.8 = 0.78, against 0.6 at the other's end.
+    """
+    nothing = float("nan")
+    shrinking = [(0, 0.1), (40, nothing), (70, nothing), (90, nothing), (100, 0.9)]
+    rounds = {
+        ("d", "real", "", "m", "a", "v", 1): rounds_of(*shrinking),
+        ("d", "real", "", "m", "b", "v", 1): rounds_of((0, 0.2), (85, 0.6)),
+    }
+    own, reference = pd.DataFrame([run("a", 100, 0.9)]), pd.DataFrame([run("b", 85, 0.6)])
+    found = differences(own, reference, rounds)
+    assert found["equal bytes"].tolist() == pytest.approx([78 - 60])
 
 
 def test_an_arm_of_another_k_or_cohort_is_an_ablation():
@@ -232,6 +258,12 @@ def test_findings_are_the_tables(metrics, tmp_path, stage):
         "| it shrinks; published: 89 % | reinit | % | 50.00 [40.00, 95.00]: does not hold |",
     ]
     assert len(re.findall("found widths, from scratch", text)) == 2
+    assert "When as many bytes have been sent, against autoprune" in text
+    old = tmp_path / "tables/comparisons.csv"
+    pd.read_csv(old).drop(columns="read").to_csv(old, index=False)
+    write_findings(write)
+    earlier = "When as many bytes have been sent (read at the last evaluation before), against"
+    assert earlier in (tmp_path / "f.md").read_text()
 
 
 def test_a_claim_stands_once_where_one_study_tests_it_by_variant_and_another_not_at_all():

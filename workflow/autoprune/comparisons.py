@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from autoprune.errors import InputError, run_main
@@ -24,7 +25,11 @@ from autoprune.style import (
 )
 
 PAIR = ["dataset", "data_kind", "model"]
-QUESTIONS = ("final", "equal bytes")
+# question -> how an arm's accuracy is read
+QUESTIONS = {
+    "final": "mean of the last five evaluations",
+    "equal bytes": "linear in bytes between evaluations",
+}
 LEVEL = 0.05
 BUDGET_SLACK = 0.05  # share of the budget by which an arm may miss it and still be at it
 ACCURACIES = {
@@ -42,9 +47,9 @@ NOTES = [
     "Each method minus the paper's ({reference}), paired by seed, in accuracy points: mean "
     "[95 % t-interval]. In bold what differs at the 5 % level by a paired t-test, after Holm's "
     "correction for all methods of a data set, model and question.",
-    "Equal bytes: each read once, at its last evaluation at which it had sent no more than the "
-    "smaller of the two totals, search and masks included. The method that sends less is read at "
-    "its end, the other one up to an evaluation before it has sent as much.",
+    "Equal bytes: each read once, when it had sent the smaller of the two totals, search and masks "
+    "included. The method that sends less is read at its end; the other one mostly gets there "
+    "between two evaluations, and is read on the straight line between them, by bytes.",
     "FedMap, PruneFL and SSFL mask single weights of a network that keeps its widths: what they "
     "send is less, their MACs and latency are the dense network's.",
     "Numbers sent: of the final network, what no mask takes away, as a share of the budget; "
@@ -59,13 +64,19 @@ PAPER = Paper(
 
 
 def at_bytes(rounds: pd.DataFrame, budget: float) -> float:
-    """Test accuracy at the last evaluation at which no more than ``budget`` bytes were sent.
+    """Test accuracy when ``budget`` bytes were sent, linear in bytes between two evaluations.
 
-    ``rounds`` has a run's ``bytes_cumulative`` and ``test_accuracy`` by round; round 0, before
-    anything was sent, is always within the budget.
+    ``rounds`` has a run's ``bytes_cumulative`` and ``test_accuracy`` by round. After the last
+    evaluation it is that one's: nothing is extrapolated. Round 0, before anything was sent, is
+    always evaluated; raises ValueError for a budget below the first evaluation all the same.
     """
-    within = rounds[rounds["bytes_cumulative"] <= budget].dropna(subset="test_accuracy")
-    return float(within.sort_values("bytes_cumulative", kind="stable")["test_accuracy"].iloc[-1])
+    evaluated = rounds.dropna(subset="test_accuracy").sort_values("bytes_cumulative", kind="stable")
+    # a round without a usable reply sends nothing: of such evaluations the later one counts
+    evaluated = evaluated.drop_duplicates("bytes_cumulative", keep="last")
+    sent, accuracy = (evaluated[name].to_numpy() for name in ("bytes_cumulative", "test_accuracy"))
+    if budget < sent[0]:
+        raise ValueError(f"no evaluation at or before {budget} bytes; the first is at {sent[0]}")
+    return float(np.interp(budget, sent, accuracy))
 
 
 def by_round(metrics: pd.DataFrame) -> dict[tuple[Any, ...], pd.DataFrame]:
@@ -204,7 +215,8 @@ def raw(records: list[dict[str, Any]], margin: float) -> pd.DataFrame:
         row |= {"n": found.n, "difference_points": found.mean}
         row |= {"difference_low": found.low, "difference_high": found.high}
         row |= {name: record[name] for name in ("p", "p_holm", "comparisons", "p_equivalence")}
-        row |= {"margin_points": margin, "source_files": record["source_files"]}
+        row |= {"read": QUESTIONS[record["question"]], "margin_points": margin}
+        row |= {"source_files": record["source_files"]}
         rows.append(row)
     return pd.DataFrame(rows)
 
