@@ -155,6 +155,46 @@ def test_a_seed_that_misses_a_pair_is_left_out(two_pairs, tmp_path, published, c
     assert "left out, as not run on every pair: seeds 2" in row["tested_on"]
 
 
+def test_averages_leave_out_a_pair_that_runs_for_an_ablation(
+    run_folder, tmp_path, published, counts
+):
+    """Pruning costs 0.5 and 1.5 points on the study's pairs, 4 on the one of the ablation.
+
+    The control beside it loses 1 point to autoprune on both of the study's, 7 on the other.
+    """
+    arms = {"dense": "fedavg", "autoprune": "reinit", "found-widths": "reinit"}
+    losses = {"glyphs": (0, 0.5, 1.5), "faces": (0, 1.5, 2.5), "faces_male": (0, 4, 11)}
+    folders = [
+        run_folder(
+            dataset=dataset, stands_for="femnist" if dataset == "glyphs" else "celeba",
+            method=method, variant=variant, seed=seed, share=0.5,
+            test_accuracy=0.8 - loss / 100,
+        )
+        for dataset, points in losses.items()
+        for (method, variant), loss in zip(arms.items(), points, strict=True)
+        for seed in (1, 2)
+    ]  # fmt: skip
+    collect(folders).to_csv(tmp_path / "m.csv", index=False)
+    metrics, found = read_metrics(tmp_path / "m.csv"), read_counts(str(counts))
+
+    def tested(ablations):
+        table = claims(metrics, published, found, str(counts), 1.0, None, ablations)
+        return rows_of(table, "accuracy comparable")[0], rows_of(table, "simply the widths")[0]
+
+    accidents = [
+        (f"Male, {method}", *(f"{pair}-cnn/{method}/{variant}" for pair in ("faces_male", "faces")))
+        for method, variant in arms.items()
+    ]
+    # a pair that one arm is missing from is one of the study
+    for ablations, ours, control in (([], -2, -3), (accidents[:-1], -2, -3), (accidents, -1, -1)):
+        accuracy, widths = tested(ablations)
+        assert (accuracy["ours"], widths["ours"]) == pytest.approx((ours, control))
+        for row in (accuracy, widths):
+            assert ("faces_male (stand-in)/CNN" in row["tested_on"]) == (ours == -2)
+            assert "glyphs (stand-in)/CNN" in row["tested_on"]
+            assert ("faces_male" in row["source_files"]) == (ours == -2)
+
+
 def test_only_data_that_stand_for_the_papers_count(run_folder, tmp_path, published, counts):
     folders = [
         run_folder(dataset="mnist", data_kind="real", stands_for="", method=method, variant=variant)
@@ -257,6 +297,8 @@ def test_the_command(study, tmp_path, counts, stage):
             "c.tex",
         ),
     ]
+    for arm in ("dense/fedavg", "autoprune/reinit", "autoprune/inherit"):
+        flags += ["--ablation", arm, f"faces-cnn/{arm}", f"faces-resnet/{arm}"]
     done = stage("claims", *flags, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     with (tmp_path / "c.csv").open(newline="") as stream:
@@ -269,6 +311,9 @@ def test_the_command(study, tmp_path, counts, stage):
         len(rows) == 2 * 4 + 1 + 11 + 21 + 4
     )  # two variants; Android; accuracies; counts; questions
     assert {row["verdict"] for row in rows} <= VERDICTS
+    comparable = [row["tested_on"] for row in rows if "accuracy comparable" in row["claim"]]
+    assert all("faces (stand-in)/ResNet" in text for text in comparable)
+    assert not any("faces (stand-in)/CNN" in text for text in comparable)
     of_abstract = {row["variant"] for row in rows if row["source"] == "abstract"}
     assert of_abstract == {"reinit", "inherit", ""}  # Android: once, whatever the variants
     assert all(row["rule"] and row["tested_on"] for row in rows)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from autoprune.ablated import Ablation, add_ablation_flag, split_arm
 from autoprune.errors import InputError, run_main
 from autoprune.inference import holm, paired_p
 from autoprune.metrics import read_metrics
@@ -33,10 +34,8 @@ NOTES = [
 
 def arm_of(values: pd.DataFrame, name: str) -> pd.DataFrame:
     """The runs of "dataset-model/method/variant"; raises InputError when there are none."""
-    pair, _, arm = name.partition("/")
-    method, _, variant = arm.partition("/")
-    dataset, _, model = pair.rpartition("-")
-    found = values[(values[ARM] == [dataset, model, method, variant]).all(axis=1)]
+    pair, arm = split_arm(name)
+    found = values[(values[ARM] == [*pair, *arm]).all(axis=1)]
     if found.empty:
         raise InputError(
             f"ablations: no run of {name!r}; expected dataset-model/method/variant of a run of "
@@ -45,7 +44,7 @@ def arm_of(values: pd.DataFrame, name: str) -> pd.DataFrame:
     return found
 
 
-def ablations(metrics: pd.DataFrame, pairs: Sequence[tuple[str, str, str]]) -> list[dict[str, Any]]:
+def ablations(metrics: pd.DataFrame, pairs: Sequence[Ablation]) -> list[dict[str, Any]]:
     """A record for each (name, arm with the change, arm without) and one of last rounds.
 
     Raises InputError when an arm has no run or a run lacks a figure.
@@ -129,10 +128,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Command line: see ``--help``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--metrics", required=True, help="tidy metrics, as CSV")
-    parser.add_argument(
-        "--ablation", nargs=3, action="append", default=[], metavar=("NAME", "WITH", "WITHOUT"),
-        help="two arms, each as dataset-model/method/variant",
-    )  # fmt: skip
+    add_ablation_flag(parser)
     add_table_flags(parser)
     arguments = parser.parse_args(argv)
     records = ablations(read_metrics(arguments.metrics), arguments.ablation)

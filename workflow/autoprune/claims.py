@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from autoprune.ablated import Ablation, add_ablation_flag, without_ablated
 from autoprune.android.table import read_table
 from autoprune.errors import InputError, run_main
 from autoprune.files import read_json
@@ -57,7 +58,8 @@ NOTES = [
     "was cut short of the notebooks'.",
     "On Android ours is the median over the repeats of one phone session, low and high the least "
     "and largest repeat, n their number.",
-    "A verdict speaks only for what is named under “tested on”.",
+    "A verdict speaks only for what is named under “tested on”. A pair that runs for ablations "
+    "alone is not among them: one whose every arm is held against an arm of another pair.",
 ]
 PAPER = Paper(headings=["source"], below=["tested on", "rule"])
 
@@ -104,14 +106,17 @@ def claims(
     counts_path: str,
     margin: float,
     android: pd.DataFrame | None = None,
+    ablations: Sequence[Ablation] = (),
 ) -> pd.DataFrame:
     """The claims table, a row per published figure and variant of ours, then the controls'.
 
-    ``android`` is the table of phone runs, None where there is none.
+    ``android`` is the table of phone runs, None where there is none. Pairs that run for
+    ``ablations`` alone are left out.
     Raises InputError for a run without the figures needed or an unknown metric.
     """
     values, sources = final_figures(metrics)
     require(values, NEEDED)
+    values = without_ablated(values, ablations)
     pairs = against_dense(values)
     rows: list[dict[str, Any]] = []
     for entry in published:
@@ -161,6 +166,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="accuracies this close (percentage points) count as comparable",
     )  # fmt: skip
     parser.add_argument("--android", help="CSV of phone runs (default: none was measured)")
+    add_ablation_flag(parser)
     add_table_flags(parser)
     arguments = parser.parse_args(argv)
     if not 0 <= arguments.accuracy_margin <= 100:
@@ -174,6 +180,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         arguments.counts,
         arguments.accuracy_margin,
         read_table(arguments.android) if arguments.android else None,
+        arguments.ablation,
     )
     shown = readable(table)
     write_table(arguments, table.drop(columns="unit"), shown, TITLE, NOTES, paper=PAPER)

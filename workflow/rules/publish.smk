@@ -86,6 +86,7 @@ rule check_claims:
         "<benchmarks>/check_claims.tsv"
     params:
         accuracy_margin=lookup(dpath="claims/accuracy_margin", within=config),
+        ablations=ablation_flags,
         code=stage("autoprune.claims"),
     shell:
         """
@@ -95,6 +96,7 @@ rule check_claims:
             --counts {input.counts:q} \
             --android {input.android:q} \
             --accuracy-margin {params.accuracy_margin:q} \
+            {params.ablations:q} \
             --csv {output.csv:q} \
             --html {output.html:q} \
             --markdown {output.md:q} \

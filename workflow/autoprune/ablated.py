@@ -1,0 +1,54 @@
+"""What a study has for its ablations alone: pairs that no average takes, arms that are no method.
+
+Ablations have a table of their own. In an average over pairs a changed one would count double, and
+among the comparisons each arm more makes Holm's correction stronger for all others.
+"""
+
+import argparse
+from collections.abc import Iterable
+
+import pandas as pd
+
+Ablation = tuple[str, str, str]  # its name, the arm with the change, the arm without
+PairOf = tuple[str, str]  # data set, model
+
+
+def add_ablation_flag(parser: argparse.ArgumentParser) -> None:
+    """The flag ``--ablation``, once for each ablation of the configuration."""
+    parser.add_argument(
+        "--ablation", nargs=3, action="append", default=[], metavar=("NAME", "WITH", "WITHOUT"),
+        help="two arms, each as dataset-model/method/variant",
+    )  # fmt: skip
+
+
+def split_arm(name: str) -> tuple[PairOf, tuple[str, str]]:
+    """((data set, model), (method, variant)) of "dataset-model/method/variant"."""
+    pair, _, arm = name.partition("/")
+    dataset, _, model = pair.rpartition("-")
+    method, _, variant = arm.partition("/")
+    return (dataset, model), (method, variant)
+
+
+def ablated_pairs(runs: pd.DataFrame, ablations: Iterable[Ablation]) -> set[PairOf]:
+    """The pairs that run for ablations alone.
+
+    Of such a pair every arm among ``runs`` (columns dataset, model, method, variant) is held
+    against an arm of another pair. Where that is so on both sides, it is the one with the change.
+    """
+    arms: dict[PairOf, set[tuple[str, str]]] = {}
+    for run in runs[["dataset", "model", "method", "variant"]].itertuples(index=False):
+        arms.setdefault((run.dataset, run.model), set()).add((run.method, run.variant))
+    sides = [(split_arm(one), split_arm(other)) for _, one, other in ablations]
+    sides = [(one, other) for one, other in sides if one[0] != other[0]]
+    named = [*(one for one, _ in sides), *(other for _, other in sides)]
+    only = {pair for pair, own in arms.items() if own <= {arm for of, arm in named if of == pair}}
+    changed = {one[0] for one, _ in sides}
+    changed |= {other[0] for one, other in sides if one[0] not in only}
+    return only & changed
+
+
+def without_ablated(runs: pd.DataFrame, ablations: Iterable[Ablation]) -> pd.DataFrame:
+    """The rows of ``runs`` whose pair does not run for ablations alone."""
+    left_out = ablated_pairs(runs, ablations)
+    pairs = zip(runs["dataset"], runs["model"], strict=True)
+    return runs[[pair not in left_out for pair in pairs]].reset_index(drop=True)
