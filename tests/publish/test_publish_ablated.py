@@ -5,7 +5,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from autoprune.ablated import ablated_pairs, without_ablated
+from autoprune.ablated import ablated_pairs, comparable, without_ablated
+from autoprune.comparisons import comparisons
+from autoprune.metrics import IN_NUMBERS, TRAINING, collect, read_metrics
 from autoprune.study import read_config, runs_of
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -102,3 +104,78 @@ def test_of_our_own_studies(files, left_out):
     config = read_config(paths, CONFIG / "config.yaml")
     ablations = [(name, a["with"], a["without"]) for name, a in config["ablations"].items()]
     assert ablated_pairs(pd.DataFrame(runs_of(config)), ablations) == left_out
+
+
+SETTINGS = {
+    "cohort": 10, "local_epochs": 2, "batch_size": 8, "learning_rate": 0.003, "epsilon": 1e-7,
+    "precision": 32, "optimizer_carried": 0, "rounds": 40, "k": 2.0, "patience": 3, "cap": 8,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_an_arm_of_another_training_or_rule_is_no_method(name):
+    reference = pd.DataFrame([SETTINGS] * 2)
+    assert comparable(reference, reference)
+    assert not comparable(reference.assign(**{name: SETTINGS[name] + 1}), reference)
+    one_seed = reference.copy()
+    one_seed.loc[1, name] += 1
+    assert not comparable(one_seed, reference)
+
+
+def test_an_arm_without_the_rule_is_a_method_and_a_failed_client_changes_nothing():
+    reference = pd.DataFrame([{**SETTINGS, "clients_per_round": 10}] * 2)
+    without = dict.fromkeys(("k", "patience", "cap"), float("nan"))
+    assert comparable(reference.assign(clients_per_round=9.9, **without), reference)
+    assert not comparable(reference.assign(cohort=20, **without), reference)
+
+
+def test_every_setting_of_training_that_decides_a_number_is_held_equal():
+    """rounds are counted; the others hold failures, readings and checkpoints, not steps."""
+    config = read_config([], CONFIG / "config.yaml")["training"]
+    others = {"rounds", "min_clients", "evaluate_every", "checkpoint_every"}
+    assert {name.replace("-", "_") for name in TRAINING.values()} == set(config) - others
+
+
+def test_holms_family_holds_methods_and_their_options(run_folder, tmp_path):
+    """Of nine arms, as config/controls.yaml has them, three are held against the reference."""
+    usual = {
+        "clients-per-round": 5, "local-epochs": 4, "batch-size": 32, "learning-rate": 0.005,
+        "epsilon": 1e-7, "precision": "fp32", "optimizer-state": "fresh",
+    }  # fmt: skip
+    rule = {"k": 2.2, "patience": 3, "cap": 8, "tails": "both", "statistics": "layer"}
+    arms = {
+        ("dense", "fedavg"): usual,
+        ("autoprune", "reinit"): usual | rule,
+        ("autoprune", "pooled"): usual | rule | {"statistics": "pooled"},
+        ("autoprune", "inherit-low"): usual | rule | {"tails": "low"},
+        ("autoprune", "carried"): usual | rule | {"optimizer-state": "carried"},
+        ("dense", "carried"): usual | {"optimizer-state": "carried"},
+        ("autoprune", "clients-20"): usual | rule | {"clients-per-round": 20},
+        ("autoprune", "k1.6-p3"): usual | rule | {"k": 1.6},
+        ("autoprune", "k2.2-p1"): usual | rule | {"patience": 1},
+        ("autoprune", "bf16"): usual | rule | {"precision": "bf16"},
+    }
+    folders = [
+        run_folder(method=method, variant=variant, seed=seed, settings=settings)
+        for (method, variant), settings in arms.items()
+        for seed in (1, 2)
+    ]
+    table = collect(folders)
+    carried = table[(table["variant"] == "carried") & (table["metric"] == "optimizer_carried")]
+    assert set(carried["value"]) == {"1"}
+    assert set(carried["unit"]) == {"flag"}
+    table.to_csv(tmp_path / "m.csv", index=False)
+    records = comparisons(read_metrics(tmp_path / "m.csv"), ("autoprune", "reinit"), 1.0)
+    assert {(r["method"], r["variant"]) for r in records} == {
+        ("dense", "fedavg"),
+        ("autoprune", "reinit"),
+        ("autoprune", "pooled"),
+        ("autoprune", "inherit-low"),
+    }
+    assert {r["comparisons"] for r in records if not r["is_reference"]} == {3}
+
+
+def test_the_words_of_settings_are_those_that_runs_know():
+    from autoprune.federation.settings import OPTIMIZER_STATES, PRECISIONS
+
+    assert set(IN_NUMBERS) == {*OPTIMIZER_STATES, *PRECISIONS}

@@ -10,7 +10,6 @@ from autoprune.ablations import ablations
 from autoprune.comparisons import (
     FAIRNESS,
     at_bytes,
-    comparable,
     comparisons,
     differences,
     raw,
@@ -137,18 +136,6 @@ def test_equal_bytes_count_bytes_and_not_rounds():
     own, reference = pd.DataFrame([run("a", 100, 0.9)]), pd.DataFrame([run("b", 85, 0.6)])
     found = differences(own, reference, rounds)
     assert found["equal bytes"].tolist() == pytest.approx([78 - 60])
-
-
-def test_an_arm_of_another_k_or_cohort_is_an_ablation():
-    reference = pd.DataFrame([{"k": 2.0, "cap": 8, "clients_per_round": 10}] * 2)
-    for own, same in (
-        ({"k": 2.0, "cap": 8, "clients_per_round": 10}, True),
-        ({"k": None, "cap": None, "clients_per_round": 10}, True),  # it has no rule
-        ({"k": 2.1, "cap": 8, "clients_per_round": 10}, False),
-        ({"k": 2.0, "cap": 9, "clients_per_round": 10}, False),
-        ({"k": None, "cap": None, "clients_per_round": 50}, False),
-    ):
-        assert comparable(pd.DataFrame([own] * 2), reference) == same, own
 
 
 def test_the_share_of_the_budget_is_one_of_bits_where_numbers_are_shorter():

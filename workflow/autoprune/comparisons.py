@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from autoprune.ablated import comparable
 from autoprune.errors import InputError, run_main
 from autoprune.inference import equivalence_p, holm, paired_p
 from autoprune.latex import Paper
@@ -46,7 +47,9 @@ TITLE = "Comparisons"
 NOTES = [
     "Each method minus the paper's ({reference}), paired by seed, in accuracy points: mean "
     "[95 % t-interval]. In bold what differs at the 5 % level by a paired t-test, after Holm's "
-    "correction for all methods of a data set, model and question.",
+    "correction for all methods of a data set, model and question. A variant that changes how "
+    "clients train, or the rule's k, patience or cap, is no method but an ablation or a point of "
+    "the map, and is left out.",
     "Equal bytes: each read once, when it had sent the smaller of the two totals, search and masks "
     "included. The method that sends less is read at its end; the other one mostly gets there "
     "between two evaluations, and is read on the straight line between them, by bytes.",
@@ -146,20 +149,6 @@ def comparisons(
                 record["p_holm"], record["comparisons"] = p, len(family)
         records += of_pair
     return records
-
-
-def comparable(own: pd.DataFrame, reference: pd.DataFrame) -> bool:
-    """Whether an arm differs from the reference in its method only.
-
-    Arms with other cohorts or another k, patience or cap are ablations: they have figures and a
-    table of their own, and would only add to the number of comparisons here.
-    """
-    same = {"clients_per_round", "rounds", "k", "patience", "cap"} & set(own.columns)
-    return all(
-        found in (set(reference[name]), {None})
-        for name in same
-        for found in [{None if pd.isna(value) else value for value in own[name]}]
-    )
 
 
 def size_of(own: pd.DataFrame, reference: pd.DataFrame) -> dict[str, Any]:

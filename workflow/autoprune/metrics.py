@@ -49,7 +49,19 @@ SCORES = (
     "nonzeros",
     "bits",
 )
-SETTINGS = ("k", "patience", "cap")  # of a method, where it has them
+# what a run was asked for, where run.json has it: metric -> name there, as in config/README.md
+TRAINING = {
+    "cohort": "clients-per-round",  # clients_per_round is what came of it where clients failed
+    "local_epochs": "local-epochs",
+    "batch_size": "batch-size",
+    "learning_rate": "learning-rate",
+    "epsilon": "epsilon",
+    "precision": "precision",
+    "optimizer_carried": "optimizer-state",
+}
+RULE = {"k": "k", "patience": "patience", "cap": "cap"}
+SETTINGS = {**RULE, **TRAINING}
+IN_NUMBERS = {"fp32": 32, "bf16": 16, "fresh": 0, "carried": 1}  # settings that are words
 
 UNITS = {
     "test_accuracy": "fraction",
@@ -72,6 +84,13 @@ UNITS = {
     "k": "standard deviations",
     "patience": "rounds",
     "cap": "rounds",
+    "cohort": "clients",
+    "local_epochs": "epochs",
+    "batch_size": "images",
+    "learning_rate": "number",
+    "epsilon": "number",
+    "precision": "bits",
+    "optimizer_carried": "flag",
     "macs": "multiply-adds",
     "flops_tf_profiler": "operations",
     "rounds": "rounds",
@@ -196,11 +215,12 @@ def _figures(path: Path, names: Sequence[str]) -> Iterator[Row]:
 
 
 def _settings(folder: Path, about: dict[str, Any]) -> Iterator[Row]:
-    """The method's settings that tables speak of."""
-    source = folder / "run.json"
-    for name in SETTINGS:
-        if name in about.get("settings", {}):
-            yield Row(None, name, number(about["settings"][name], name, str(source)), source)
+    """The settings that tables speak of, or by which they tell ablations from methods."""
+    source, settings = folder / "run.json", about.get("settings", {})
+    for metric, name in SETTINGS.items():
+        if name in settings:
+            value = IN_NUMBERS.get(settings[name], settings[name])
+            yield Row(None, metric, number(value, name, str(source)), source)
 
 
 def read_run(folder: Path) -> tuple[dict[str, str], list[Row]]:
