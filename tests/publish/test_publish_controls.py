@@ -8,9 +8,10 @@ import pytest
 
 from autoprune.data import prepare
 from autoprune.drawing import save, use_theme
-from autoprune.figures_controls import FIGURES, floors
+from autoprune.figures_controls import FIGURES
+from autoprune.floors import floor_share, floors
 from autoprune.metrics import collect, read_metrics
-from autoprune.models import Architecture
+from autoprune.models import Architecture, build, count_parameters
 from autoprune.null import draws
 from autoprune.null import main as draw_null
 from autoprune.questions import question_rows
@@ -102,7 +103,28 @@ def test_the_map_needs_runs_of_several_k_and_patience(inputs, run_folder, tmp_pa
     assert left.get_title().endswith("parameters left, %")
     assert accuracy.get_title().endswith("test accuracy, %")
     assert len(left.texts) == len(accuracy.texts) == 4
-    assert [t.get_text() for t in left.get_yticklabels()] == ["1.6\n≥ 3 3", "2.2\n≥ 5 5"]
+    # 5x5 kernels and biases of widths 32 64 on one channel, then 62 classes: 832 + 51264 + 4030
+    # = 56126; of widths 3 3 it is 78 + 228 + 248 = 554, of 5 5 130 + 630 + 372 = 1132
+    names = [t.get_text() for t in left.get_yticklabels()]
+    assert names == ["1.6\n≥ 3 3\n≥ 1.0 %", "2.2\n≥ 5 5\n≥ 2.0 %"]
+    assert not [t.get_text() for t in accuracy.get_yticklabels()]
+
+
+@pytest.mark.parametrize(
+    ("widths", "shape", "classes", "k", "share"),
+    [
+        ((32, 64), (1, 28, 28), 62, 1.6, 554 / 56126),
+        ((32, 64), (1, 28, 28), 62, 2.2, 1132 / 56126),
+        # three channels and two classes: 32 * 76 + 64 * 801 + 2 * 65; 5 * 76 + 5 * 126 + 2 * 6
+        ((32, 64), (3, 28, 28), 2, 2.2, 1022 / 53826),
+        # a layer that starts below its floor stays: 3 * 26 + 5 * 76 + 62 * 6 of 3 * 26 + 64 * 76
+        # + 62 * 65
+        ((3, 64), (1, 28, 28), 62, 2.2, 830 / 8972),
+    ],
+)
+def test_the_floors_share_of_parameters_by_hand(widths, shape, classes, k, share):
+    base = Architecture("cnn", widths, shape, classes)
+    assert floor_share(base, k) == pytest.approx(share)
 
 
 def text_of(figure):
@@ -120,10 +142,11 @@ def test_no_null_goes_below_the_floors(k):
     base = Architecture("cnn", (12, 20), (1, 28, 28), 10)
     found = list(draws(base, 5, 0, k, 3, 60))
     least = floors(base.widths, k)
+    fewest = floor_share(base, k) * count_parameters(build(base))[1]
     for _, parameters, rounds, widths in found:
         assert all(int(w) >= f for w, f in zip(widths.split(), least, strict=True))
         assert rounds <= 60
-        assert parameters > 0
+        assert parameters >= round(fewest)
     assert len({widths for *_, widths in found}) > 1
 
 

@@ -53,6 +53,8 @@ def test_figures_of_a_run(run_folder):
     assert (value(table, "rounds"), value(table, "shrinks")) == (4, 2)
     assert value(table, "search_rounds") == 4
     assert value(table, "width_2", "0") == 64
+    shape = [value(table, f"input_{name}") for name in ("channels", "height", "width")]
+    assert shape == [1, 28, 28]
     assert (
         " ".join(f"{value(table, f'width_{n}', '4'):.0f}" for n in (1, 2))
         == (history[-1]["widths"])
@@ -152,6 +154,10 @@ BREAKAGES = {
         lambda f: edit(f / "complexity.json", lambda r: r.update(parameters=7)),
         "as in the last round",
     ),
+    "no shape of images": (
+        lambda f: edit(f / "complexity.json", lambda r: r.update(input_shape=[1, 28])),
+        "input_shape: found [1, 28], expected 3 whole numbers",
+    ),
     "zero count": (
         lambda f: edit(f / "complexity.json", lambda r: r.update(macs=0)),
         "more than 0",
@@ -196,7 +202,8 @@ def test_a_broken_table_is_one_line(study, tmp_path, change, message):
 
 def test_publishing_needs_neither_torch_nor_flower():
     code = (
-        "import sys, autoprune.metrics, autoprune.tables, autoprune.claims, autoprune.figures;"
+        "import sys, autoprune.metrics, autoprune.tables, autoprune.claims, autoprune.figures,"
+        "autoprune.figures_controls;"
         "sys.exit(bool({'torch', 'flwr'} & set(sys.modules)))"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "workflow")}

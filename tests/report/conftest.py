@@ -111,6 +111,7 @@ def write_run(folder: Path, dataset: str, method: str, variant: str, seed: int) 
     evaluation |= {"test_loss": 0.5, "test_examples": 400, "nonzeros": size, "bits": 32 * size}
     write_json(folder / "evaluation.json", evaluation)
     counts = {"parameters": size, "parameters_with_statistics": size + 10, "classes": classes}
+    counts["input_shape"] = [1, 28, 28]
     write_json(
         folder / "complexity.json", counts | {"macs": 90 * size, "flops_tf_profiler": 185 * size}
     )

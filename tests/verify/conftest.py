@@ -39,6 +39,7 @@ def write_run(results, method, variant, seed):
     write_json(folder / "evaluation.json", scores | counts)
     complexity = {"parameters": size, "parameters_with_statistics": size}
     complexity |= {"macs": 50 * size, "flops_tf_profiler": 100 * size, "classes": 10}
+    complexity |= {"input_shape": [1, 28, 28]}
     write_json(folder / "complexity.json", complexity)
     if pruned:
         layers = [

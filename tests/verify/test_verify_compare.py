@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoprune import environment
+from autoprune.metrics import GIVEN
 from autoprune.verify_causes import Causes, causes, changed_platform, changed_versions
 from autoprune.verify_compare import KINDS, Tolerances, compare, size
 from autoprune.verify_reference import Record, gather
@@ -43,6 +44,11 @@ def test_results_are_the_same_as_themselves(record, same_platform):
     assert sum(found.compared.values()) > 200
     assert set(found.compared) <= set(KINDS)
     assert verdict(found, causes(record, record), any_versions=False) == SAME
+
+
+def test_what_was_given_to_a_run_is_no_result_of_it(record):
+    assert {"k", "input_height"} <= GIVEN
+    assert not GIVEN & {column for row in record.tables["runs"] for column in row}
 
 
 @given(st.data())

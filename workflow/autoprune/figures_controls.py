@@ -1,7 +1,6 @@
 """Stage: the figures of the controls: null, map over k and patience, widths, kept filters."""
 
 import argparse
-import math
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,9 +28,9 @@ from autoprune.drawing import (
     panels,
     write_figure,
 )
-from autoprune.errors import InputError, run_main
+from autoprune.errors import run_main
 from autoprune.figures import PAIR
-from autoprune.metrics import RUN, read_metrics
+from autoprune.metrics import RUN, read_metrics, read_table
 from autoprune.spots import say
 from autoprune.statistics import final_figures, require
 from autoprune.style import arm_label, dataset_label, label
@@ -39,18 +38,6 @@ from autoprune.style import arm_label, dataset_label, label
 MAPPED = ["parameters_with_statistics", "test_accuracy"]
 # arms that the rule made smaller, trained or not: what the null's distribution is held against
 SEARCHED = ("autoprune", "null-norms")
-
-
-def read_table(path: str, columns: Sequence[str]) -> pd.DataFrame:
-    """A CSV of an earlier stage; InputError when it is absent or lacks a column."""
-    try:
-        table = pd.read_csv(path)
-    except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise InputError(f"{path}: not a CSV file ({error}); make it again") from None
-    missing = [name for name in columns if name not in table]
-    if missing:
-        raise InputError(f"{path}: column {missing[0]} is missing; make it again")
-    return table
 
 
 def empty(note: str) -> Figure:
@@ -61,34 +48,14 @@ def empty(note: str) -> Figure:
     return figure
 
 
-def floors(base: Sequence[int], k: float) -> tuple[int, ...]:
-    """The widths below which the rule cannot take a layer, whatever was learnt.
-
-    A layer can lose a filter only if it has more than k² + 1 (method.md: population statistics
-    give |z| <= sqrt(N - 1)), and at most 1/k² of its filters in a round, so it stops there.
-    """
-    least = math.floor(k * k + 1)
-    return tuple(min(width, max(1, math.ceil((least + 1) * (1 - 1 / (k * k))))) for width in base)
-
-
-def floors_note(base: Sequence[int] | None, k: float) -> str:
-    """The least widths as a line below k; nothing where the base network is not known."""
-    if base is None:
-        return ""
-    widths = floors(base, k)
-    shown = (
-        f"{widths[0]} each"
-        if len(widths) > 4 and len(set(widths)) == 1
-        else " ".join(map(str, widths))
-    )
-    return f"\n≥ {shown}"
-
-
 def k_patience_map(metrics: pd.DataFrame, null: Sequence[str], kept: str) -> Figure:
     """Two heat maps a pair: parameters left and accuracy over k and patience, means over seeds.
 
-    Beside each k stand the least widths that the closed form allows.
+    Beside each k stand the least widths that the closed form allows, and the share of parameters
+    that a network of these widths has: what the cells cannot be below.
     """
+    from autoprune.floors import base_networks, floors_note  # torch: no other figure needs it
+
     values, _ = final_figures(metrics)
     require(values, MAPPED)
     if not {"k", "patience"} <= set(values.columns):
@@ -101,7 +68,7 @@ def k_patience_map(metrics: pd.DataFrame, null: Sequence[str], kept: str) -> Fig
     if cells.empty:
         return empty("no map: the study varies k and patience nowhere (config: variants)")
     dense = values[values["method"] == "dense"].groupby(PAIR)[MAPPED].mean()
-    bases = base_widths(metrics)
+    bases = base_networks(values, base_widths(metrics))
     shown = [(pair, of_pair, name) for pair, of_pair in cells.groupby(PAIR) for name in MAPPED]
     words = {MAPPED[0]: "parameters left, %", MAPPED[1]: "test accuracy, %"}
     figure, axes = panels(
@@ -126,7 +93,7 @@ def k_patience_map(metrics: pd.DataFrame, null: Sequence[str], kept: str) -> Fig
         names = [f"{k:g}{floors_note(bases.get(pair), k)}" for k in grid.index] if beside else []
         ax.set_yticks([place + 0.5 for place in range(len(names))], names)
         ax.tick_params(axis="y", labelrotation=0, labelsize=small())
-        ylabel = "k, and the least widths it allows" if beside else ""
+        ylabel = "k; least widths, parameters left" if beside else ""
         ax.set(xlabel="patience, rounds", ylabel=ylabel)
         ax.set_xticklabels([f"{value:g}" for value in grid.columns])
         quantity = words[name].removesuffix(", %")

@@ -61,6 +61,8 @@ TRAINING = {
 }
 RULE = {"k": "k", "patience": "patience", "cap": "cap"}
 SETTINGS = {**RULE, **TRAINING}
+INPUT = ("input_channels", "input_height", "input_width")
+GIVEN = {*SETTINGS, *INPUT}  # what decides a run, not what came of it
 IN_NUMBERS = {"fp32": 32, "bf16": 16, "fresh": 0, "carried": 1}  # settings that are words
 
 UNITS = {
@@ -91,6 +93,9 @@ UNITS = {
     "epsilon": "number",
     "precision": "bits",
     "optimizer_carried": "flag",
+    "input_channels": "channels",
+    "input_height": "pixels",
+    "input_width": "pixels",
     "macs": "multiply-adds",
     "flops_tf_profiler": "operations",
     "rounds": "rounds",
@@ -223,6 +228,15 @@ def _settings(folder: Path, about: dict[str, Any]) -> Iterator[Row]:
             yield Row(None, metric, number(value, name, str(source)), source)
 
 
+def _input(path: Path) -> Iterator[Row]:
+    """The shape of the images, by which a network of other widths can be counted."""
+    shape = read_json(path).get("input_shape")
+    if not isinstance(shape, list) or len(shape) != len(INPUT):
+        raise InputError(f"{path}: input_shape: found {shape!r}, expected 3 whole numbers")
+    for name, value in zip(INPUT, shape, strict=True):
+        yield Row(None, name, number(value, name, str(path)), path)
+
+
 def read_run(folder: Path) -> tuple[dict[str, str], list[Row]]:
     """A run's identity (the columns RUN) and its rows; InputError for anything missing.
 
@@ -250,7 +264,8 @@ def read_run(folder: Path) -> tuple[dict[str, str], list[Row]]:
             f"{folder / 'complexity.json'}: parameters: found {complexity[0].value:g}, expected "
             f"{history[-1]['parameters']:g} as in the last round of {source.name}; run it again"
         )
-    rows = [*_figures(folder / "evaluation.json", SCORES), *complexity, *_settings(folder, about)]
+    rows = [*_figures(folder / "evaluation.json", SCORES), *complexity]
+    rows += [*_input(folder / "complexity.json"), *_settings(folder, about)]
     rows += [*total_rows(history, source), *round_rows(history, source)]
     return identity, rows
 
@@ -321,6 +336,18 @@ def read_metrics(path: str | Path) -> pd.DataFrame:
         table["value"] = [float(text) for text in table["value"]]
     except ValueError as error:
         raise InputError(f"{path}: seed, round or value is no number ({error})") from None
+    return table
+
+
+def read_table(path: str, columns: Sequence[str]) -> pd.DataFrame:
+    """A CSV of an earlier stage; InputError when it is absent or lacks a column."""
+    try:
+        table = pd.read_csv(path)
+    except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise InputError(f"{path}: not a CSV file ({error}); make it again") from None
+    missing = [name for name in columns if name not in table]
+    if missing:
+        raise InputError(f"{path}: column {missing[0]} is missing; make it again")
     return table
 
 

@@ -17,7 +17,7 @@ from autoprune import provenance
 from autoprune.config import module_of
 from autoprune.errors import InputError
 from autoprune.files import read_json, write_json, write_text
-from autoprune.metrics import SETTINGS, read_metrics, written
+from autoprune.metrics import GIVEN, read_metrics, written
 
 SCHEMA_VERSION = 1
 MADE_BY = "made_by.json"
@@ -85,7 +85,7 @@ def gather(results: Path) -> Record:
     for line in metrics.to_dict("records"):
         name, column, value = name_of(line), line["metric"], written(line["value"])
         if line["round"] is None or line["round"] != line["round"]:  # missing: of the whole run
-            if column not in SETTINGS:
+            if column not in GIVEN:
                 finals.setdefault(name, {"run": name})[column] = value
             continue
         at = int(line["round"])

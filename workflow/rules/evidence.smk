@@ -157,7 +157,10 @@ rule draw_controls:
     wildcard_constraints:
         figure="|".join(CONTROL_FIGURES),
     params:
-        code=stage("autoprune.figures_controls"),
+        code=stage(
+            "autoprune.figures_controls",
+            *sorted({f"autoprune.models.{pair['model']}" for pair in PAIRS.values()}),
+        ),
     shell:
         """
         python -m autoprune.figures_controls {wildcards.figure:q} \

@@ -9,9 +9,8 @@ import pandas as pd
 
 from autoprune.drawing import looks
 from autoprune.errors import InputError, run_main
-from autoprune.figures_controls import read_table
 from autoprune.files import read_json, write_text
-from autoprune.metrics import read_metrics
+from autoprune.metrics import read_metrics, read_table
 from autoprune.report.claims_view import view_claims
 from autoprune.report.colours import PAPERS, visible
 from autoprune.report.page import picture, render
