@@ -15,6 +15,7 @@ from autoprune.config import (
     followed,
     follows_plan,
     keeps_scores,
+    methods_of,
     resolve,
     run_settings,
 )
@@ -76,6 +77,28 @@ def test_a_named_variant_sets_training_and_method():
     assert followed(config, "found-widths", "inherit-low") == "inherit-low"
     assert followed(config, "random-filters", "inherit") == "inherit"
     assert followed(config, "l1-uniform", "iterative") == "reinit"
+
+
+def test_a_pair_runs_its_own_methods_or_the_studys_and_what_it_adds():
+    more = {"autoprune": ["rewind", "reinit"], "fpgm": ["iterative"]}
+    own = {"dense": ["fedavg"], "autoprune": ["inherit"]}
+    pairs = {"glyphs-cnn": {"more_methods": more}}
+    pairs["faces-cnn"] = {"methods": own, "more_methods": more}
+    config = loaded({"pairs": pairs})
+    resolve(config)
+    study = {"dense": ["fedavg"], "autoprune": ["reinit", "inherit"]}
+    assert methods_of(config, "faces-resnet") == study
+    assert methods_of(config, "glyphs-cnn") == {
+        "dense": ["fedavg"],
+        "autoprune": ["reinit", "inherit", "rewind"],
+        "fpgm": ["iterative"],
+    }
+    assert methods_of(config, "faces-cnn") == {
+        "dense": ["fedavg"],
+        "autoprune": ["inherit", "rewind", "reinit"],
+        "fpgm": ["iterative"],
+    }
+    assert config["methods"] == study  # of the other pairs
 
 
 def test_which_methods_follow_a_plan():
@@ -164,6 +187,10 @@ REFUSED = [
         "datasets.glyphs.options: unknown key 'writers'; known are seed, clients",
     ),
     ({"methods": {"magic": ["x"]}}, "methods: unknown method 'magic'; known are autoprune, dense"),
+    (
+        {"pairs": {"glyphs-cnn": {"more_methods": {"autoprune": ["again"]}}}},
+        "pairs.glyphs-cnn.more_methods.autoprune.0: found 'again'; known are reinit, inherit",
+    ),
     (
         {"pairs": {"glyphs-cnn": {"roundz": {}}}},
         "pairs.glyphs-cnn: unknown key 'roundz'; known are",

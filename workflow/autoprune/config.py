@@ -44,8 +44,11 @@ def module_of(method: str) -> str:
 
 
 def methods_of(config: Mapping[str, Any], pair: str) -> Mapping[str, Sequence[str]]:
-    """Method -> variants that run on a pair: its own, or else the study's."""
-    found: Mapping[str, Sequence[str]] = config["pairs"][pair].get("methods", config["methods"])
+    """Method -> variants that run on a pair: its own, or else the study's, and what it adds."""
+    own = config["pairs"][pair]
+    found: dict[str, Sequence[str]] = dict(own.get("methods", config["methods"]))
+    for method, variants in own.get("more_methods", {}).items():
+        found[method] = list(dict.fromkeys([*found.get(method, ()), *variants]))
     return found
 
 
@@ -102,8 +105,8 @@ def check(config: Mapping[str, Any], files: Sequence[str | Path], schema: str | 
                 _refuse(files, ["pairs", name], f"unknown key {key!r}{_known(known)}")
             if key in METHODS and not isinstance(pair[key], dict):
                 _refuse(files, ["pairs", name, key], f"found {pair[key]!r}, expected settings")
-        if "methods" in pair:
-            _check_methods(config, files, ["pairs", name, "methods"], pair["methods"])
+        for key in ("methods", "more_methods"):
+            _check_methods(config, files, ["pairs", name, key], pair.get(key, {}))
         if "autoprune" not in pair and set(methods_of(config, name)) != {"dense"}:
             _refuse(files, ["pairs", name], "settings of method autoprune are missing")
     _check_followed(config, files)
