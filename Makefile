@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 WORKERS ?= 2
 workers := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: study status verify reference archive test fast lint format docs litert executorch lock clean
+.PHONY: study status verify reference archive test fast lint format docs findings litert executorch lock clean
 
 study: .venv/installed
 	@$(run) $(bin)/python -m autoprune.unlock
@@ -59,6 +59,10 @@ format: .venv/installed
 docs: .venv/installed
 	$(run) $(bin)/python -m autoprune.config_page
 	$(run) $(bin)/python -m autoprune.rule_graph
+
+# tables and page of the studies under docs/findings, from their metrics
+findings: .venv/installed
+	$(run) $(bin)/python -m autoprune.committed
 
 .venv/installed: envs/requirements.lock
 	$(PYTHON) -m venv .venv

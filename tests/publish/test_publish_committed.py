@@ -1,0 +1,87 @@
+"""The studies under docs/findings are what their own metrics say."""
+
+import gzip
+import json
+import shutil
+
+import pytest
+
+from autoprune.committed import remake, studies, take, without
+from autoprune.errors import InputError
+from autoprune.metrics import read_metrics
+
+
+def test_the_committed_tables_and_page_are_made_of_the_committed_metrics(
+    root, tmp_path, monkeypatch
+):
+    """The page of all tables, the tables of the metrics where those are there: no drift."""
+    monkeypatch.chdir(root)
+    folder = tmp_path / "findings"
+    shutil.copytree("docs/findings", folder)
+    measured = sorted(path.parent for path in folder.glob("*/metrics.csv.gz"))
+    for study in measured:
+        shutil.rmtree(study / "tables")
+    assert remake(folder, tmp_path / "findings.md") == [
+        study["folder"] for study in studies() if folder / study["folder"] in measured
+    ]
+    for study in measured:
+        for name in ("comparisons", "claims", "ablations"):
+            path = study / "tables" / f"{name}.csv"
+            assert path.read_bytes() == (root / "docs" / path.relative_to(tmp_path)).read_bytes()
+    assert (tmp_path / "findings.md").read_text() == (root / "docs/findings.md").read_text()
+
+
+def test_each_committed_study_names_configurations_that_exist(root):
+    for study in studies(root / "docs/findings"):
+        assert study["configfiles"]
+        for path in study["configfiles"]:
+            assert (root / path).is_file()
+            assert path.rpartition("/")[2] in study["title"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, root):
+    """A place like docs/findings with one study, which is not finished yet."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("config", "workflow"):
+        (tmp_path / name).symlink_to(root / name)
+    overlay = tmp_path / "mine.yaml"
+    overlay.write_text("pathvars: {results: done}\n")
+    place = tmp_path / "docs/findings"
+    place.mkdir(parents=True)
+    about = {"title": "Mine", "folder": "mine", "configfiles": [str(overlay)]}
+    (place / "studies.json").write_text(json.dumps([about]))
+    return place
+
+
+def test_a_finished_study_is_taken_and_its_tables_made(folder, tmp_path, finished):
+    results = tmp_path / "done"
+    results.mkdir()
+    (results / "environment.json").write_text("{}\n")
+    shutil.copy(finished / "results/metrics.csv", results)
+    take("mine", folder)
+    taken = folder / "mine/metrics.csv.gz"
+    first = taken.read_bytes()
+    assert gzip.decompress(first) == (results / "metrics.csv").read_bytes()
+    assert read_metrics(taken).equals(read_metrics(results / "metrics.csv"))
+    take("mine", folder)
+    assert taken.read_bytes() == first
+    assert remake(folder, tmp_path / "page.md") == ["mine"]
+    header = (folder / "mine/tables/comparisons.csv").read_text().splitlines()[0].split(",")
+    assert "difference_points" in header
+    assert "source_files" not in header
+    assert "## Mine" in (tmp_path / "page.md").read_text()
+
+
+def test_what_cannot_be_taken_is_one_line(folder, tmp_path):
+    with pytest.raises(InputError, match=r"studies\.json: no study 'yours'; known are mine"):
+        take("yours", folder)
+    with pytest.raises(InputError, match=r"done/metrics\.csv: no such file"):
+        take("mine", folder)
+    assert not (folder / "mine").exists()
+
+
+def test_columns_are_left_out_and_cells_kept(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text('a,b,c\n1,x,"2, and 3"\n4,y,\n')
+    assert without(("b", "d"), str(path)) == 'a,c\n1,"2, and 3"\n4,\n'

@@ -1,0 +1,124 @@
+"""The finished studies under docs/findings: their tables and the page, made from their metrics."""
+
+import argparse
+import csv
+import gzip
+import io
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from autoprune import ablations, claims, comparisons, complexity, findings
+from autoprune.errors import InputError, run_main
+from autoprune.files import read_json, whole_file, write_text
+from autoprune.metrics import read_metrics
+from autoprune.study import place, read_config
+
+FOLDER = Path("docs/findings")
+PAGE = Path("docs/findings.md")
+PUBLISHED = "config/published.tsv"
+ENDINGS = {"csv": "csv", "html": "html", "markdown": "md", "latex": "tex"}
+# where a number came from: files of a results folder that is not here
+LEFT_OUT = ("source_files",)
+
+
+def studies(folder: Path = FOLDER) -> list[dict[str, Any]]:
+    """Title, folder and configuration files of each study, in the page's order."""
+    found: list[dict[str, Any]] = read_json(folder / "studies.json")
+    return found
+
+
+def take(name: str, folder: Path = FOLDER) -> None:
+    """Copy metrics and environment of a study that is finished here.
+
+    Raises InputError when no study has that name or its metrics are not there or not whole.
+    """
+    named = {study["folder"]: study for study in studies(folder)}
+    if name not in named:
+        raise InputError(
+            f"{folder / 'studies.json'}: no study {name!r}; known are {', '.join(named)}"
+        )
+    results = place(read_config(named[name]["configfiles"]), "results")
+    read_metrics(results / "metrics.csv")
+    content = (results / "metrics.csv").read_bytes()
+    environment = (results / "environment.json").read_text(encoding="utf-8")
+    with whole_file(folder / name / "metrics.csv.gz") as path:
+        # no time in it, so that the same metrics are the same file
+        path.write_bytes(gzip.compress(content, mtime=0))
+    write_text(folder / name / "environment.json", environment)
+
+
+def remake(folder: Path = FOLDER, page: Path = PAGE) -> list[str]:
+    """Tables of the studies whose metrics are here, and the page of all; names those studies."""
+    made = []
+    for study in studies(folder):
+        if (folder / study["folder"] / "metrics.csv.gz").exists():
+            _tables(folder / study["folder"], read_config(study["configfiles"]))
+            made.append(study["folder"])
+    flags = [
+        word
+        for study in studies(folder)
+        for word in ("--study", study["title"], str(folder / study["folder"]))
+    ]
+    findings.main([*flags, "--output", str(page)])
+    return made
+
+
+def _tables(folder: Path, config: dict[str, Any]) -> None:
+    """As the workflow's rules make them, without the columns of LEFT_OUT."""
+    margin = str(config["claims"]["accuracy_margin"])
+    of_ablations = [
+        word
+        for name, arms in config["ablations"].items()
+        for word in ("--ablation", name, arms["with"], arms["without"])
+    ]
+    with tempfile.TemporaryDirectory() as scratch:
+        counts = f"{scratch}/counts.json"
+        complexity.main(["--published", PUBLISHED, "--output", counts])
+        stages: dict[str, tuple[Any, list[str]]] = {
+            "comparisons": (
+                comparisons.main,
+                ["--reference", config["controls"]["reference"], "--margin", margin],
+            ),
+            "claims": (
+                claims.main,
+                [
+                    *("--published", PUBLISHED, "--counts", counts),
+                    *("--accuracy-margin", margin, *of_ablations),
+                ],
+            ),
+            "ablations": (ablations.main, of_ablations),
+        }
+        for name, (main, flags) in stages.items():
+            files = {flag: f"{scratch}/{name}.{ending}" for flag, ending in ENDINGS.items()}
+            outputs = [word for flag, path in files.items() for word in (f"--{flag}", path)]
+            main(["--metrics", str(folder / "metrics.csv.gz"), *flags, *outputs])
+            write_text(folder / "tables" / f"{name}.csv", without(LEFT_OUT, files["csv"]))
+
+
+def without(columns: Sequence[str], path: str) -> str:
+    """The text of a CSV file less some of its columns."""
+    with open(path, encoding="utf-8", newline="") as stream:
+        rows = list(csv.reader(stream))
+    kept = [n for n, name in enumerate(rows[0]) if name not in columns]
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([row[n] for n in kept] for row in rows)
+    return text.getvalue()
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line: see ``--help``."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--take", action="append", default=[], metavar="STUDY",
+        help="first copy the metrics of this study, finished here; a folder of docs/findings",
+    )  # fmt: skip
+    arguments = parser.parse_args(argv)
+    for name in arguments.take:
+        take(name)
+    print(f"{PAGE}: made; tables anew: {', '.join(remake()) or 'of no study'}")
+
+
+if __name__ == "__main__":
+    run_main(main)
