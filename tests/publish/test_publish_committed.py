@@ -73,10 +73,14 @@ def test_a_finished_study_is_taken_and_its_tables_made(folder, tmp_path, finishe
     assert "## Mine" in (tmp_path / "page.md").read_text()
 
 
-def test_what_cannot_be_taken_is_one_line(folder, tmp_path):
+def test_what_cannot_be_taken_is_one_line(folder, tmp_path, finished):
     with pytest.raises(InputError, match=r"studies\.json: no study 'yours'; known are mine"):
         take("yours", folder)
     with pytest.raises(InputError, match=r"done/metrics\.csv: no such file"):
+        take("mine", folder)
+    (tmp_path / "done").mkdir()
+    shutil.copy(finished / "results/metrics.csv", tmp_path / "done")
+    with pytest.raises(InputError, match=r"done/environment\.json: no such file"):
         take("mine", folder)
     assert not (folder / "mine").exists()
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from autoprune import ablations, claims, comparisons, complexity, findings
+from autoprune.config import ablation_flags
 from autoprune.errors import InputError, run_main
-from autoprune.files import read_json, whole_file, write_text
+from autoprune.files import read_json, whole_file, write_json, write_text
 from autoprune.metrics import read_metrics
 from autoprune.study import place, read_config
 
@@ -42,11 +43,11 @@ def take(name: str, folder: Path = FOLDER) -> None:
     results = place(read_config(named[name]["configfiles"]), "results")
     read_metrics(results / "metrics.csv")
     content = (results / "metrics.csv").read_bytes()
-    environment = (results / "environment.json").read_text(encoding="utf-8")
+    environment = read_json(results / "environment.json")
     with whole_file(folder / name / "metrics.csv.gz") as path:
         # no time in it, so that the same metrics are the same file
         path.write_bytes(gzip.compress(content, mtime=0))
-    write_text(folder / name / "environment.json", environment)
+    write_json(folder / name / "environment.json", environment)
 
 
 def remake(folder: Path = FOLDER, page: Path = PAGE) -> list[str]:
@@ -68,11 +69,7 @@ def remake(folder: Path = FOLDER, page: Path = PAGE) -> list[str]:
 def _tables(folder: Path, config: dict[str, Any]) -> None:
     """As the workflow's rules make them, without the columns of LEFT_OUT."""
     margin = str(config["claims"]["accuracy_margin"])
-    of_ablations = [
-        word
-        for name, arms in config["ablations"].items()
-        for word in ("--ablation", name, arms["with"], arms["without"])
-    ]
+    of_ablations = ablation_flags(config)
     with tempfile.TemporaryDirectory() as scratch:
         counts = f"{scratch}/counts.json"
         complexity.main(["--published", PUBLISHED, "--output", counts])

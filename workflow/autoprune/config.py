@@ -58,6 +58,15 @@ def variant_settings(config: Mapping[str, Any], method: str, variant: str) -> Ma
     return found
 
 
+def ablation_flags(config: Mapping[str, Any]) -> list[str]:
+    """The pairs of arms that ablations compare, as flags of the stages: three words each."""
+    return [
+        word
+        for name, arms in config["ablations"].items()
+        for word in ("--ablation", name, arms["with"], arms["without"])
+    ]
+
+
 def followed(config: Mapping[str, Any], method: str, variant: str) -> str:
     """The variant of autoprune whose plan a run follows."""
     named = variant_settings(config, method, variant).get("like", variant)

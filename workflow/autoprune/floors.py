@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from autoprune.figures import PAIR
 from autoprune.metrics import INPUT
-from autoprune.models import Architecture, build, count_parameters
-
-PAIR = ["dataset", "data_kind", "model"]
+from autoprune.models import Architecture
+from autoprune.pruning.budget import cost
 
 
 def floors(base: Sequence[int], k: float) -> tuple[int, ...]:
@@ -23,9 +23,7 @@ def floors(base: Sequence[int], k: float) -> tuple[int, ...]:
 
 def floor_share(base: Architecture, k: float) -> float:
     """The parameters (Keras total) of a network at its ``floors``, as a share of the base's."""
-    least = base.with_widths(floors(base.widths, k))
-    counts = [count_parameters(build(network))[1] for network in (least, base)]
-    return counts[0] / counts[1]
+    return cost(base.with_widths(floors(base.widths, k))) / cost(base)
 
 
 def floors_note(base: Architecture | None, k: float) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 WORKFLOW = Path(workflow.current_basedir).parent
 sys.path.insert(0, str(WORKFLOW))
 
-from autoprune.config import METHODS, check, followed, follows_plan, keeps_scores
+from autoprune.config import METHODS, ablation_flags, check, followed, follows_plan, keeps_scores
 from autoprune.config import methods_of, resolve, run_settings
 from autoprune.errors import InputError
 from autoprune.failures import Failure, describe, is_stop, last_error
@@ -225,15 +225,6 @@ def reference_flags(wildcards):
     """The reference that a finished study is compared with; none where the config names none."""
     reference = config["verify"]["reference"]
     return ["--reference", reference] if reference else []
-
-
-def ablation_flags(wildcards):
-    """The pairs of arms that ablations compare, three words each."""
-    return [
-        word
-        for name, arms in config["ablations"].items()
-        for word in ("--ablation", name, arms["with"], arms["without"])
-    ]
 
 
 def like(wildcards):

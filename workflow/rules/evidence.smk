@@ -61,7 +61,7 @@ rule ablate:
     benchmark:
         "<benchmarks>/ablate.tsv"
     params:
-        ablations=ablation_flags,
+        ablations=ablation_flags(config),
         code=stage("autoprune.ablations"),
     shell:
         """

@@ -86,7 +86,7 @@ rule check_claims:
         "<benchmarks>/check_claims.tsv"
     params:
         accuracy_margin=lookup(dpath="claims/accuracy_margin", within=config),
-        ablations=ablation_flags,
+        ablations=ablation_flags(config),
         code=stage("autoprune.claims"),
     shell:
         """
