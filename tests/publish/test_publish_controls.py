@@ -110,6 +110,25 @@ def test_the_map_needs_runs_of_several_k_and_patience(inputs, run_folder, tmp_pa
     assert not [t.get_text() for t in accuracy.get_yticklabels()]
 
 
+def test_the_map_is_of_runs_that_train_alike_whether_clients_failed_or_not(
+    inputs, run_folder, tmp_path
+):
+    dense = {"clients-per-round": 10, "optimizer-state": "fresh"}
+    searched = [dense | {"k": k, "patience": p, "cap": 8} for k in (1.6, 2.2) for p in (1, 3)]
+    arms = {f"k{one['k']}-p{one['patience']}": (one, 10) for one in searched}
+    arms["k1.6-p1"] = (searched[0], 9)  # a client of each cohort failed
+    arms["k2.8-p1"] = (searched[0] | {"k": 2.8, "clients-per-round": 20}, 20)
+    arms["k2.8-p3"] = (searched[1] | {"k": 2.8, "optimizer-state": "carried"}, 10)
+    folders = [run_folder(settings=dense)]
+    for variant, (settings, clients) in arms.items():
+        own = {"method": "autoprune", "variant": variant, "settings": settings, "clients": clients}
+        folders.append(run_folder(**own))
+    collect(folders).to_csv(tmp_path / "m.csv", index=False)
+    left, _ = FIGURES["k_patience_map"](read_metrics(tmp_path / "m.csv"), [], inputs[2]).axes
+    assert [t.get_text().split("\n")[0] for t in left.get_yticklabels()] == ["1.6", "2.2"]
+    assert len(left.texts) == 4
+
+
 @pytest.mark.parametrize(
     ("widths", "shape", "classes", "k", "share"),
     [

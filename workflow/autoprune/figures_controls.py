@@ -30,9 +30,9 @@ from autoprune.drawing import (
 )
 from autoprune.errors import run_main
 from autoprune.figures import PAIR
-from autoprune.metrics import RUN, read_metrics, read_table
+from autoprune.metrics import RUN, TRAINING, read_metrics, read_table
 from autoprune.spots import say
-from autoprune.statistics import final_figures, require
+from autoprune.statistics import final_figures, is_baseline, require
 from autoprune.style import arm_label, dataset_label, label
 
 MAPPED = ["parameters_with_statistics", "test_accuracy"]
@@ -112,11 +112,15 @@ def say_cells(ax: Axes, texts: pd.DataFrame, rows: Sequence[str], column: str) -
 
 
 def same_training(runs: pd.DataFrame, values: pd.DataFrame) -> pd.Series:
-    """The fresh-weight runs whose cohorts are the usual ones of their pair."""
-    usual = values[values["method"] == "dense"].groupby(PAIR)["clients_per_round"].min()
-    clients = [usual.get(tuple(key)) for key in runs[PAIR].itertuples(index=False)]
-    named = runs["variant"].str.fullmatch(r"reinit|k[0-9.]+-p[0-9]+")
-    return named & (runs["clients_per_round"] == clients)
+    """The fresh-weight runs that train as their pair's dense/fedavg was asked to (TRAINING).
+
+    A cohort from which clients failed is still that of the settings.
+    """
+    names = ["rounds", *(name for name in TRAINING if name in values)]
+    usual = values[is_baseline(values)].groupby(PAIR)[names].first()
+    wanted = usual.reindex(pd.MultiIndex.from_frame(runs[PAIR])).set_axis(runs.index)
+    same = (runs[names] == wanted) | (runs[names].isna() & wanted.isna())
+    return same.all(axis="columns") & runs["variant"].str.fullmatch(r"reinit|k[0-9.]+-p[0-9]+")
 
 
 def base_widths(metrics: pd.DataFrame) -> dict[tuple[str, ...], tuple[int, ...]]:
