@@ -182,7 +182,9 @@ def make_study(folder: Path) -> None:
     flags = ["--metrics", "metrics.csv", "--kept", "none.csv", *forms]
     done = stage("figures_controls", "widths_by_layer", *flags, cwd=folder)
     assert done.returncode == 0, done.stderr
-    (folder / "findings.md").write_text(f"# Findings\n\n## mnist, CNN\n\n- {HOSTILE}\n", "utf-8")
+    short = "## In short\n\n| claim |\n|:---|\n| a claim of the table above |\n\n"
+    findings = f"# Findings\n\n{short}## mnist, CNN\n\n- {HOSTILE}\n"
+    (folder / "findings.md").write_text(findings, "utf-8")
 
 
 def files(table: str) -> list[str]:

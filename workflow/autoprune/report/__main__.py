@@ -1,6 +1,7 @@
 """Stage: the report, one page that needs nothing else to be read."""
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,11 +39,15 @@ def read_nulls(paths: Sequence[str]) -> dict[str, list[int]]:
 
 
 def read_findings(path: str) -> str:
-    """The findings as Markdown; InputError when there is no such file."""
+    """The findings as Markdown, less "In short": the page begins with that table, in full.
+
+    Raises InputError when there is no such file.
+    """
     try:
-        return Path(path).read_text("utf-8")
+        text = Path(path).read_text("utf-8")
     except OSError:
         raise InputError(f"{path}: no such file; make the findings first") from None
+    return re.sub(r"^## In short\n.*?(?=^## |\Z)", "", text, flags=re.MULTILINE | re.DOTALL)
 
 
 def styles(metrics: pd.DataFrame) -> dict[str, dict[str, Any]]:
