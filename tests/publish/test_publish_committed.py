@@ -14,17 +14,15 @@ from autoprune.metrics import read_metrics
 def test_the_committed_tables_and_page_are_made_of_the_committed_metrics(
     root, tmp_path, monkeypatch
 ):
-    """The page of all tables, the tables of the metrics where those are there: no drift."""
+    """The page of all tables, the tables of the metrics: no drift."""
     monkeypatch.chdir(root)
     folder = tmp_path / "findings"
     shutil.copytree("docs/findings", folder)
-    measured = sorted(path.parent for path in folder.glob("*/metrics.csv.gz"))
-    for study in measured:
+    known = [folder / study["folder"] for study in studies()]
+    for study in known:
         shutil.rmtree(study / "tables")
-    assert remake(folder, tmp_path / "findings.md") == [
-        study["folder"] for study in studies() if folder / study["folder"] in measured
-    ]
-    for study in measured:
+    assert remake(folder, tmp_path / "findings.md") == [study.name for study in known]
+    for study in known:
         for name in ("comparisons", "claims", "ablations"):
             path = study / "tables" / f"{name}.csv"
             assert path.read_bytes() == (root / "docs" / path.relative_to(tmp_path)).read_bytes()
@@ -83,6 +81,9 @@ def test_what_cannot_be_taken_is_one_line(folder, tmp_path, finished):
     with pytest.raises(InputError, match=r"done/environment\.json: no such file"):
         take("mine", folder)
     assert not (folder / "mine").exists()
+    with pytest.raises(InputError, match=r"mine/metrics\.csv\.gz: no such file"):
+        remake(folder, tmp_path / "page.md")
+    assert not (tmp_path / "page.md").exists()
 
 
 def test_columns_are_left_out_and_cells_kept(tmp_path):

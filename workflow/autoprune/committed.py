@@ -51,12 +51,14 @@ def take(name: str, folder: Path = FOLDER) -> None:
 
 
 def remake(folder: Path = FOLDER, page: Path = PAGE) -> list[str]:
-    """Tables of the studies whose metrics are here, and the page of all; names those studies."""
+    """The tables of each study from its metrics, and the page of all; names the studies.
+
+    Raises InputError when the metrics of one are not there.
+    """
     made = []
     for study in studies(folder):
-        if (folder / study["folder"] / "metrics.csv.gz").exists():
-            _tables(folder / study["folder"], read_config(study["configfiles"]))
-            made.append(study["folder"])
+        _tables(folder / study["folder"], read_config(study["configfiles"]))
+        made.append(study["folder"])
     flags = [
         word
         for study in studies(folder)
@@ -114,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     for name in arguments.take:
         take(name)
-    print(f"{PAGE}: made; tables anew: {', '.join(remake()) or 'of no study'}")
+    print(f"{PAGE}: made; tables anew: {', '.join(remake())}")
 
 
 if __name__ == "__main__":
