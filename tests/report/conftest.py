@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from autoprune.findings import SHORT_TITLE
+
 ROOT = Path(__file__).parents[2]
 HISTORY = (
     *("round", "train_loss", "validation_accuracy", "validation_loss", "test_accuracy"),
@@ -182,7 +184,7 @@ def make_study(folder: Path) -> None:
     flags = ["--metrics", "metrics.csv", "--kept", "none.csv", *forms]
     done = stage("figures_controls", "widths_by_layer", *flags, cwd=folder)
     assert done.returncode == 0, done.stderr
-    short = "## In short\n\n| claim |\n|:---|\n| a claim of the table above |\n\n"
+    short = f"{SHORT_TITLE}\n\n| claim |\n|:---|\n| a claim of the table above |\n\n"
     findings = f"# Findings\n\n{short}## mnist, CNN\n\n- {HOSTILE}\n"
     (folder / "findings.md").write_text(findings, "utf-8")
 

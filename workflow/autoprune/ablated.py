@@ -13,8 +13,9 @@ from autoprune.metrics import RULE, TRAINING
 
 Ablation = tuple[str, str, str]  # its name, the arm with the change, the arm without
 PairOf = tuple[str, str]  # data set, model
+ALIKE = ("rounds", *TRAINING)  # what runs that train alike were asked to do
 # what the arms of a comparison have in common; tails and statistics are options of the method
-IN_COMMON = ("rounds", *TRAINING, *RULE)
+IN_COMMON = (*ALIKE, *RULE)
 
 
 def add_ablation_flag(parser: argparse.ArgumentParser) -> None:
@@ -58,14 +59,17 @@ def without_ablated(runs: pd.DataFrame, ablations: Iterable[Ablation]) -> pd.Dat
     return runs[[pair not in left_out for pair in pairs]].reset_index(drop=True)
 
 
-def comparable(own: pd.DataFrame, reference: pd.DataFrame) -> bool:
+def comparable(
+    own: pd.DataFrame, reference: pd.DataFrame, names: Iterable[str] = IN_COMMON
+) -> bool:
     """Whether an arm is a method to hold against the reference: both frames with a row per run.
 
     It trains as the reference does and, if it has the rule, with the reference's k, patience and
     cap (IN_COMMON, as recorded with each run). Other cohorts or a carried optimizer are accidents
-    of the notebooks and have the table of ablations, another k or patience has the map.
+    of the notebooks and have the table of ablations, another k or patience has the map, for whose
+    cells ``names`` is ALIKE.
     """
-    for name in set(IN_COMMON) & set(own.columns):
+    for name in set(names) & set(own.columns):
         found = set(own[name].dropna())
         if found and found != set(reference[name]):
             return False

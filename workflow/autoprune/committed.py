@@ -55,17 +55,16 @@ def remake(folder: Path = FOLDER, page: Path = PAGE) -> list[str]:
 
     Raises InputError when the metrics of one are not there.
     """
-    made = []
-    for study in studies(folder):
+    known = studies(folder)
+    for study in known:
         _tables(folder / study["folder"], read_config(study["configfiles"]))
-        made.append(study["folder"])
     flags = [
         word
-        for study in studies(folder)
+        for study in known
         for word in ("--study", study["title"], str(folder / study["folder"]))
     ]
     findings.main([*flags, "--output", str(page)])
-    return made
+    return [study["folder"] for study in known]
 
 
 def _tables(folder: Path, config: dict[str, Any]) -> None:

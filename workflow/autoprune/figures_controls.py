@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from autoprune.ablated import ALIKE, comparable
 from autoprune.drawing import (
     ARM,
     COLOURS,
@@ -30,7 +31,7 @@ from autoprune.drawing import (
 )
 from autoprune.errors import run_main
 from autoprune.figures import PAIR
-from autoprune.metrics import RUN, TRAINING, read_metrics, read_table
+from autoprune.metrics import RUN, read_metrics, read_table
 from autoprune.spots import say
 from autoprune.statistics import final_figures, is_baseline, require
 from autoprune.style import arm_label, dataset_label, label
@@ -112,15 +113,18 @@ def say_cells(ax: Axes, texts: pd.DataFrame, rows: Sequence[str], column: str) -
 
 
 def same_training(runs: pd.DataFrame, values: pd.DataFrame) -> pd.Series:
-    """The fresh-weight runs that train as their pair's dense/fedavg was asked to (TRAINING).
+    """The fresh-weight runs that train as their pair's dense/fedavg was asked to (ALIKE).
 
     A cohort from which clients failed is still that of the settings.
     """
-    names = ["rounds", *(name for name in TRAINING if name in values)]
-    usual = values[is_baseline(values)].groupby(PAIR)[names].first()
-    wanted = usual.reindex(pd.MultiIndex.from_frame(runs[PAIR])).set_axis(runs.index)
-    same = (runs[names] == wanted) | (runs[names].isna() & wanted.isna())
-    return same.all(axis="columns") & runs["variant"].str.fullmatch(r"reinit|k[0-9.]+-p[0-9]+")
+    dense = values[is_baseline(values)]
+    named = runs["variant"].str.fullmatch(r"reinit|k[0-9.]+-p[0-9]+")
+    alike = [
+        own.index
+        for (*pair, _), own in runs[named].groupby([*PAIR, "variant"])
+        if comparable(own, dense[(dense[PAIR] == pair).all(axis="columns")], ALIKE)
+    ]
+    return pd.Series(runs.index.isin([at for index in alike for at in index]), runs.index)
 
 
 def base_widths(metrics: pd.DataFrame) -> dict[tuple[str, ...], tuple[int, ...]]:

@@ -23,7 +23,8 @@ line says so. "Significantly" means p < 0.05 by a paired t-test after Holm's cor
 arms, "equivalent" that two one-sided tests place the difference within the margin. Where neither is
 so, these seeds do not settle it.
 """
-SHORT = """## In short
+SHORT_TITLE = "## In short"
+SHORT = f"""{SHORT_TITLE}
 
 What the abstract claims, and what it does not ask; columns are the studies below. Each cell is our
 value with its 95 % interval and the verdict of the claims table's rule. Claims are of ours against

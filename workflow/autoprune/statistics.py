@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import pandas as pd
-from scipy.special import stdtrit  # what scipy.stats.t asks; loading that takes a second of a job
+from scipy.special import stdtrit  # scipy.stats.t asks it too, and takes a second to load
 
 from autoprune.errors import InputError
 from autoprune.metrics import RUN

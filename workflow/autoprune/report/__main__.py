@@ -11,6 +11,7 @@ import pandas as pd
 from autoprune.drawing import looks
 from autoprune.errors import InputError, run_main
 from autoprune.files import read_json, write_text
+from autoprune.findings import SHORT_TITLE
 from autoprune.metrics import read_metrics, read_table
 from autoprune.report.claims_view import view_claims
 from autoprune.report.colours import PAPERS, visible
@@ -47,7 +48,8 @@ def read_findings(path: str) -> str:
         text = Path(path).read_text("utf-8")
     except OSError:
         raise InputError(f"{path}: no such file; make the findings first") from None
-    return re.sub(r"^## In short\n.*?(?=^## |\Z)", "", text, flags=re.MULTILINE | re.DOTALL)
+    section = rf"^{SHORT_TITLE}\n.*?(?=^## |\Z)"
+    return re.sub(section, "", text, flags=re.MULTILINE | re.DOTALL)
 
 
 def styles(metrics: pd.DataFrame) -> dict[str, dict[str, Any]]:
