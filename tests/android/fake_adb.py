@@ -1,4 +1,3 @@
-#!/usr/bin/env -S python3 -S -E
 """An adb without a phone: the phones and their state are in the JSON file $FAKE_ADB_STATE.
 
 Files are really pushed, into the folder ``root`` of the state, and their SHA-256 is real. Every
@@ -186,5 +185,3 @@ def main(args):
     else:
         fail(97, f"fake adb: unknown call {args}")
 
-
-main(sys.argv[1:])
