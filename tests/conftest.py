@@ -21,6 +21,9 @@ settings.load_profile("study")
 os.environ["PYTHONPATH"] = str(ROOT / "workflow")
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["MPLBACKEND"] = "agg"  # no window, also where there is a screen
+# where Slurm is installed but does not run, each Snakemake would wait ten seconds for its answer
+os.environ.setdefault("SLURM_CONF", os.devnull)
 # as in the study, and two at a time keep two cores busy
 os.environ["OMP_NUM_THREADS"] = "1"
 # a shell that starts pytest in the background has it ignore Ctrl-C, and its processes too
