@@ -184,4 +184,3 @@ def main(args):
         shell(args[3])
     else:
         fail(97, f"fake adb: unknown call {args}")
-

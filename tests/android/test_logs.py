@@ -1,13 +1,12 @@
 """The logs of phone benchmark tools: real ones, other writings of them, and cut-off ones."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
 from autoprune.android.logs import parse
 from autoprune.errors import InputError
+from stages import run_stage
 
 # of each real log: tool, median, mean, min, max, std, p5, p90, p95, runs, threads, graph
 REAL = {
@@ -87,11 +86,7 @@ def test_real_logs_without_a_measurement_are_one_line(logs, name):
 
 
 def command(*args):
-    return subprocess.run(
-        [sys.executable, "-m", "autoprune.android", "parse", *map(str, args)],
-        capture_output=True,
-        text=True,
-    )
+    return run_stage("autoprune.android", "parse", *args)
 
 
 def numbers(text):

@@ -22,6 +22,13 @@ from autoprune.android.columns import COLUMNS
 from autoprune.android.logs import parse
 
 HERE = Path(__file__).resolve().parent
+# imported, not run as a script, which would be compiled at each of a session's calls
+ADB = f"""#!/usr/bin/env -S python3 -S -E
+import sys
+sys.path.insert(0, {str(HERE)!r})
+import fake_adb
+fake_adb.main(sys.argv[1:])
+"""
 ELF = b"\x7fELF\x02\x01\x01" + b"\0" * 9 + b"\x03\0%b\0"  # the first 20 bytes, but for the machine
 SERIAL = "1A2B3C4D5E6F"
 # of a Pixel 6a: four small cores, two middle ones, two big ones
@@ -84,7 +91,9 @@ class Desk:
     def __post_init__(self):
         (self.folder / "phone").mkdir()
         (self.folder / "bin").mkdir()
-        (self.folder / "bin" / "adb").symlink_to(HERE / "fake_adb.py")
+        adb = self.folder / "bin" / "adb"
+        adb.write_text(ADB)
+        adb.chmod(0o755)
         for name in PROGRAMS.values():
             (self.folder / name).write_bytes(ELF % b"\xb7" + name.encode())
         self.set()

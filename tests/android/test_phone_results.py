@@ -3,8 +3,6 @@
 import csv
 import json
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 
 import made_sessions as made
@@ -17,6 +15,7 @@ from autoprune.import_latency import main
 from autoprune.latency import main as tabulate
 from autoprune.speedups import repeats
 from autoprune.verdicts import COLUMNS, android_rows
+from stages import run_stage
 
 NONE = "not measured: no session in resources/android"
 PUBLISHED = {"metric": "inference_speedup", "value": "2", "method": "autoprune"}
@@ -336,11 +335,7 @@ def outputs(folder):
 
 
 def run(module, *words):
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-m", module, *map(str, words)],
-        capture_output=True,
-        text=True,
-    )
+    return run_stage(module, *words, strict=True)
 
 
 def test_check_sums_a_session_up(tmp_path, manifests):

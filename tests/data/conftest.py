@@ -2,14 +2,13 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from autoprune.data.store import write_store
+from stages import run_stage
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -18,16 +17,7 @@ REPOSITORY = Path(__file__).parents[2]
 def stage():
     """Run ``python -m autoprune.data.<name> flags...`` and return the finished process."""
 
-    def run(name, *flags):
-        return subprocess.run(
-            [sys.executable, "-m", f"autoprune.data.{name}", *map(str, flags)],
-            env={**os.environ, "PYTHONPATH": str(REPOSITORY / "workflow")},
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-
-    return run
+    return lambda name, *flags: run_stage(f"autoprune.data.{name}", *flags)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -21,6 +20,7 @@ from autoprune.errors import InputError
 from autoprune.export import calibration_rows, compared
 from autoprune.federation.training import to_input
 from autoprune.models import Architecture, new_network
+from stages import EXPORTING, run_stage
 
 EXTRAS = any(exports.lacking(name) is None for name in exports.EXTRAS)
 NETWORKS = [
@@ -128,9 +128,7 @@ def pruned(run):
 
 
 def command(stage, *flags, check=True):
-    done = subprocess.run(
-        [sys.executable, "-m", f"autoprune.{stage}", *flags], capture_output=True, text=True
-    )
+    done = run_stage(f"autoprune.{stage}", *flags, libraries=EXPORTING)
     assert not check or done.returncode == 0, done.stderr
     return done
 

@@ -1,8 +1,6 @@
 """config/README.md: made from the schema and the modules, current, and complete."""
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ from autoprune import methods
 from autoprune.config_page import allowed, overlay, render
 from autoprune.data import sources
 from autoprune.errors import InputError
+from stages import TRAINING, run_stage
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
@@ -94,11 +93,6 @@ def test_what_is_allowed_is_said_in_words():
 def test_the_command_writes_the_page_anew(tmp_path):
     shutil.copytree(ROOT / "config", tmp_path / "config")
     (tmp_path / "config/README.md").write_text("stale\n")
-    done = subprocess.run(
-        [sys.executable, "-m", "autoprune.config_page"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
+    done = run_stage("autoprune.config_page", libraries=TRAINING, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "config/README.md").read_text() == PAGE

@@ -1,12 +1,12 @@
 """A tiny federation on disk, and real training processes on it."""
 
-import os
 import subprocess
 import sys
 
 import pytest
 
 from autoprune.files import sha256_file
+from stages import TRAINING, run_stage
 
 ROUNDS = 5
 
@@ -51,24 +51,17 @@ def flags(tiny):
 @pytest.fixture(scope="session")
 def train(flags):
     """Run the stage as a process; returns it, finished."""
-
-    def run(output, *args, env=(), **changes):
-        return subprocess.run(
-            [sys.executable, "-m", "autoprune.train", *flags(output, *args, **changes)],
-            env={**os.environ, **dict(env)},
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-
-    return run
+    return lambda output, *args, **changes: run_stage(
+        "autoprune.train", *flags(output, *args, **changes), libraries=TRAINING
+    )
 
 
 @pytest.fixture(scope="session")
-def finished(train, tmp_path_factory):
+def finished(flags, tmp_path_factory):
     """The folder of a finished inherit run with one worker: what others are compared with."""
     output = tmp_path_factory.mktemp("finished")
-    done = train(output, "autoprune", "inherit")
+    command = [sys.executable, "-m", "autoprune.train", *flags(output, "autoprune", "inherit")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return output
 

@@ -1,14 +1,13 @@
 """Counts against the totals that the authors' notebooks print (shared facts of the paper)."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
 from autoprune.complexity import complexity
 from autoprune.errors import InputError
 from autoprune.models import Architecture
+from stages import TRAINING, run_stage
 
 FEMNIST, CELEBA = ((1, 28, 28), 62), ((3, 84, 84), 2)
 PUBLISHED = [
@@ -50,9 +49,7 @@ def test_statistics_are_counted_apart():
 
 
 def command(*flags):
-    return subprocess.run(
-        [sys.executable, "-m", "autoprune.complexity", *flags], capture_output=True, text=True
-    )
+    return run_stage("autoprune.complexity", *flags, libraries=TRAINING)
 
 
 def test_the_command_prints_one_json_object():

@@ -5,15 +5,15 @@ import csv
 import itertools
 import json
 import math
-import os
 import random
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+
+from stages import run_stage
 
 ROOT = Path(__file__).parents[2]
 HISTORY = (
@@ -143,14 +143,7 @@ def run_folder(tmp_path: Path) -> Callable[..., Path]:
 
 def stage(name: str, *flags: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run ``python -W error -m autoprune.<name>`` as a user would."""
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-m", f"autoprune.{name}", *map(str, flags)],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "workflow"), "MPLBACKEND": "agg"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run_stage(f"autoprune.{name}", *flags, cwd=cwd, strict=True)
 
 
 @pytest.fixture(scope="session")

@@ -4,16 +4,15 @@ import csv
 import hashlib
 import json
 import math
-import os
 import random
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from autoprune.findings import SHORT_TITLE
+from stages import run_stage
 
 ROOT = Path(__file__).parents[2]
 HISTORY = (
@@ -135,14 +134,7 @@ def write_run(folder: Path, dataset: str, method: str, variant: str, seed: int) 
 
 def stage(name: str, *flags: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run ``python -W error -m autoprune.<name>`` as a user would."""
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-m", f"autoprune.{name}", *map(str, flags)],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "workflow"), "MPLBACKEND": "agg"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run_stage(f"autoprune.{name}", *flags, cwd=cwd, strict=True)
 
 
 def make_study(folder: Path) -> None:

@@ -5,10 +5,11 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from stages import WORKFLOW, run_stage
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = "results/ci/runs/glyphs/cnn"
@@ -26,14 +27,8 @@ pytestmark = pytest.mark.slow
 
 def call(folder, *command, **environment):
     inherited = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    return subprocess.run(
-        [sys.executable, "-m", *command],
-        cwd=folder,
-        env=inherited | environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    told = {"cwd": folder, "env": inherited | environment, "timeout": 600}
+    return run_stage(*command, libraries=WORKFLOW, **told)
 
 
 def snakemake(folder, *targets, **environment):

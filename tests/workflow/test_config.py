@@ -1,8 +1,6 @@
 """The configuration: what is wrong is said in one line that names file, key, found, expected."""
 
 import copy
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +19,7 @@ from autoprune.config import (
 )
 from autoprune.errors import InputError
 from autoprune.pruning.rounding import DIRECTIONS
+from stages import WORKFLOW, run_stage
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
@@ -246,12 +245,7 @@ def test_a_missing_section_is_named():
 def test_snakemake_stops_with_that_line(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("pairs: {glyphs-cnn: {autoprune: {k: -1}}}\n")
-    done = subprocess.run(
-        [sys.executable, "-m", "snakemake", "-n", "--configfile", str(path)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+    done = run_stage("snakemake", "-n", "--configfile", path, libraries=WORKFLOW, cwd=ROOT)
     assert done.returncode != 0
     errors = [line for line in done.stderr.splitlines() if "error" in line.lower()]
     assert errors == [

@@ -9,11 +9,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from stages import run_stage
+
 
 def call(module, folder, *args):
-    return subprocess.run(
-        [sys.executable, "-m", module, *args], cwd=folder, capture_output=True, text=True
-    )
+    return run_stage(module, *args, cwd=folder)
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from stages import WORKFLOW, run_stage
+
 ROOT = Path(__file__).resolve().parents[2]
 CI = ["--configfile", "config/ci.yaml"]
 RESULTS = Path("results/ci")
@@ -22,14 +24,8 @@ pytestmark = pytest.mark.slow
 
 def snakemake(folder, *args, check=True):
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    done = subprocess.run(
-        [sys.executable, "-m", "snakemake", "--cores", "2", *args],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    told = {"libraries": WORKFLOW, "cwd": folder, "env": environment, "timeout": 600}
+    done = run_stage("snakemake", "--cores", "2", *args, **told)
     if check:
         assert done.returncode == 0, done.stdout + done.stderr
     return done
@@ -433,9 +429,7 @@ def test_a_finished_study_is_archived_and_its_numbers_traced(study, tmp_path):
     """The zip opens in an empty folder, its checksums are right, and every table leads to data."""
 
     def python(folder, *words):
-        done = subprocess.run(
-            [sys.executable, "-m", *words], cwd=folder, capture_output=True, text=True
-        )
+        done = run_stage(*words, cwd=folder)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
