@@ -18,10 +18,9 @@ TITLE = """# Findings
 Written by `python -m autoprune.findings` from the tables of the studies named below: every number
 is a cell of them, every sentence is chosen by a rule. Differences are paired by seed, in points of
 test accuracy, with the 95 % interval: "in the end" of the mean of the last five evaluations, "when
-as many bytes have been sent" linear in bytes between two evaluations, or of the one before where a
-line says so. "Significantly" means p < 0.05 by a paired t-test after Holm's correction over all
-arms, "equivalent" that two one-sided tests place the difference within the margin. Where neither is
-so, these seeds do not settle it.
+as many bytes have been sent" linear in bytes between two evaluations. "Significantly" means
+p < 0.05 by a paired t-test after Holm's correction over all arms, "equivalent" that two one-sided
+tests place the difference within the margin. Where neither is so, these seeds do not settle it.
 """
 SHORT_TITLE = "## In short"
 SHORT = f"""{SHORT_TITLE}
@@ -116,9 +115,7 @@ def of_pair(rows: pd.DataFrame, question: str) -> list[str]:
             f"In the end, against {name}, at other sizes": others[others["size"] != ""],
         }
     else:
-        # tables made before the column took an arm's last evaluation before that point
-        early = "" if "read" in mine else " (read at the last evaluation before)"
-        parts = {f"When as many bytes have been sent{early}, against {name}": others}
+        parts = {f"When as many bytes have been sent, against {name}": others}
     lines = []
     for heading, part in parts.items():
         if part.empty:
