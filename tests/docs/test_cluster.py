@@ -103,3 +103,15 @@ def test_jobs_of_slurm_give_the_bytes_of_a_local_run(slurm, tmp_path):
     expected = results(alone)
     assert "metrics.csv" in expected
     assert results(cluster) == expected
+
+    # what fails there is told as elsewhere, also where the path of Python has a space
+    (cluster / "wrong.yaml").write_text("pairs: {glyphs-cnn: {learning_rate: 1.0e+30}}\n")
+    command = [cluster / ".venv/bin/python", "-m", "snakemake", "--profile", "profiles/mine"]
+    command += ["--retries", "0", "baselines"]
+    command += ["--configfile", "config/ci.yaml", "one-pair.yaml", "wrong.yaml"]
+    told = {"cwd": cluster, "env": environment(cluster), "capture_output": True, "text": True}
+    failed = subprocess.run(command, **told)
+    assert failed.returncode == 1
+    said = failed.stderr[failed.stderr.index("1 job failed.") :]
+    assert "its training diverged" in said
+    assert ".venv/bin/python -m snakemake --cores 1 --configfile config/ci.yaml" in said

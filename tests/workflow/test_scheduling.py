@@ -1,6 +1,7 @@
 """Snakemake's scheduler looks for work when there may be some, in a real workflow of its own."""
 
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -8,7 +9,7 @@ import time
 import pytest
 from snakemake.scheduling.job_scheduler import JobScheduler
 
-from autoprune.scheduling import wait_once
+from autoprune.scheduling import quote_python, wait_once
 
 JOBS = 16
 WORKFLOW = """
@@ -73,6 +74,23 @@ def test_jobs_that_the_rate_limiter_held_back_are_woken(tmp_path):
 
 def test_the_pinned_snakemake_has_what_is_changed():
     assert hasattr(JobScheduler, "_schedule_reevalutation")
+
+
+@pytest.mark.parametrize("quoted", [False, True], ids=["as it comes", "quoting by itself"])
+@pytest.mark.parametrize("python", ["/usr/bin/python", "/my disk/.venv/bin/python"])
+def test_a_job_elsewhere_is_started_by_a_python_whose_path_has_a_space(python, quoted):
+    class Executor:
+        def get_python_executable(self):
+            return python
+
+        def format_job_exec(self, job):
+            shown = shlex.quote(python) if quoted else python
+            return f"cd '/my disk' && {shown} -m snakemake --snakefile '/my disk/Snakefile' {job}"
+
+    for _ in range(2):  # a Snakefile may be read twice
+        quote_python(Executor)
+        words = shlex.split(Executor().format_job_exec("one"))
+        assert words[3:] == [python, "-m", "snakemake", "--snakefile", "/my disk/Snakefile", "one"]
 
 
 def test_a_scheduler_without_it_is_left_alone():

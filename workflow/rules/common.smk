@@ -18,10 +18,11 @@ from autoprune.config import methods_of, resolve, run_settings
 from autoprune.errors import InputError
 from autoprune.failures import Failure, describe, is_stop, last_error
 from autoprune.provenance import code_version
-from autoprune.scheduling import wait_once
+from autoprune.scheduling import quote_python, wait_once
 from autoprune.study import runs_of
 
 wait_once()
+quote_python()
 
 # in the order they were merged: our own first, then what --configfile names
 OVERLAYS = [file for file in workflow.configfiles if file in workflow.overwrite_configfiles]
@@ -105,7 +106,9 @@ def what_failed():
     failures = [failure for failure in failures if not is_stop(last_error(failure.log))]
     if not failures:
         return ["", "Stopped before its end; the same command goes on where it was."]
-    return describe(failures, workflow.cores, [os.path.relpath(file) for file in OVERLAYS])
+    # a cluster has no number of cores
+    cores = workflow.resource_settings.cores or 1
+    return describe(failures, cores, [os.path.relpath(file) for file in OVERLAYS])
 
 
 def for_papers(figure):
