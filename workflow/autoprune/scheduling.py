@@ -4,8 +4,8 @@ import shlex
 import threading
 from typing import Any
 
+from snakemake.executors.local import RealExecutor
 from snakemake.scheduling.job_scheduler import JobScheduler
-from snakemake_interface_executor_plugins.executors.real import RealExecutor
 
 
 def wait_once(cls: type = JobScheduler) -> None:
