@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import traceback
-import warnings
 from functools import cache
 from pathlib import Path
 
@@ -28,8 +27,7 @@ WORKFLOW = ("snakemake.cli", "snakemake.dag", "yaml")
 def run_stage(module, *words, libraries=PUBLISHING, cwd=None, env=None, strict=False, timeout=120):
     """``python -m module words...``, finished, begun with ``libraries`` loaded.
 
-    ``strict`` is ``-W error`` but for what the libraries' import warns of; the rest is as of
-    ``subprocess.run``, TimeoutExpired too.
+    ``strict`` is ``-W error``; the rest is as of ``subprocess.run``, TimeoutExpired too.
     """
     command = [module, *map(str, words)]
     with tempfile.TemporaryDirectory() as folder:
@@ -40,9 +38,8 @@ def run_stage(module, *words, libraries=PUBLISHING, cwd=None, env=None, strict=F
             "place": str(cwd or Path.cwd()),
             "variables": dict(os.environ if env is None else env),
             "streams": [str(path) for path in streams],
-            "strict": strict,
         }
-        server = _server()
+        server = _server(strict)
         print(json.dumps(request), file=server.stdin, flush=True)
         in_time = select.select([server.stdout], [], [], timeout)[0]
         reply = server.stdout.readline() if in_time else ""
@@ -57,10 +54,10 @@ def run_stage(module, *words, libraries=PUBLISHING, cwd=None, env=None, strict=F
 
 
 @cache
-def _server():
-    """This process's server, which lives as long as it."""
+def _server(strict):
+    """This process's server, which lives as long as it; one that is strict is another."""
     server = subprocess.Popen(
-        [sys.executable, __file__],
+        [sys.executable, *(["-W", "error"] if strict else []), __file__],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -91,7 +88,7 @@ def serve():
     return None
 
 
-def _become(libraries, command, place, variables, streams, strict):
+def _become(libraries, command, place, variables, streams):
     """Make this process what ``python -m`` begins with."""
     for number, name in enumerate((os.devnull, *streams)):
         descriptor = os.open(name, os.O_RDWR | (os.O_CREAT if number else 0))
@@ -103,8 +100,6 @@ def _become(libraries, command, place, variables, streams, strict):
     sys.argv = command
     asked = [path for path in variables.get("PYTHONPATH", "").split(os.pathsep) if path]
     sys.path[:1] = [place, *asked]
-    if strict:
-        warnings.simplefilter("error")
     return command[0]
 
 
