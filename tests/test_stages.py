@@ -9,7 +9,7 @@ import pytest
 from stages import run_stage
 
 WAYS = {
-    "silent": "",
+    "silent": "pass",
     "both streams": "import sys; print('out'); print('err', file=sys.stderr)",
     "a code": "import sys; sys.exit(3)",
     "no code": "import sys; sys.exit(None)",
@@ -30,8 +30,7 @@ WAYS = {
 
 @pytest.mark.parametrize("way", WAYS)
 def test_it_ends_as_one_that_was_started(tmp_path, way):
-    text = f"if __name__ == '__main__':\n    {WAYS[way] or 'pass'}\n"
-    (tmp_path / "stage.py").write_text(text)
+    (tmp_path / "stage.py").write_text(f"if __name__ == '__main__':\n    {WAYS[way]}\n")
     told = {"cwd": tmp_path, "env": os.environ | {"MINE": "a b"}}
     for strict in (False, True):
         flags = ["-W", "error"] if strict else []

@@ -122,10 +122,10 @@ def test_it_loads_without_an_error_or_a_request(reader):
     messages += [
         json.loads(entry["message"])["message"] for entry in reader.driver.get_log("performance")
     ]
-    asked = [m["params"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    requests = [m["params"] for m in messages if m["method"] == "Network.requestWillBeSent"]
     asked = {
         request["request"]["url"].partition("#")[0]
-        for request in asked
+        for request in requests
         if not request["documentURL"].startswith((*OWN, "data:"))
     }
     assert {url for url in asked if not url.startswith("data:")} == {reader.address}
