@@ -53,9 +53,13 @@ def take(name: str, folder: Path = FOLDER) -> None:
 def remake(folder: Path = FOLDER, page: Path = PAGE) -> list[str]:
     """The tables of each study from its metrics, and the page of all; names the studies.
 
+    Without a study the page stays as it is.
+
     Raises InputError when the metrics of one are not there.
     """
     known = studies(folder)
+    if not known:
+        return []
     for study in known:
         _tables(folder / study["folder"], read_config(study["configfiles"]))
     flags = [
