@@ -164,9 +164,11 @@ def make_study(folder: Path) -> None:
         done = stage(name, *metrics, *flags, cwd=folder)
         assert done.returncode == 0, done.stderr
     (folder / "null").mkdir()
-    draws = "".join(f"{draw},{800 + 37 * draw % 400},8,9 9\n" for draw in range(40))
+    draws = "".join(
+        f"{('fresh', 'kept')[draw % 2]},{draw},{800 + 37 * draw % 400},8,9 9\n" for draw in range(40)
+    )
     (folder / "null" / "mnist-cnn.csv").write_text(
-        "draw,parameters_with_statistics,rounds,widths\n" + draws
+        "null,draw,parameters_with_statistics,applications,widths\n" + draws
     )
     (folder / "figures").mkdir()
     (folder / "figures" / "partition.svg").write_text(

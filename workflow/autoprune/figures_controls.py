@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -138,13 +139,16 @@ def base_widths(metrics: pd.DataFrame) -> dict[tuple[str, ...], tuple[int, ...]]
     }
 
 
+NULL_COLOURS = {"fresh": "#c8c8c8", "kept": "#8c8c8c"}
+
+
 def null_distribution(metrics: pd.DataFrame, null: Sequence[str], kept: str) -> Figure:
     """Final parameters of the rule on random networks, and those of the trained runs above it."""
     values, _ = final_figures(metrics)
     require(values, MAPPED)
     everyone = values
     values = values[values["method"].isin(SEARCHED)]
-    tables = {Path(path).stem: read_table(path, ["parameters_with_statistics"]) for path in null}
+    tables = {Path(path).stem: read_table(path, ["null", "parameters_with_statistics"]) for path in null}
     shown = [
         (pair, rows, tables[f"{pair[0]}-{pair[2]}"])
         for pair, rows in values.groupby(PAIR)
@@ -156,7 +160,10 @@ def null_distribution(metrics: pd.DataFrame, null: Sequence[str], kept: str) -> 
     figure, axes = panels([f"{dataset_label(p[0], p[1])}\n{label(p[2])}" for p, *_ in shown])
     for ax, (_, rows, draws) in zip(axes, shown, strict=True):
         found = draws["parameters_with_statistics"]
-        ax.hist(found, bins=24, color="#bbbbbb", edgecolor="white", linewidth=0.3)
+        bins = np.histogram_bin_edges(found, 24)
+        for null, colour in NULL_COLOURS.items():
+            own = found[draws["null"] == null]
+            ax.hist(own, bins, color=colour, edgecolor="white", linewidth=0.3, alpha=0.75)
         top = ax.get_ylim()[1]
         for lane, arm in enumerate(a for a in arms if not of_arm(rows, a).empty):
             mine = of_arm(rows, arm)["parameters_with_statistics"]
@@ -167,10 +174,14 @@ def null_distribution(metrics: pd.DataFrame, null: Sequence[str], kept: str) -> 
         ax.set_yticks([])
         everything = pd.concat([found, rows["parameters_with_statistics"]])
         log_axis(ax, everything.min(), everything.max())
-    entries = [Line2D([], [], color="#bbbbbb", linewidth=6, label="the rule on random networks")]
+    entries = [
+        Line2D([], [], color=colour, linewidth=6, label=f"random networks, {null}")
+        for null, colour in NULL_COLOURS.items()
+    ]
     style = {"linestyle": "none", "markersize": 5, "markeredgewidth": 0}
     entries += [look.entry(marker=look.marker, **style) for look in arms.values()]
-    note = "grey: share of searches in which nothing was learnt; markers: runs, one a seed"
+    note = "grey: searches in which nothing was learnt, on a random network that is drawn fresh\n"
+    note += "every time or kept until filters go; markers: runs, one a seed"
     return finish(figure, "final parameters (Keras total)", "", entries, note)
 
 
@@ -285,7 +296,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", choices=sorted(FIGURES), help="which figure")
     parser.add_argument("--metrics", required=True, help="tidy metrics, as CSV")
-    parser.add_argument("--null", nargs="*", default=[], help="CSVs of autoprune.null, by pair")
+    parser.add_argument("--null", nargs="*", default=[], help="CSVs of autoprune.measure.nulls, by pair")
     parser.add_argument("--kept", required=True, help="CSV of autoprune.kept")
     add_figure_flags(parser)
     arguments = parser.parse_args(argv)

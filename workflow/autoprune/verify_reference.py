@@ -25,7 +25,7 @@ MADE_BY = "made_by.json"
 KEYS = {
     "data": ("dataset",),
     "published": ("dataset", "model", "widths"),
-    "null": ("pair", "draw"),
+    "null": ("pair", "null", "draw"),
     "plans": ("run", "round", "layer"),
     "runs": ("run",),
     "rounds": ("run", "round"),
@@ -152,7 +152,11 @@ def digest(value: object) -> str:
 
 def _settings(run: str, about: Mapping[str, Any], plan: Mapping[str, Any]) -> Row:
     """What was asked of a run, which code ran, and what its shrinks were decided on."""
-    decided = "trained weights" if plan.get("norms") != "null" else "random weights"
+    decided = (
+        "random weights"
+        if str(plan.get("norms")).startswith("null")
+        else "trained weights"
+    )
     row = {"run": run, "decided_on": decided if plan else "nothing", "code": about["code"]}
     return row | {name: str(value) for name, value in about["settings"].items()}
 

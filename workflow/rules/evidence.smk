@@ -76,16 +76,16 @@ rule ablate:
         """
 
 
-rule draw_null:
+rule nulls:
     """The rule on random networks, many times over: how much it prunes with nothing learnt."""
     input:
         "<results>/data/{dataset}/store/header.json",
     output:
         "<results>/null/{dataset}-{model}.csv",
     log:
-        "<logs>/draw_null/{dataset}-{model}.log",
+        "<logs>/nulls/{dataset}-{model}.log",
     benchmark:
-        "<benchmarks>/draw_null/{dataset}-{model}.tsv"
+        "<benchmarks>/nulls/{dataset}-{model}.tsv"
     params:
         store=subpath(input[0], parent=True),
         target=lookup(dpath="datasets/{dataset}/target", within=config),
@@ -94,10 +94,10 @@ rule draw_null:
         patience=lookup(dpath="pairs/{dataset}-{model}/autoprune/patience", within=config),
         cap=lookup(dpath="pairs/{dataset}-{model}/autoprune/cap", within=config),
         draws=lookup(dpath="controls/null_draws", within=config),
-        code=stage("autoprune.null", "autoprune.models.{model}"),
+        code=stage("autoprune.measure.nulls", "autoprune.models.{model}"),
     shell:
         """
-        python -m autoprune.null \
+        python -m autoprune.measure.nulls \
             --store {params.store:q} \
             --target {params.target:q} \
             --model {wildcards.model:q} \
@@ -105,6 +105,34 @@ rule draw_null:
             --k {params.k:q} \
             --patience {params.patience:q} \
             --cap {params.cap:q} \
+            --draws {params.draws:q} \
+            --output {output:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule published_nulls:
+    """Where the sizes that the notebooks print lie among those of networks that learn nothing."""
+    input:
+        "config/published.tsv",
+    output:
+        "<results>/published_nulls.csv",
+    log:
+        "<logs>/published_nulls.log",
+    benchmark:
+        "<benchmarks>/published_nulls.tsv"
+    params:
+        draws=lookup(dpath="controls/null_draws", within=config),
+        code=stage(
+            "autoprune.measure.published_nulls",
+            "autoprune.models.cnn",
+            "autoprune.models.resnet",
+            "autoprune.models.inception",
+        ),
+    shell:
+        """
+        python -m autoprune.measure.published_nulls \
+            --published {input:q} \
             --draws {params.draws:q} \
             --output {output:q} \
             >{log:q} 2>&1

@@ -72,6 +72,10 @@ class Base:
         """Whether the architecture or mask may still change at the start of this round."""
         return False
 
+    def restarted(self, server_round: int) -> bool:
+        """Whether this round's weights did not come from the aggregate but were set anew."""
+        return False
+
     def to_json(self) -> dict[str, Any]:
         """All that the method remembers, as ``restore`` takes it; written as plan.json.
 

@@ -30,12 +30,13 @@ DRAWN = (
 )
 
 
-def read_nulls(paths: Sequence[str]) -> dict[str, list[int]]:
-    """Parameters after the rule on random networks, by pair: the name of each file."""
+def read_nulls(paths: Sequence[str]) -> dict[str, dict[str, list[int]]]:
+    """Parameters after the rule on random networks, by pair (the name of each file) and null."""
     column = "parameters_with_statistics"
+    tables = {Path(path).stem: read_table(path, ["null", column]) for path in paths}
     return {
-        Path(path).stem: sorted(int(count) for count in read_table(path, [column])[column])
-        for path in paths
+        pair: {str(null): sorted(map(int, of[column])) for null, of in table.groupby("null")}
+        for pair, table in tables.items()
     }
 
 
