@@ -17,6 +17,7 @@ from autoprune.federation import checkpoint as checkpoints
 from autoprune.federation.history import Row, write_history
 from autoprune.federation.identity import fingerprint_of, provenance
 from autoprune.federation.interruption import Interrupted, interruptible
+from autoprune.federation.live import live_filters, sample
 from autoprune.federation.local_grid import LocalGrid
 from autoprune.federation.messages import OPTIMIZER
 from autoprune.federation.progress import Progress
@@ -58,6 +59,7 @@ class Run:
             settings.seed,
             self.wire,
         )
+        self.sample = sample(self.store, settings.seed)
         self.history: list[Row] = []
         self.output = Path(settings.output)
         self.mark = fingerprint_of(settings, self.store, self.partition)
@@ -224,7 +226,13 @@ class Run:
             int(shrunk),
             int(searching),
             "; ".join(f"{client}: {reason}" for client, reason in strategy.failures.items()),
+            self.live() if evaluated else "",
         )
+
+    def live(self) -> str:
+        """The fraction of live filters of each prunable layer, separated by spaces."""
+        fractions = live_filters(to_channels_last(self.deployed()), self.store, self.sample)
+        return " ".join(f"{fraction:.4f}" for fraction in fractions)
 
     def deployed(self) -> Network:
         """The network as a device would hold it: what is evaluated and saved."""
