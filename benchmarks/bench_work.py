@@ -67,6 +67,7 @@ class Work:
             epsilon=EPSILON,
             precision=precision,
             optimizer_state="fresh",
+            batch_norm="refreshed",
             torch_threads=1,
             min_clients=1,
             evaluate_every=1,

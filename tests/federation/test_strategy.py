@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from autoprune.communication import decode, encode, size
 from autoprune.federation.local_grid import LocalGrid
 from autoprune.federation.messages import Update, instruction, read_instruction, reply
+from autoprune.federation.replies import fault
 from autoprune.federation.strategy import (
     SeededFedAvg,
     TooFewClients,
     cohort,
-    fault,
     weighted_mean,
 )
 from autoprune.federation.training import IMPORTANCES, answer_shapes, importance

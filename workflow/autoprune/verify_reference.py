@@ -57,7 +57,7 @@ def name_of(run: Mapping[str, Any]) -> str:
 
 
 def modules_of(run: str) -> tuple[str, ...]:
-    """The modules whose import closure is the code of a run; as ``federation.run`` has them."""
+    """The modules whose import closure is a run's code; as ``federation.identity`` has them."""
     _, model, method, *_ = run.split("/")
     return "autoprune.train", f"autoprune.models.{model}", module_of(method)
 

@@ -51,6 +51,7 @@ rule baseline:
         epsilon=training("epsilon"),
         precision=training("precision"),
         optimizer_state=training("optimizer_state"),
+        batch_norm=training("batch_norm"),
         min_clients=training("min_clients"),
         evaluate_every=training("evaluate_every"),
         checkpoint_every=training("checkpoint_every"),
@@ -78,6 +79,7 @@ rule baseline:
             --epsilon {params.epsilon:q} \
             --precision {params.precision:q} \
             --optimizer-state {params.optimizer_state:q} \
+            --batch-norm {params.batch_norm:q} \
             --min-clients {params.min_clients:q} \
             --evaluate-every {params.evaluate_every:q} \
             --checkpoint-every {params.checkpoint_every:q} \

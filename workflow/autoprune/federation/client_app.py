@@ -1,4 +1,4 @@
-"""The ClientApp: train the network that a message brings on this client's partition."""
+"""The ClientApp: train, or measure, the network that a message brings on this client's images."""
 
 from functools import cache
 
@@ -9,7 +9,8 @@ from flwr.clientapp import ClientApp
 
 from autoprune.data.partition import Partition
 from autoprune.data.store import ClientStore
-from autoprune.federation.messages import OPTIMIZER, read_instruction, reply
+from autoprune.federation import batch_norm
+from autoprune.federation.messages import OPTIMIZER, read_instruction, reply, statistics_reply
 from autoprune.federation.settings import Settings
 from autoprune.federation.training import importance, keep_memory, to_input, train, workspace
 from autoprune.federation.wire import answered, arrays, received, tensors
@@ -23,6 +24,15 @@ app = ClientApp()
 def _data(store: str, partition: str) -> tuple[ClientStore, Partition]:
     """The data set and its partition, memory-mapped once a process."""
     return ClientStore.open(store), Partition.open(partition)
+
+
+def _own(settings: Settings, client: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The client's images (image, channel, height, width) and labels (image,)."""
+    store, partition = _data(settings.store, settings.partition)
+    rows = partition.indices(client)
+    labels = store.labels[rows, store.target_column(settings.target)]
+    images = to_input(store.images[rows], store.pixel_range)
+    return images, torch.from_numpy(labels.astype(np.int64))
 
 
 @app.query()
@@ -45,13 +55,7 @@ def fit(message: Message, context: Context) -> Message:
     torch.set_num_threads(settings.torch_threads)  # the order of sums depends on it
     client = int(context.node_config["partition-id"])
     architecture, server_round, ask = read_instruction(message.content)
-    store, partition = _data(settings.store, settings.partition)
-
-    rows = partition.indices(client)
-    images = to_input(store.images[rows], store.pixel_range)
-    column = store.target_column(settings.target)
-    labels = torch.from_numpy(store.labels[rows, column].astype(np.int64))
-
+    images, labels = _own(settings, client)
     network = workspace(architecture)
     state, masks = received(message.content, context, network.state_dict())
     load_state(network, state)
@@ -80,7 +84,26 @@ def fit(message: Message, context: Context) -> Message:
     if kind and not answers:
         answers = importance(kind, network, images, labels, settings.batch_size)
     sent = answered(message.content, context, network.state_dict(), masks)
-    content = reply(client, sent, len(rows), loss, answers)
+    content = reply(client, sent, len(labels), loss, answers)
     if moments is not None:
         content[OPTIMIZER] = arrays(moments)
     return Message(content, reply_to=message)
+
+
+@app.query("refresh")
+def refresh(message: Message, context: Context) -> Message:
+    """Send back the batch-norm statistics of this client's images; nothing is trained.
+
+    The network comes as it does for training, and what the context needs for that is kept in it.
+    """
+    keep_memory()
+    settings = Settings.from_run_config(dict(context.run_config))
+    torch.set_num_threads(settings.torch_threads)
+    client = int(context.node_config["partition-id"])
+    architecture, _, _ = read_instruction(message.content)
+    images, labels = _own(settings, client)
+    network = workspace(architecture)
+    state, _ = received(message.content, context, network.state_dict())
+    load_state(network, state)
+    found = batch_norm.statistics(network, images)
+    return Message(statistics_reply(client, found, len(labels)), reply_to=message)

@@ -18,6 +18,8 @@ class Row:
     ``shrunk``: the network lost filters at the start of the round. ``searching``: the search was
     on.
     ``failures``: clients that were left out, "client: reason" each, joined by "; ".
+    ``live``: where the round was evaluated, the fraction of each prunable layer's filters that fire
+    on any of a sample of training images, in the order of ``widths``.
     """
 
     round: int
@@ -35,6 +37,7 @@ class Row:
     shrunk: int
     searching: int
     failures: str
+    live: str
 
 
 def write_history(path: str | Path, rows: list[Row]) -> None:

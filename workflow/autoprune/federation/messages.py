@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import torch
 from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from torch import Tensor
 
@@ -10,6 +11,7 @@ from autoprune.federation.encoding import State
 from autoprune.federation.wire import arrays, tensors
 from autoprune.models import Architecture
 
+REFRESH = "query.refresh"  # the kind of message that asks for batch-norm statistics
 OPTIMIZER = "optimizer"  # the record of an optimizer's state that goes from client to client
 
 
@@ -95,4 +97,34 @@ def read_reply(content: RecordDict) -> Update:
         int(metrics["num-examples"]),  # type: ignore[arg-type]
         float(metrics["train-loss"]),  # type: ignore[arg-type]
         tensors(content.array_records.get("answers", ArrayRecord())),
+    )
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """A client's reply to ``REFRESH``: its batch-norm statistics, of how many images."""
+
+    client: int
+    values: Tensor
+    examples: int
+
+
+def statistics_reply(client: int, found: State, examples: int) -> RecordDict:
+    """What a client sends back: the statistics (number,), one after the other in their order."""
+    values = torch.cat([tensor.flatten() for tensor in found.values()])
+    return RecordDict(
+        {
+            "statistics": arrays({"statistics": values}),
+            "metrics": MetricRecord({"num-examples": examples}),
+            "client": ConfigRecord({"partition-id": client}),
+        }
+    )
+
+
+def read_statistics(content: RecordDict) -> Statistics:
+    """The inverse of ``statistics_reply``."""
+    return Statistics(
+        int(content.config_records["client"]["partition-id"]),  # type: ignore[arg-type]
+        tensors(content.array_records["statistics"])["statistics"],
+        int(content.metric_records["metrics"]["num-examples"]),  # type: ignore[arg-type]
     )

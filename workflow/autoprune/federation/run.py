@@ -12,9 +12,12 @@ from flwr.serverapp import Grid
 from autoprune import methods
 from autoprune.data.partition import Partition
 from autoprune.data.store import ClientStore
+from autoprune.federation import batch_norm
 from autoprune.federation import checkpoint as checkpoints
 from autoprune.federation.history import Row, write_history
+from autoprune.federation.identity import fingerprint_of, provenance
 from autoprune.federation.interruption import Interrupted, interruptible
+from autoprune.federation.live import live_filters, sample
 from autoprune.federation.local_grid import LocalGrid
 from autoprune.federation.messages import OPTIMIZER
 from autoprune.federation.progress import Progress
@@ -23,22 +26,12 @@ from autoprune.federation.settings import Settings
 from autoprune.federation.strategy import SeededFedAvg, TooFewClients
 from autoprune.federation.training import keep_memory, predict
 from autoprune.federation.wire import WIRES, arrays
-from autoprune.files import sha256_file, write_json
+from autoprune.files import write_json
 from autoprune.models import Architecture, build, count_parameters, load_state, new_network
 from autoprune.models.layers import Network, to_channels_last
-from autoprune.provenance import code_version, versions
 from autoprune.weights import save_weights
 
 CHECKPOINT = "checkpoint.safetensors"
-
-
-def stage_code(settings: Settings) -> str:
-    """The code a run's numbers come from, the family and the method loaded by name included."""
-    return code_version(
-        "autoprune.train",
-        f"autoprune.models.{settings.model}",
-        f"autoprune.methods.{settings.method.replace('-', '_')}",
-    )
 
 
 class Run:
@@ -66,19 +59,10 @@ class Run:
             settings.seed,
             self.wire,
         )
+        self.sample = sample(self.store, settings.seed)
         self.history: list[Row] = []
         self.output = Path(settings.output)
-        self.mark = checkpoints.fingerprint(settings, self.data_checksum(), stage_code(settings))
-
-    def data_checksum(self) -> str:
-        """Which data: the store's checksum, what its bytes are scaled to, the partition's."""
-        parts = [self.store.checksum, self.store.pixel_range, self.partition.checksum]
-        return " ".join(map(str, [*parts, *self.plan_checksum().values()]))
-
-    def plan_checksum(self) -> dict[str, str]:
-        """Of the plan that the method follows, where it follows one."""
-        plan = self.settings.method_settings.get("plan")
-        return {"plan_checksum": sha256_file(plan)} if plan else {}
+        self.mark = fingerprint_of(settings, self.store, self.partition)
 
     def execute(self) -> None:
         """Run all rounds, from a checkpoint where there is one, and write the outputs.
@@ -175,11 +159,13 @@ class Run:
         load_state(self.network, {n: torch.from_numpy(a.numpy()) for n, a in aggregate.items()})
         self.method.learn(server_round, self.architecture, self.network, self.strategy.answers)
         settings = self.settings
+        evaluated = server_round % settings.evaluate_every == 0 or server_round == settings.rounds
+        if evaluated and settings.batch_norm == "refreshed":
+            self.refresh(server_round)
         return self.row(
             server_round,
             float(metrics["train-loss"]),  # type: ignore[arg-type]
-            evaluated=server_round % settings.evaluate_every == 0
-            or server_round == settings.rounds,
+            evaluated=evaluated,
             shrunk=self.architecture.widths != widths,
             searching=searching,
         )
@@ -200,6 +186,19 @@ class Run:
                 message.content = RecordDict({**message.content, **carried})
             replies += self.grid.send_and_receive([message])
         return replies
+
+    def refresh(self, server_round: int) -> None:
+        """Take batch norm's statistics from the round's cohort; where none answers, leave them.
+
+        Training in later rounds is by its batches' own statistics, so it does not depend on these.
+        """
+        state = self.network.state_dict()
+        statistics = {name: state[name] for name in batch_norm.names(self.network)}
+        if not statistics:
+            return
+        messages = self.strategy.configure_refresh(server_round, arrays(state))
+        replies = self.grid.send_and_receive(messages)
+        load_state(self.network, state | self.strategy.aggregate_refresh(replies, statistics))
 
     def row(
         self,
@@ -227,7 +226,13 @@ class Run:
             int(shrunk),
             int(searching),
             "; ".join(f"{client}: {reason}" for client, reason in strategy.failures.items()),
+            self.live() if evaluated else "",
         )
+
+    def live(self) -> str:
+        """The fraction of live filters of each prunable layer, separated by spaces."""
+        fractions = live_filters(to_channels_last(self.deployed()), self.store, self.sample)
+        return " ".join(f"{fraction:.4f}" for fraction in fractions)
 
     def deployed(self) -> Network:
         """The network as a device would hold it: what is evaluated and saved."""
@@ -270,28 +275,4 @@ class Run:
         )
         if memory := self.method.to_json():
             write_json(self.output / "plan.json", memory)
-        write_json(self.output / "run.json", self.provenance())
-
-    def provenance(self) -> dict[str, object]:
-        """The run: its settings, data, code and versions; nothing that a repeat would change."""
-        settings = self.settings
-        return {
-            "dataset": settings.dataset,
-            "data_kind": self.store.kind,
-            "stands_for": "" if settings.stands_for == "none" else settings.stands_for,
-            "model": settings.model,
-            "method": settings.method,
-            "variant": settings.variant,
-            "seed": settings.seed,
-            "clients": self.partition.clients,
-            "settings": {
-                name: value
-                for name, value in settings.run_config().items()
-                if name not in ("output", "store", "partition", "plan")
-            },
-            **self.plan_checksum(),
-            "store_checksum": self.store.checksum,
-            "partition_checksum": self.partition.checksum,
-            "code": stage_code(settings),
-            "versions": versions(),
-        }
+        write_json(self.output / "run.json", provenance(self.settings, self.store, self.partition))

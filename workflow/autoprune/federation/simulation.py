@@ -36,6 +36,7 @@ def with_run_config(config: UserConfig) -> tuple[ServerApp, ClientApp]:
     client = ClientApp(mods=[configure])
     client.train()(deliver)
     client.query()(deliver)
+    client.query("refresh")(deliver)
     server = ServerApp()
 
     @server.main()
