@@ -28,15 +28,13 @@ def resnet_shapes(stem: int, *inner: int) -> list[tuple[int, int]]:
 
 
 def resnet_size(stem: int, *inner: int) -> int:
-    """Its parameters with 2 classes, batch-norm statistics included: 4 numbers a channel."""
-    blocks = sum(
-        (9 * stem + 1) * width + 4 * width  # to the block's width
-        + (9 * width + 1) * stem + 4 * stem  # and back
-        + (stem + 1) * stem + 4 * stem  # the shortcut
-        for width in inner
-    )
+    """Its parameters with 2 classes, batch-norm statistics included."""
+    norm = 4  # numbers a channel
+    there = sum((9 * stem + 1 + norm) * width for width in inner)  # to each block's width
+    back = sum((9 * width + 1 + norm) * stem for width in inner)
+    shortcuts = len(inner) * (stem + 1 + norm) * stem
     # 84 pixels become 42 in the stem, 21 in its pool, 11 and 6 in the blocks
-    return (9 * 3 + 1) * stem + 4 * stem + blocks + (6 * 6 * stem + 1) * 2
+    return (9 * 3 + 1 + norm) * stem + there + back + shortcuts + (6 * 6 * stem + 1) * 2
 
 
 def left(shapes: list[tuple[int, int]], k: float, random: np.random.Generator) -> list[int]:
