@@ -9,6 +9,7 @@ from flwr.clientapp import ClientApp
 
 from autoprune.data.partition import Partition
 from autoprune.data.store import ClientStore
+from autoprune.federation.inquiry import ACTION, answer
 from autoprune.federation.messages import OPTIMIZER, read_instruction, reply
 from autoprune.federation.settings import Settings
 from autoprune.federation.training import importance, keep_memory, to_input, train, workspace
@@ -17,12 +18,23 @@ from autoprune.models import load_state
 from autoprune.seeds import generator
 
 app = ClientApp()
+# an importance too, but of the steps of training (Jiang et al. 2022): their gradients' sum, squared
+SQUARED_GRADIENTS = "squared-gradients"
 
 
 @cache
 def _data(store: str, partition: str) -> tuple[ClientStore, Partition]:
     """The data set and its partition, memory-mapped once a process."""
     return ClientStore.open(store), Partition.open(partition)
+
+
+def _own(settings: Settings, client: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The client's images (image, channel, height, width) and labels (image,)."""
+    store, partition = _data(settings.store, settings.partition)
+    rows = partition.indices(client)
+    labels = store.labels[rows, store.target_column(settings.target)]
+    images = to_input(store.images[rows], store.pixel_range)
+    return images, torch.from_numpy(labels.astype(np.int64))
 
 
 @app.query()
@@ -45,20 +57,12 @@ def fit(message: Message, context: Context) -> Message:
     torch.set_num_threads(settings.torch_threads)  # the order of sums depends on it
     client = int(context.node_config["partition-id"])
     architecture, server_round, ask = read_instruction(message.content)
-    store, partition = _data(settings.store, settings.partition)
-
-    rows = partition.indices(client)
-    images = to_input(store.images[rows], store.pixel_range)
-    column = store.target_column(settings.target)
-    labels = torch.from_numpy(store.labels[rows, column].astype(np.int64))
-
+    images, labels = _own(settings, client)
     network = workspace(architecture)
     state, masks = received(message.content, context, network.state_dict())
     load_state(network, state)
     kind = str(ask.get("importance", ""))
-    answers = {}
-    if kind and ask.get("when", "after") == "before":
-        answers = importance(kind, network, images, labels, settings.batch_size)
+    gradients: dict[str, torch.Tensor] | None = {} if kind == SQUARED_GRADIENTS else None
     moments = None
     if settings.optimizer_state == "carried":
         came = message.content.array_records.get(OPTIMIZER)
@@ -76,11 +80,30 @@ def fit(message: Message, context: Context) -> Message:
         masks=masks,
         norm_l1=float(ask.get("norm-l1", 0)),
         moments=moments,
+        gradients=gradients,
     )
-    if kind and not answers:
+    answers = {}
+    if gradients is not None:
+        answers = {name: total.square() for name, total in gradients.items()}
+    elif kind:
         answers = importance(kind, network, images, labels, settings.batch_size)
     sent = answered(message.content, context, network.state_dict(), masks)
-    content = reply(client, sent, len(rows), loss, answers)
+    content = reply(client, sent, len(labels), loss, answers)
     if moments is not None:
         content[OPTIMIZER] = arrays(moments)
     return Message(content, reply_to=message)
+
+
+@app.query(ACTION)
+def weigh(message: Message, context: Context) -> Message:
+    """Answer what the weights that came matter for this client's images; nothing is trained."""
+    keep_memory()
+    settings = Settings.from_run_config(dict(context.run_config))
+    torch.set_num_threads(settings.torch_threads)
+    client = int(context.node_config["partition-id"])
+    architecture, _, ask = read_instruction(message.content)
+    images, labels = _own(settings, client)
+    network = workspace(architecture)
+    load_state(network, tensors(message.content.array_records["arrays"]))
+    found = importance(str(ask["importance"]), network, images, labels, settings.batch_size)
+    return Message(answer(client, found, len(labels)), reply_to=message)

@@ -14,6 +14,7 @@ from autoprune.data.partition import Partition
 from autoprune.data.store import ClientStore
 from autoprune.federation import checkpoint as checkpoints
 from autoprune.federation.history import Row, write_history
+from autoprune.federation.inquiry import ask_all
 from autoprune.federation.interruption import Interrupted, interruptible
 from autoprune.federation.local_grid import LocalGrid
 from autoprune.federation.messages import OPTIMIZER
@@ -55,7 +56,8 @@ class Run:
         build(base)  # refuses widths that are not the family's, whatever the method starts from
         method = methods.load(settings.method)
         own_variant = settings.like or settings.variant
-        self.method = method(base, settings.seed, own_variant, settings.method_settings)
+        own = settings.method_settings | {"rounds": settings.rounds}
+        self.method = method(base, settings.seed, own_variant, own)
         self.architecture: Architecture = self.method.begin()
         self.network: Network = new_network(self.architecture, settings.seed)
         self.wire = WIRES[self.method.encoding]()
@@ -73,12 +75,12 @@ class Run:
     def data_checksum(self) -> str:
         """Which data: the store's checksum, what its bytes are scaled to, the partition's."""
         parts = [self.store.checksum, self.store.pixel_range, self.partition.checksum]
-        return " ".join(map(str, [*parts, *self.plan_checksum().values()]))
+        return " ".join(map(str, [*parts, *self.followed_checksums().values()]))
 
-    def plan_checksum(self) -> dict[str, str]:
-        """Of the plan that the method follows, where it follows one."""
-        plan = self.settings.method_settings.get("plan")
-        return {"plan_checksum": sha256_file(plan)} if plan else {}
+    def followed_checksums(self) -> dict[str, str]:
+        """Of the plan and of the dense run's history, where the method follows them."""
+        files = {name: self.settings.method_settings.get(name) for name in ("plan", "dense")}
+        return {f"{name}_checksum": sha256_file(file) for name, file in files.items() if file}
 
     def execute(self) -> None:
         """Run all rounds, from a checkpoint where there is one, and write the outputs.
@@ -160,6 +162,16 @@ class Run:
         """Let the method change the network, then one FedAvg round, then perhaps evaluate."""
         widths = self.architecture.widths
         searching = self.method.searching(server_round)
+        asked = ask_all(
+            self.grid,
+            self.architecture,
+            self.network.state_dict(),
+            self.method.ask_all(server_round),
+            server_round,
+            self.settings.min_clients,
+        )
+        if asked.mean:
+            self.method.learn_of_all(server_round, asked.mean)
         self.architecture, self.network = self.method.before_round(
             server_round, self.architecture, self.network
         )
@@ -172,6 +184,9 @@ class Run:
         aggregate, metrics = self.strategy.aggregate_train(server_round, self.send(messages))
         assert aggregate is not None
         assert metrics is not None
+        self.strategy.bytes_down += asked.bytes_down
+        self.strategy.bytes_up += asked.bytes_up
+        self.strategy.failures = asked.failures | self.strategy.failures
         load_state(self.network, {n: torch.from_numpy(a.numpy()) for n, a in aggregate.items()})
         self.method.learn(server_round, self.architecture, self.network, self.strategy.answers)
         settings = self.settings
@@ -287,9 +302,9 @@ class Run:
             "settings": {
                 name: value
                 for name, value in settings.run_config().items()
-                if name not in ("output", "store", "partition", "plan")
+                if name not in ("output", "store", "partition", "plan", "dense")
             },
-            **self.plan_checksum(),
+            **self.followed_checksums(),
             "store_checksum": self.store.checksum,
             "partition_checksum": self.partition.checksum,
             "code": stage_code(settings),
