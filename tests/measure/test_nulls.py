@@ -127,7 +127,9 @@ def test_the_nulls_of_a_pair_are_the_same_bytes_again(tmp_path):
 def test_each_published_size_has_its_place_in_both_nulls(tmp_path, root):
     """With few draws here; the sizes of the authors' six searches lie inside the kept null."""
     out = tmp_path / "places.csv"
-    place(["--published", str(root / "config/published.tsv"), "--draws", "60", "--output", str(out)])
+    place(
+        ["--published", str(root / "config/published.tsv"), "--draws", "60", "--output", str(out)]
+    )
     rows = list(csv.DictReader(out.read_text().splitlines()))
     assert len(rows) == 12
     assert {row["null"] for row in rows} == set(NULLS)

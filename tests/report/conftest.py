@@ -165,7 +165,8 @@ def make_study(folder: Path) -> None:
         assert done.returncode == 0, done.stderr
     (folder / "null").mkdir()
     draws = "".join(
-        f"{('fresh', 'kept')[draw % 2]},{draw},{800 + 37 * draw % 400},8,9 9\n" for draw in range(40)
+        f"{('fresh', 'kept')[draw % 2]},{draw},{800 + 37 * draw % 400},8,9 9\n"
+        for draw in range(40)
     )
     (folder / "null" / "mnist-cnn.csv").write_text(
         "null,draw,parameters_with_statistics,applications,widths\n" + draws

@@ -148,7 +148,9 @@ def null_distribution(metrics: pd.DataFrame, null: Sequence[str], kept: str) -> 
     require(values, MAPPED)
     everyone = values
     values = values[values["method"].isin(SEARCHED)]
-    tables = {Path(path).stem: read_table(path, ["null", "parameters_with_statistics"]) for path in null}
+    tables = {
+        Path(path).stem: read_table(path, ["null", "parameters_with_statistics"]) for path in null
+    }
     shown = [
         (pair, rows, tables[f"{pair[0]}-{pair[2]}"])
         for pair, rows in values.groupby(PAIR)
@@ -296,7 +298,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", choices=sorted(FIGURES), help="which figure")
     parser.add_argument("--metrics", required=True, help="tidy metrics, as CSV")
-    parser.add_argument("--null", nargs="*", default=[], help="CSVs of autoprune.measure.nulls, by pair")
+    parser.add_argument(
+        "--null", nargs="*", default=[], help="CSVs of autoprune.measure.nulls, by pair"
+    )
     parser.add_argument("--kept", required=True, help="CSV of autoprune.kept")
     add_figure_flags(parser)
     arguments = parser.parse_args(argv)

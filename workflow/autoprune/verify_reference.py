@@ -152,11 +152,7 @@ def digest(value: object) -> str:
 
 def _settings(run: str, about: Mapping[str, Any], plan: Mapping[str, Any]) -> Row:
     """What was asked of a run, which code ran, and what its shrinks were decided on."""
-    decided = (
-        "random weights"
-        if str(plan.get("norms")).startswith("null")
-        else "trained weights"
-    )
+    decided = "random weights" if str(plan.get("norms")).startswith("null") else "trained weights"
     row = {"run": run, "decided_on": decided if plan else "nothing", "code": about["code"]}
     return row | {name: str(value) for name, value in about["settings"].items()}
 

@@ -10,6 +10,7 @@ from flwr.clientapp import ClientApp
 from autoprune.data.partition import Partition
 from autoprune.data.store import ClientStore
 from autoprune.federation import batch_norm
+from autoprune.federation.inquiry import ACTION, answer
 from autoprune.federation.messages import OPTIMIZER, read_instruction, reply, statistics_reply
 from autoprune.federation.settings import Settings
 from autoprune.federation.training import importance, keep_memory, to_input, train, workspace
@@ -18,6 +19,8 @@ from autoprune.models import load_state
 from autoprune.seeds import generator
 
 app = ClientApp()
+# an importance too, but of the steps of training (Jiang et al. 2022): their gradients' sum, squared
+SQUARED_GRADIENTS = "squared-gradients"
 
 
 @cache
@@ -35,6 +38,14 @@ def _own(settings: Settings, client: int) -> tuple[torch.Tensor, torch.Tensor]:
     return images, torch.from_numpy(labels.astype(np.int64))
 
 
+def _begin(context: Context) -> tuple[Settings, int]:
+    """The run's settings and this client's number; the process is made ready to compute."""
+    keep_memory()
+    settings = Settings.from_run_config(dict(context.run_config))
+    torch.set_num_threads(settings.torch_threads)  # the order of sums depends on it
+    return settings, int(context.node_config["partition-id"])
+
+
 @app.query()
 def identify(message: Message, context: Context) -> Message:
     """Which partition this node holds: the server's cohorts are of partitions, not of nodes."""
@@ -50,19 +61,14 @@ def fit(message: Message, context: Context) -> Message:
     configuration; only masks and int8's rounding errors are kept between rounds, in the context.
     The shuffling depends on (seed, round, client) only.
     """
-    keep_memory()
-    settings = Settings.from_run_config(dict(context.run_config))
-    torch.set_num_threads(settings.torch_threads)  # the order of sums depends on it
-    client = int(context.node_config["partition-id"])
+    settings, client = _begin(context)
     architecture, server_round, ask = read_instruction(message.content)
     images, labels = _own(settings, client)
     network = workspace(architecture)
     state, masks = received(message.content, context, network.state_dict())
     load_state(network, state)
     kind = str(ask.get("importance", ""))
-    answers = {}
-    if kind and ask.get("when", "after") == "before":
-        answers = importance(kind, network, images, labels, settings.batch_size)
+    gradients: dict[str, torch.Tensor] | None = {} if kind == SQUARED_GRADIENTS else None
     moments = None
     if settings.optimizer_state == "carried":
         came = message.content.array_records.get(OPTIMIZER)
@@ -80,8 +86,12 @@ def fit(message: Message, context: Context) -> Message:
         masks=masks,
         norm_l1=float(ask.get("norm-l1", 0)),
         moments=moments,
+        gradients=gradients,
     )
-    if kind and not answers:
+    answers = {}
+    if gradients is not None:
+        answers = {name: total.square() for name, total in gradients.items()}
+    elif kind:
         answers = importance(kind, network, images, labels, settings.batch_size)
     sent = answered(message.content, context, network.state_dict(), masks)
     content = reply(client, sent, len(labels), loss, answers)
@@ -96,10 +106,7 @@ def refresh(message: Message, context: Context) -> Message:
 
     The network comes as it does for training, and what the context needs for that is kept in it.
     """
-    keep_memory()
-    settings = Settings.from_run_config(dict(context.run_config))
-    torch.set_num_threads(settings.torch_threads)
-    client = int(context.node_config["partition-id"])
+    settings, client = _begin(context)
     architecture, _, _ = read_instruction(message.content)
     images, labels = _own(settings, client)
     network = workspace(architecture)
@@ -107,3 +114,15 @@ def refresh(message: Message, context: Context) -> Message:
     load_state(network, state)
     found = batch_norm.statistics(network, images)
     return Message(statistics_reply(client, found, len(labels)), reply_to=message)
+
+
+@app.query(ACTION)
+def weigh(message: Message, context: Context) -> Message:
+    """Answer what the weights that came matter for this client's images; nothing is trained."""
+    settings, client = _begin(context)
+    architecture, _, ask = read_instruction(message.content)
+    images, labels = _own(settings, client)
+    network = workspace(architecture)
+    load_state(network, tensors(message.content.array_records["arrays"]))
+    found = importance(str(ask["importance"]), network, images, labels, settings.batch_size)
+    return Message(answer(client, found, len(labels)), reply_to=message)
