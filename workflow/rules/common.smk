@@ -42,7 +42,7 @@ resolve(config)
 PAIRS = {pair: config["pairs"][pair] for pair in config["study"]}
 DATASETS = list(dict.fromkeys(pair["dataset"] for pair in PAIRS.values()))
 # options of sources that name files or folders, and the endings of the files that are read there
-PLACES = ["folder", "train", "test", "raw", "local", "archive", "database", "table"]
+PLACES = "folder train test raw local archive database table writers".split()
 FILES_READ = set(".json .txt .zip .gz .xz .bz2 .lzma .h5 .sqlite .parquet .csv .tsv".split())
 # networks as files: formats, and multiples for widths where a method's plan has filters' scores
 FORMATS = config["deploy"]["formats"]
