@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 
 from autoprune.data import partition
-from autoprune.data.store import write_store
+from autoprune.data.write import write_store
 from autoprune.federation.settings import Settings
 from autoprune.models import Architecture
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autoprune.data.store import write_store
+from autoprune.data.write import write_store
 from stages import run_stage
 
 REPOSITORY = Path(__file__).parents[2]

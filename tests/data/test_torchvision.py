@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autoprune.data import idx as idx_files
 from autoprune.data.prepare import main
 from autoprune.data.sources import torchvision as source
 from autoprune.data.store import ClientStore
@@ -95,7 +96,7 @@ def test_emnist_is_turned_upright_and_its_letters_count_from_one(tmp_path, split
 def test_pieces_of_a_file_are_put_together_again(tmp_path, monkeypatch):
     write(tmp_path / "in")
     whole = prepare(tmp_path / "whole", tmp_path / "in")
-    monkeypatch.setattr(source, "CHUNK", 7 * 30)  # seven images a piece
+    monkeypatch.setattr(idx_files, "CHUNK", 7 * 30)  # seven images a piece
     pieces = prepare(tmp_path / "pieces", tmp_path / "in")
     assert pieces.checksum == whole.checksum
     some = prepare(tmp_path / "some", tmp_path / "in", "--samples", 11)

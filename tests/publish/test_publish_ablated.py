@@ -90,12 +90,15 @@ def test_a_pair_runs_for_ablations_alone_when_each_arm_is_held_against_another_p
         ("mnist methods mnist-controls", set()),
         (
             "femnist-leaf methods femnist-ablations",
-            {("femnist_cropped", "cnn"), ("femnist_inverted", "cnn")},
+            {(f"femnist_{name}", "cnn") for name in ("cropped", "raw", "inverted")},
         ),
         # there the notebooks' own crop and attribute have the change, and are the study
         (
             "paper methods paper-controls",
-            {("femnist_whole", "cnn"), ("celeba_smiling", "cnn")},
+            {
+                *(("femnist_whole", "cnn"), ("femnist_standardised", "cnn")),
+                ("celeba_smiling", "cnn"),
+            },
         ),
     ],
 )

@@ -49,6 +49,7 @@ def loaded(*overlays):
     "name",
     [
         *("config", "ci", "paper", "paper paper-uncropped", "femnist-leaf", "mnist", "controls"),
+        *("mnist-writers", "femnist-leaf methods femnist-ablations"),
         *("mnist methods", "femnist-leaf methods", "paper methods", "paper methods paper-controls"),
     ],
 )
@@ -66,6 +67,42 @@ def test_a_pair_overrides_training_and_nothing_else_does():
     resolve(config)
     assert config["pairs"]["digits-cnn"]["rounds"] == 7
     assert config["pairs"]["faces-resnet"]["rounds"] == config["training"]["rounds"]
+
+
+def test_data_sets_are_standardised_where_they_do_not_say_otherwise():
+    config = loaded({"datasets": {"glyphs": {"preprocessing": {"resize": 14}}}})
+    config["datasets"]["digits"]["preprocessing"] = {"pixel_range": [-1, 1]}
+    config["datasets"]["faces"]["preprocessing"] = {"standardise": False}
+    check(config, [CONFIG], SCHEMA)
+    resolve(config)
+    found = {name: config["datasets"][name]["preprocessing"] for name in config["datasets"]}
+    assert found["glyphs"] == {"standardise": True, "resize": 14}
+    assert found["digits"] == {"pixel_range": [-1, 1]}
+    assert found["faces"] == {"standardise": False}
+
+
+def test_only_the_papers_own_study_leaves_pixels_from_0_to_1():
+    raw = []
+    for path in sorted((ROOT / "config").glob("*.yaml")):
+        overlay = yaml.safe_load(path.read_text())
+        config = loaded(overlay)
+        resolve(config)
+        # the overlay's own, not those of config.yaml beside them
+        for name in overlay.get("datasets", {}):
+            if not config["datasets"][name]["preprocessing"].get("standardise"):
+                raw.append(f"{path.stem} {name}")
+    assert raw == [
+        *("femnist-ablations femnist_raw", "femnist-ablations femnist_inverted"),
+        *("paper femnist", "paper celeba"),
+    ]
+
+
+def test_a_range_beside_standardising_is_refused():
+    both = {"pixel_range": [-1, 1], "standardise": True}
+    config = loaded({"datasets": {"glyphs": {"preprocessing": both}}})
+    refused = r"datasets\.glyphs\.preprocessing\.standardise: stands beside pixel_range"
+    with pytest.raises(InputError, match=refused):
+        check(config, [CONFIG], SCHEMA)
 
 
 def test_a_named_variant_sets_training_and_method():

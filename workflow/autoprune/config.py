@@ -107,6 +107,11 @@ def check(config: Mapping[str, Any], files: Sequence[str | Path], schema: str | 
         if name not in METHODS:
             _refuse(files, ["variants"], f"unknown method {name!r}{_known(METHODS)}")
     datasets, pairs = config["datasets"], config["pairs"]
+    for name, dataset in datasets.items():
+        own = dataset.get("preprocessing", {})
+        if own.get("standardise") and "pixel_range" in own:
+            path = ["datasets", name, "preprocessing", "standardise"]
+            _refuse(files, path, "stands beside pixel_range, which it takes the place of; set one")
     for position, name in enumerate(config["study"]):
         if name not in pairs:
             _refuse(files, ["study", position], f"unknown pair {name!r}{_known(pairs)}")
@@ -170,10 +175,14 @@ def _check_followed(config: Mapping[str, Any], files: Sequence[str | Path]) -> N
 
 
 def resolve(config: Config) -> None:
-    """Fill each pair with what it does not set itself, in place.
+    """Fill each data set and pair with what it does not set itself, in place.
 
-    From ``training``; and the null control's settings from autoprune's.
+    From ``preprocessing``, which a range of the data set's own takes the place of; and from
+    ``training``. The null control's settings are autoprune's.
     """
+    for dataset in config["datasets"].values():
+        own = dataset.get("preprocessing", {})
+        dataset["preprocessing"] = own if "pixel_range" in own else config["preprocessing"] | own
     for name, pair in config["pairs"].items():
         config["pairs"][name] = {**config["training"], **pair}
         if "autoprune" in pair:

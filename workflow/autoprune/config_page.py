@@ -144,6 +144,7 @@ def allowed(rule: Schema) -> str:
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
     bounds = [f"{sign} {rule[key]}" for key, sign in signs.items() if key in rule]
     words = {"object": "mapping", "string": "text", "null": "nothing", "integer": "whole number"}
+    words |= {"boolean": "`true`, `false`"}
     if kind == "array":
         number = f"{rule['minItems']} " if rule.get("maxItems") == rule.get("minItems", -1) else ""
         return f"list of {number}{allowed(rule['items'])}".replace("number", "numbers")

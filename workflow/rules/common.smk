@@ -42,7 +42,7 @@ resolve(config)
 PAIRS = {pair: config["pairs"][pair] for pair in config["study"]}
 DATASETS = list(dict.fromkeys(pair["dataset"] for pair in PAIRS.values()))
 # options of sources that name files or folders, and the endings of the files that are read there
-PLACES = ["folder", "train", "test", "raw", "local", "archive", "database", "table"]
+PLACES = "folder train test raw local archive database table writers".split()
 FILES_READ = set(".json .txt .zip .gz .xz .bz2 .lzma .h5 .sqlite .parquet .csv .tsv".split())
 # networks as files: formats, and multiples for widths where a method's plan has filters' scores
 FORMATS = config["deploy"]["formats"]
@@ -184,10 +184,12 @@ def folders(name):
 
 
 def flags(settings):
-    """Settings as command-line words: {"crop": [5, 20]} becomes --crop 5 20."""
+    """Settings as command-line words: {"crop": [5, 20], "x": true} becomes --crop 5 20 --x."""
     words = []
     for name, value in settings.items():
-        values = value if isinstance(value, list) else [value]
+        if value is False:
+            continue
+        values = value if isinstance(value, list) else [] if value is True else [value]
         words += [f"--{name.replace('_', '-')}", *map(str, values)]
     return words
 
@@ -195,7 +197,7 @@ def flags(settings):
 def source_flags(wildcards):
     """The flags of a data set's source and of what is done to its images."""
     dataset = config["datasets"][wildcards.dataset]
-    return flags(dataset["options"] | dataset.get("preprocessing", {}))
+    return flags(dataset["options"] | dataset["preprocessing"])
 
 
 def partition_flags(wildcards):
