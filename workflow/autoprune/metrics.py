@@ -13,6 +13,7 @@ import pandas as pd
 
 from autoprune.errors import InputError, run_main
 from autoprune.files import read_json, whole_file
+from autoprune.measure.units import collect_units
 
 RUN = ["dataset", "data_kind", "stands_for", "model", "method", "variant", "seed"]
 COLUMNS = [*RUN, "round", "metric", "value", "unit", "source_file"]
@@ -31,8 +32,12 @@ HISTORY = (
     "clients",
     "bytes_down",
     "bytes_up",
+    "payload_down",
+    "payload_up",
     "shrunk",
     "searching",
+    "restarted",
+    "live",
 )
 MAY_BE_EMPTY = {"train_loss", "validation_accuracy", "validation_loss", "test_accuracy"}
 # A diverged run has a loss of nan or inf: a finding to carry, not a broken file.
@@ -46,6 +51,7 @@ SCORES = (
     "test_macro_accuracy",
     "test_loss",
     "test_examples",
+    "validation_examples",
     "nonzeros",
     "bits",
 )
@@ -58,12 +64,13 @@ TRAINING = {
     "epsilon": "epsilon",
     "precision": "precision",
     "optimizer_carried": "optimizer-state",
+    "batch_norm_averaged": "batch-norm",
 }
 RULE = {"k": "k", "patience": "patience", "cap": "cap"}
 SETTINGS = {**RULE, **TRAINING}
 INPUT = ("input_channels", "input_height", "input_width")
 GIVEN = {*SETTINGS, *INPUT}  # what decides a run, not what came of it
-IN_NUMBERS = {"fp32": 32, "bf16": 16, "fresh": 0, "carried": 1}  # settings that are words
+IN_NUMBERS = {"fp32": 32, "bf16": 16, "fresh": 0, "carried": 1, "refreshed": 0, "averaged": 1}  # settings that are words
 
 UNITS = {
     "test_accuracy": "fraction",
@@ -80,6 +87,10 @@ UNITS = {
     "bytes_up": "bytes",
     "bytes_total": "bytes",
     "bytes_cumulative": "bytes",
+    "payload_down": "bytes",
+    "payload_up": "bytes",
+    "payload_total": "bytes",
+    "payload_cumulative": "bytes",
     "bytes_down_per_client_per_round": "bytes",
     "bytes_up_per_client_per_round": "bytes",
     "bits": "bits",
@@ -93,6 +104,7 @@ UNITS = {
     "epsilon": "number",
     "precision": "bits",
     "optimizer_carried": "flag",
+    "batch_norm_averaged": "flag",
     "input_channels": "channels",
     "input_height": "pixels",
     "input_width": "pixels",
@@ -102,6 +114,8 @@ UNITS = {
     "search_rounds": "rounds",
     "shrunk": "flag",
     "searching": "flag",
+    "restarted": "flag",
+    "trained_rounds": "rounds",
 }
 
 
@@ -156,6 +170,8 @@ def _history_row(row: dict[str, str], where: str) -> dict[str, Any]:
         text = row[name]
         if name == "widths":
             parsed[name] = tuple(int(number(width, name, where)) for width in (text or "").split())
+        elif name == "live":
+            parsed[name] = tuple(number(share, name, where) for share in (text or "").split())
         elif text in (None, "") and name in MAY_BE_EMPTY:
             parsed[name] = None
         else:
@@ -166,14 +182,18 @@ def _history_row(row: dict[str, str], where: str) -> dict[str, Any]:
 def round_rows(history: list[dict[str, Any]], source: Path) -> Iterator[Row]:
     """The figures of each round, round 0 (the initial network) included."""
     traffic = accumulate(row["bytes_down"] + row["bytes_up"] for row in history)
-    for row, sent in zip(history, traffic, strict=True):
+    payload = accumulate(row["payload_down"] + row["payload_up"] for row in history)
+    for row, sent, carried in zip(history, traffic, payload, strict=True):
         at = int(row["round"])
         for name in ("train_loss", "validation_accuracy", "validation_loss", "test_accuracy"):
             if row[name] is not None:
                 yield Row(at, name, row[name], source)
         yield Row(at, "bytes_cumulative", sent, source)
-        for name in ("parameters", "nonzeros", "shrunk", "searching"):
+        yield Row(at, "payload_cumulative", carried, source)
+        for name in ("parameters", "nonzeros", "shrunk", "searching", "restarted"):
             yield Row(at, name, row[name], source)
+        for layer, share in enumerate(row["live"], start=1):
+            yield Row(at, f"live_{layer}", share, source)
         for layer, width in enumerate(row["widths"], start=1):
             yield Row(at, f"width_{layer}", width, source)
 
@@ -192,9 +212,11 @@ def total_rows(history: list[dict[str, Any]], source: Path) -> Iterator[Row]:
         "bytes_down": down,
         "bytes_up": up,
         "bytes_total": down + up,
+        **payload_totals(trained),
         "bytes_down_per_client_per_round": down / visits,
         "bytes_up_per_client_per_round": up / visits,
         "rounds": len(trained),
+        "trained_rounds": trained_rounds(trained),
         "search_rounds": sum(row["searching"] for row in trained),
         "shrinks": sum(row["shrunk"] for row in trained),
         "clients_per_round": visits / len(trained),
@@ -206,6 +228,18 @@ def total_rows(history: list[dict[str, Any]], source: Path) -> Iterator[Row]:
         values["validation_accuracy_best"] = max(evaluated)
     for name, value in values.items():
         yield Row(None, name, value, source)
+
+
+def payload_totals(trained: list[dict[str, Any]]) -> dict[str, float]:
+    """Bytes of the numbers themselves, without what wraps them, over all rounds."""
+    down, up = (sum(row[name] for row in trained) for name in ("payload_down", "payload_up"))
+    return {"payload_down": down, "payload_up": up, "payload_total": down + up}
+
+
+def trained_rounds(trained: list[dict[str, Any]]) -> int:
+    """Rounds since the network last lost filters or had its weights set anew; all if never."""
+    changed = [row["round"] for row in trained if row["shrunk"] or row["restarted"]]
+    return int(len(trained) - max(changed, default=1) + 1)
 
 
 def _figures(path: Path, names: Sequence[str]) -> Iterator[Row]:
@@ -291,7 +325,7 @@ def collect(folders: Sequence[str | Path]) -> pd.DataFrame:
             raise InputError(f"{folder}: the same run as {seen[key]} ({'/'.join(key)}); give one")
         seen[key] = folder
         for row in rows:
-            unit = UNITS.get(row.metric, "count")
+            unit = UNITS.get(row.metric, "fraction" if row.metric.startswith("live_") else "count")
             at = "" if row.round is None else str(row.round)
             source = Path(os.path.relpath(row.source)).as_posix()
             records.append(
@@ -356,11 +390,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", nargs="+", required=True, metavar="DIR", help="folders of runs")
     parser.add_argument("--output", required=True, metavar="FILE", help="the table, as CSV")
+    parser.add_argument("--units", metavar="FILE", help="right answers by held-out unit, as CSV")
     parser.add_argument(
         "--parquet", choices=("yes", "no"), default="no", help="also write it as .parquet beside"
     )
     arguments = parser.parse_args(argv)
     table = collect(arguments.runs)
+    if arguments.units:
+        with whole_file(arguments.units) as scratch:
+            units = collect_units(arguments.runs, RUN)
+            units.to_csv(scratch, index=False, lineterminator="\n")
     with whole_file(arguments.output) as scratch:
         table.to_csv(scratch, index=False, lineterminator="\n")
         if arguments.parquet == "yes":  # inside, so that a failure leaves neither file

@@ -2,7 +2,7 @@
 
 in:  <results>/data/{dataset}/{store,partition}/
 out: <results>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}/
-     history.csv, evaluation.json, architecture.json, weights.safetensors, run.json, and the
+     history.csv, evaluation.json, units.csv, architecture.json, weights.safetensors, run.json, and the
      pruning plan.json where the method has one
 
 While it lasts, a run writes two files beside its outputs: checkpoint.safetensors, at which it goes
@@ -23,6 +23,7 @@ rule baseline:
     output:
         history="<results>/runs/{dataset}/{model}/dense/{variant}/seed-{seed}/history.csv",
         evaluation="<results>/runs/{dataset}/{model}/dense/{variant}/seed-{seed}/evaluation.json",
+        units="<results>/runs/{dataset}/{model}/dense/{variant}/seed-{seed}/units.csv",
         architecture="<results>/runs/{dataset}/{model}/dense/{variant}/seed-{seed}/architecture.json",
         weights="<results>/runs/{dataset}/{model}/dense/{variant}/seed-{seed}/weights.safetensors",
         run="<results>/runs/{dataset}/{model}/dense/{variant}/seed-{seed}/run.json",
@@ -103,6 +104,7 @@ use rule baseline as prune with:
     output:
         history="<results>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}/history.csv",
         evaluation="<results>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}/evaluation.json",
+        units="<results>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}/units.csv",
         architecture="<results>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}/architecture.json",
         weights="<results>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}/weights.safetensors",
         run="<results>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}/run.json",

@@ -16,7 +16,7 @@ class Row:
     rounds without an evaluation. ``nonzeros`` are the numbers of the network that no mask takes
     away, batch-norm statistics included. ``bytes_*`` sum over the round's ``clients``.
     ``shrunk``: the network lost filters at the start of the round. ``searching``: the search was
-    on.
+    on. ``restarted``: the weights were set anew at its start.
     ``failures``: clients that were left out, "client: reason" each, joined by "; ".
     ``live``: where the round was evaluated, the fraction of each prunable layer's filters that fire
     on any of a sample of training images, in the order of ``widths``.
@@ -36,6 +36,7 @@ class Row:
     bytes_up: int
     shrunk: int
     searching: int
+    restarted: int
     failures: str
     live: str
 

@@ -22,10 +22,11 @@ from autoprune.federation.live import live_filters, sample
 from autoprune.federation.local_grid import LocalGrid
 from autoprune.federation.messages import OPTIMIZER
 from autoprune.federation.progress import Progress
-from autoprune.federation.scores import scores_of
+from autoprune.federation.scores import LAST, scores_of
 from autoprune.federation.settings import Settings
 from autoprune.federation.strategy import SeededFedAvg, TooFewClients
 from autoprune.federation.training import keep_memory, predict
+from autoprune.federation.units import HELD_OUT, counted, units_of, write_units
 from autoprune.federation.wire import WIRES, arrays
 from autoprune.files import write_json
 from autoprune.models import Architecture, build, count_parameters, load_state, new_network
@@ -62,6 +63,8 @@ class Run:
             self.wire,
         )
         self.sample = sample(self.store, settings.seed)
+        self.units = units_of(self.store, self.partition)
+        self.recent: list[list[int]] = []
         self.history: list[Row] = []
         self.output = Path(settings.output)
         self.mark = fingerprint_of(settings, self.store, self.partition)
@@ -110,6 +113,7 @@ class Run:
             list(self.history),
             *self.wire.memory(),
             self.grid.kept() if self.clients_remember else {},
+            list(self.recent),
         )
 
     @property
@@ -130,6 +134,7 @@ class Run:
                     file=sys.stderr,
                 )
             self.history = [self.row(0, None, evaluated=True)]
+            self.recent = []  # what was learnt is the score, not what was drawn
             return 1
         self.network = new_network(found.architecture, self.settings.seed)
         load_state(self.network, found.state)
@@ -139,6 +144,7 @@ class Run:
         if isinstance(self.grid, LocalGrid):
             self.grid.restore(found.clients)
         self.history = list(found.history)
+        self.recent = list(found.recent)
         print(f"{path}: going on after round {found.round}", file=sys.stderr, flush=True)
         return found.round + 1
 
@@ -183,6 +189,7 @@ class Run:
             evaluated=evaluated,
             shrunk=self.architecture.widths != widths,
             searching=searching,
+            restarted=self.method.restarted(server_round),
         )
 
     def send(self, messages: Iterable[Message]) -> Iterable[Message]:
@@ -223,15 +230,16 @@ class Run:
         evaluated: bool,
         shrunk: bool = False,
         searching: bool = False,
+        restarted: bool = False,
     ) -> Row:
         """The history's row of a round that has just ended."""
         strategy = self.strategy
-        validation = self.evaluate("validation") if evaluated else (None, None)
+        validation, test = self.evaluate() if evaluated else ((None, None), (None, None))
         return Row(
             server_round,
             train_loss,
             *validation,
-            self.evaluate("test")[0] if evaluated else None,
+            test[0],
             *count_parameters(self.network),
             self.wire.nonzeros(self.network.state_dict()),
             " ".join(map(str, self.architecture.widths)),
@@ -240,6 +248,7 @@ class Run:
             strategy.bytes_up,
             int(shrunk),
             int(searching),
+            int(restarted),
             "; ".join(f"{client}: {reason}" for client, reason in strategy.failures.items()),
             self.live() if evaluated else "",
         )
@@ -255,10 +264,18 @@ class Run:
         load_state(network, self.wire.deployed(self.network.state_dict()))
         return network
 
-    def evaluate(self, split: str) -> tuple[float, float]:
-        """Accuracy (fraction) and loss of the network in hand on a pooled split of the store."""
-        labels, found, loss = self.predict(split)
-        return int((found == labels).sum()) / len(labels), loss
+    def evaluate(self) -> list[tuple[float, float]]:
+        """Accuracy (fraction) and loss of the network in hand on the pooled held-out splits.
+
+        Which units they were right on is kept, of the last evaluations that a score is made of.
+        """
+        right, scores = {}, []
+        for split in HELD_OUT:
+            labels, found, loss = self.predict(split)
+            right[split] = found == labels
+            scores.append((int(right[split].sum()) / len(labels), loss))
+        self.recent = [*self.recent, list(counted(self.units, right).values())][-LAST:]
+        return scores
 
     def predict(self, split: str) -> tuple[np.ndarray, np.ndarray, float]:
         """Of a pooled split: labels (image,), classes found (image,), mean loss."""
@@ -283,6 +300,7 @@ class Run:
             "bits": self.wire.bits(self.network.state_dict()),
         }
         write_history(self.output / "history.csv", self.history)
+        write_units(self.output / "units.csv", counted(self.units), self.recent)
         write_json(self.output / "evaluation.json", evaluation)
         write_json(self.output / "architecture.json", self.architecture.to_json())
         save_weights(
@@ -290,3 +308,4 @@ class Run:
         )
         if memory := self.method.to_json():
             write_json(self.output / "plan.json", memory)
+        write_json(self.output / "run.json", provenance(self.settings, self.store, self.partition))

@@ -27,7 +27,7 @@ COLUMNS = ("null", "draw", "parameters_with_statistics", "applications", "widths
 
 
 def fan_in(base: Architecture, widths: np.ndarray) -> list[np.ndarray]:
-    """For each prunable convolution the weights of one filter, (draw,), at ``widths`` (draw, layer)."""
+    """For each prunable convolution a filter's weights (draw,), at ``widths`` (draw, layer)."""
     network = shape_only(base)
     found = []
     for name in network.prunable:

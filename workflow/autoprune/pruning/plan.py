@@ -146,7 +146,7 @@ def rewound(plan: Plan, *further: Kept) -> Network:
 
 
 def restarted(plan: Plan, architecture: Architecture, network: Network) -> Network:
-    """What training goes on with when the search has stopped: other weights in the variants ONCE."""
+    """What training goes on with when the search has stopped: set anew in the variants ONCE."""
     if plan.stopped and plan.weights == "reinit-once":
         return new_network(architecture, plan.seed, "reinit", plan.stopped["round"])
     if plan.stopped and plan.weights == "rewind-once":
