@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoprune.communication import decode, encode, size
+from autoprune.federation.client_app import SQUARED_GRADIENTS
 from autoprune.federation.local_grid import LocalGrid
 from autoprune.federation.messages import Update, instruction, read_instruction, reply
 from autoprune.federation.replies import fault
@@ -106,6 +107,7 @@ def test_faults_of_a_reply_are_named(changes, words):
 
 CNN = Architecture("cnn", (3, 4), (1, 28, 28), 10)
 RESNET = Architecture("resnet", (3, 4, 5), (1, 28, 28), 10)
+KINDS = [*IMPORTANCES, SQUARED_GRADIENTS]
 FILTERS = {
     "cnn": {"conv1": 3, "conv2": 4},
     "resnet": {"stem": 3, "blocks.0.conv1": 4, "blocks.1.conv1": 5},
@@ -140,7 +142,7 @@ def aggregated(kind, architecture, answered, wire=None, weights=None, min_client
 
 
 @pytest.mark.parametrize("architecture", [CNN, RESNET], ids=["cnn", "resnet"])
-@pytest.mark.parametrize("kind", ["", *IMPORTANCES])
+@pytest.mark.parametrize("kind", ["", *KINDS])
 def test_whole_answers_go_into_the_mean(kind, architecture):
     whole = answers_of(kind, architecture)
     twice = {name: 4 * tensor for name, tensor in whole.items()}
@@ -151,7 +153,7 @@ def test_whole_answers_go_into_the_mean(kind, architecture):
 
 
 @pytest.mark.parametrize("architecture", [CNN, RESNET], ids=["cnn", "resnet"])
-@pytest.mark.parametrize("kind", IMPORTANCES)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("how", ["none", "missing", "extra", "shape", "nan", "infinite"])
 def test_a_client_with_a_bad_answer_is_left_out_and_recorded(kind, architecture, how):
     bad = answers_of(kind, architecture)

@@ -168,13 +168,13 @@ class Recording(LocalGrid):
         ("prunefl", "adaptive", {"interval": 1}),
         ("ssfl", "one-shot", {}),
         ("taylor", "iterative", {}),
-        ("joint-int8", "iterative", {"bits": 8}),
+        ("l1-int8", "iterative", {}),
     ],
 )
-def test_bytes_are_those_of_the_recorded_messages(finished, flags, tmp_path, method, variant, more):
+def test_bytes_are_those_of_the_recorded_messages(follow, flags, tmp_path, method, variant, more):
     """Recounted from what crossed, and from the numbers in it: 4 bytes a value, the mask, int8."""
     if method != "dense":
-        more = more | {"plan": finished / "plan.json"}
+        more = more | follow(method)
     settings, _ = settings_of(flags(tmp_path, method, variant, **more))
     with Recording(CLIENT_APP, 6, settings.run_config()) as grid:
         Run(settings, grid).execute()
@@ -184,6 +184,9 @@ def test_bytes_are_those_of_the_recorded_messages(finished, flags, tmp_path, met
     batches = [grid.crossed[n : n + 3] for n in range(0, len(grid.crossed), 3)] if serial else [
         [crossed] for crossed in grid.crossed
     ]  # fmt: skip
+    if method == "ssfl":  # first all six clients were asked
+        assert len(batches[0][0][0]) == 6
+        batches = [batches[0] + batches[1], *batches[2:]]
     assert len(batches) == len(rows) == 5
     for row, crossed in zip(rows, batches, strict=True):
         down = [m.content for messages, _ in crossed for m in messages]
@@ -196,7 +199,7 @@ def test_bytes_are_those_of_the_recorded_messages(finished, flags, tmp_path, met
             assert numbers < int(row[name]) < numbers + 260 * arrays + 400 * len(contents)
     if serial:
         assert any("optimizer" in m.content for messages, _ in grid.crossed for m in messages)
-    if method in ("taylor", "joint-int8"):
+    if method in ("taylor", "l1-int8"):
         assert any(row["shrunk"] == "1" for row in rows)
     if method in ("prunefl", "ssfl", "taylor"):
         assert any("answers" in r.content for _, replies in grid.crossed for r in replies)

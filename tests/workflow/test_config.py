@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from autoprune import exports
+from autoprune import exports, methods
 from autoprune.config import (
     METHODS,
     check,
+    differs,
     followed,
+    follows_dense,
     follows_plan,
     keeps_scores,
     methods_of,
@@ -105,6 +107,29 @@ def test_which_methods_follow_a_plan():
     assert found == set(METHODS) - {"dense", "autoprune", "null-norms"}
 
 
+def test_which_methods_prune_trained_networks():
+    found = {name for name in METHODS if follows_dense(name)}
+    assert found == {"l1-uniform", "l1-int8", "fpgm", "taylor", "slimming", "fedmap", "prunefl"}
+
+
+def test_when_to_prune_is_the_studys_unless_a_pair_says_so():
+    config = loaded({"pairs": {"digits-cnn": {"fpgm": {"prune_at": 0.5}}}})
+    resolve(config)
+    assert run_settings(config, "digits-cnn", "fpgm", "iterative")[1] == {"prune_at": 0.5}
+    assert run_settings(config, "faces-resnet", "fpgm", "iterative")[1] == {"prune_at": 0.9}
+    for method in ("ssfl", "narrow", "dense"):
+        assert run_settings(config, "digits-cnn", method, "any")[1] == {}
+
+
+def test_what_a_method_has_of_its_own_is_said():
+    """Read without torch, it is what the class says; of ours and of the controls it is nothing."""
+    said = {name: differs(name) for name in METHODS}
+    assert said == {name: methods.load(name).differs for name in METHODS}
+    assert {name for name, text in said.items() if text} == {
+        *("l1-uniform", "l1-int8", "fpgm", "taylor", "slimming", "fedmap", "prunefl", "ssfl")
+    }
+
+
 def test_which_methods_networks_can_be_rounded():
     assert {name for name in METHODS if keeps_scores(name)} == {"autoprune", "null-norms"}
 
@@ -138,6 +163,7 @@ REFUSED = [
     ({"seeds": "1"}, "seeds: found '1', expected array"),
     ({"seeds": []}, "seeds: found 0 entries, expected 1 or more"),
     ({"study": ["mnist-cnn"]}, "study.0: unknown pair 'mnist-cnn'; known are glyphs-cnn"),
+    ({"controls": {"prune_at": 0}}, "controls.prune_at: found 0, expected a number above 0"),
     ({"training": {"rounds": 0}}, "training.rounds: found 0, expected at least 1"),
     ({"training": {"rounds": 2.5}}, "training.rounds: found 2.5, expected integer"),
     (

@@ -173,6 +173,10 @@ def recorded_links(folder: Path, about: dict[str, Any]) -> Iterator[Link]:
         link = compared("plan followed", recorded, recorded if recorded in now else "no such plan")
         link.facts |= {"file": str(now.get(recorded, "none of the autoprune runs of this seed"))}
         yield link
+    if "dense_checksum" in about:
+        dense = folder.parents[2] / "dense" / "fedavg" / folder.name / "history.csv"
+        now = sha256_file(dense) if dense.exists() else "no such run"
+        yield compared("dense run that says when to prune", about["dense_checksum"], now)
 
 
 def compared(name: str, recorded: str, now: str) -> Link:

@@ -1,5 +1,6 @@
 """The configuration: checked against its schema and for sense, one line for what is wrong."""
 
+import ast
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,23 @@ AFTER_WEIGHTS = ("autoprune", "null-norms", "narrow", "found-widths", "random-fi
 def follows_plan(method: str) -> bool:
     """Whether runs of a method need the plan of an autoprune run, as its imports tell."""
     return "autoprune.methods._following" in closure(module_of(method))
+
+
+def follows_dense(method: str) -> bool:
+    """Whether runs of a method need the history of the dense run, as its imports tell."""
+    return "autoprune.methods._trained" in closure(module_of(method))
+
+
+def differs(method: str) -> str:
+    """In what a method is not as its source has it, one sentence without its dot; "" for nothing.
+
+    Read from the text of the class, as importing it would take a second of torch.
+    """
+    path = Path(__file__).parent / "methods" / f"{method.replace('-', '_')}.py"
+    for part in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(part, ast.Assign) and ast.unparse(part.targets[0]) == "differs":
+            return str(ast.literal_eval(part.value))
+    return ""
 
 
 def keeps_scores(method: str) -> bool:
@@ -170,7 +188,8 @@ def run_settings(
     training = {key: config["pairs"][pair][key] for key in config["training"]}
     training |= {key: value for key, value in named.items() if key in training}
     own = {key: value for key, value in named.items() if key not in training}
-    return training, {**config["pairs"][pair].get(method, {}), **own}
+    when = {"prune_at": config["controls"]["prune_at"]} if follows_dense(method) else {}
+    return training, {**when, **config["pairs"][pair].get(method, {}), **own}
 
 
 def _explain(error: ValidationError) -> str:

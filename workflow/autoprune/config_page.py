@@ -164,6 +164,7 @@ def method_rows(rules: Schema) -> Iterator[Row]:
         method = methods.load(name)
         module = inspect.getmodule(method)
         text = [_first_paragraph(module.__doc__), _first_paragraph(method.__doc__)]
+        text += [f"Differs from its source: {method.differs}."] if method.differs else []
         text += [about[name]["description"]] if "description" in about.get(name, {}) else []
         follows = follows_plan(name)
         names = ", ".join(f"`{variant}`" for variant in method.variants)
@@ -184,7 +185,7 @@ def setting_rows(rules: Schema) -> Iterator[Row]:
     own = rules["$defs"]["pair"]["properties"]["autoprune"]["properties"]
     for name in sorted(methods.known(), key=_rank):
         for flag in flags(methods.load(name).add_arguments).values():
-            if flag.dest != "plan" and flag.dest not in own:
+            if flag.dest not in ("plan", "dense", "prune_at") and flag.dest not in own:
                 yield {
                     "key": f"{name}.{flag.dest}",
                     "default": _default(flag),

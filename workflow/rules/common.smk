@@ -13,8 +13,8 @@ from pathlib import Path
 WORKFLOW = Path(workflow.current_basedir).parent
 sys.path.insert(0, str(WORKFLOW))
 
-from autoprune.config import METHODS, ablation_flags, check, followed, follows_plan, keeps_scores
-from autoprune.config import methods_of, resolve, run_settings
+from autoprune.config import METHODS, ablation_flags, check, followed, follows_dense, follows_plan
+from autoprune.config import keeps_scores, methods_of, resolve, run_settings
 from autoprune.errors import InputError
 from autoprune.failures import Failure, describe, is_stop, last_error
 from autoprune.provenance import code_version
@@ -220,8 +220,9 @@ def method_flags(wildcards):
 
 
 def plan_flags(wildcards, input):
-    """The plan that a method follows; apart, as Snakemake reruns for no param made from input."""
-    return ["--plan", str(input.plan)] if input.get("plan") else []
+    """What a method follows; apart, as Snakemake reruns for no param made from input."""
+    files = {name: input.get(name) for name in ("plan", "dense")}
+    return flags({name: str(file) for name, file in files.items() if file})
 
 
 def reference_flags(wildcards):
@@ -243,6 +244,14 @@ def plan_followed(wildcards):
     variant = followed(config, wildcards.method, wildcards.variant)
     run = f"{wildcards.dataset}/{wildcards.model}/autoprune/{variant}/seed-{wildcards.seed}"
     return f"<results>/runs/{run}/plan.json"
+
+
+def dense_followed(wildcards):
+    """The history of the dense run that says when a network is trained; none for most methods."""
+    if not follows_dense(wildcards.method):
+        return []
+    run = f"{wildcards.dataset}/{wildcards.model}/dense/fedavg/seed-{wildcards.seed}"
+    return f"<results>/runs/{run}/history.csv"
 
 
 def readers(wildcards):

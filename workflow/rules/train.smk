@@ -99,6 +99,7 @@ use rule baseline as prune with:
         partition="<results>/data/{dataset}/partition/partition.json",
         indices="<results>/data/{dataset}/partition/indices.npy",
         plan=plan_followed,
+        dense=dense_followed,
     output:
         history="<results>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}/history.csv",
         evaluation="<results>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}/evaluation.json",

@@ -10,6 +10,7 @@ from flwr.clientapp import ClientApp
 from autoprune.data.partition import Partition
 from autoprune.data.store import ClientStore
 from autoprune.federation import batch_norm
+from autoprune.federation.inquiry import ACTION, answer
 from autoprune.federation.messages import OPTIMIZER, read_instruction, reply, statistics_reply
 from autoprune.federation.settings import Settings
 from autoprune.federation.training import importance, keep_memory, to_input, train, workspace
@@ -18,6 +19,8 @@ from autoprune.models import load_state
 from autoprune.seeds import generator
 
 app = ClientApp()
+# an importance too, but of the steps of training (Jiang et al. 2022): their gradients' sum, squared
+SQUARED_GRADIENTS = "squared-gradients"
 
 
 @cache
@@ -60,9 +63,7 @@ def fit(message: Message, context: Context) -> Message:
     state, masks = received(message.content, context, network.state_dict())
     load_state(network, state)
     kind = str(ask.get("importance", ""))
-    answers = {}
-    if kind and ask.get("when", "after") == "before":
-        answers = importance(kind, network, images, labels, settings.batch_size)
+    gradients: dict[str, torch.Tensor] | None = {} if kind == SQUARED_GRADIENTS else None
     moments = None
     if settings.optimizer_state == "carried":
         came = message.content.array_records.get(OPTIMIZER)
@@ -80,14 +81,33 @@ def fit(message: Message, context: Context) -> Message:
         masks=masks,
         norm_l1=float(ask.get("norm-l1", 0)),
         moments=moments,
+        gradients=gradients,
     )
-    if kind and not answers:
+    answers = {}
+    if gradients is not None:
+        answers = {name: total.square() for name, total in gradients.items()}
+    elif kind:
         answers = importance(kind, network, images, labels, settings.batch_size)
     sent = answered(message.content, context, network.state_dict(), masks)
     content = reply(client, sent, len(labels), loss, answers)
     if moments is not None:
         content[OPTIMIZER] = arrays(moments)
     return Message(content, reply_to=message)
+
+
+@app.query(ACTION)
+def weigh(message: Message, context: Context) -> Message:
+    """Answer what the weights that came matter for this client's images; nothing is trained."""
+    keep_memory()
+    settings = Settings.from_run_config(dict(context.run_config))
+    torch.set_num_threads(settings.torch_threads)
+    client = int(context.node_config["partition-id"])
+    architecture, _, ask = read_instruction(message.content)
+    images, labels = _own(settings, client)
+    network = workspace(architecture)
+    load_state(network, tensors(message.content.array_records["arrays"]))
+    found = importance(str(ask["importance"]), network, images, labels, settings.batch_size)
+    return Message(answer(client, found, len(labels)), reply_to=message)
 
 
 @app.query("refresh")

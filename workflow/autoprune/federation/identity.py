@@ -20,14 +20,14 @@ def stage_code(settings: Settings) -> str:
 def fingerprint_of(settings: Settings, store: ClientStore, partition: Partition) -> str:
     """What a checkpoint is marked with: a run of other settings, data or code passes it over."""
     parts = [store.checksum, store.pixel_range, partition.checksum]
-    data = " ".join(map(str, [*parts, *plan_checksum(settings).values()]))
+    data = " ".join(map(str, [*parts, *followed_checksums(settings).values()]))
     return fingerprint(settings, data, stage_code(settings))
 
 
-def plan_checksum(settings: Settings) -> dict[str, str]:
-    """Of the plan that the method follows, where it follows one."""
-    plan = settings.method_settings.get("plan")
-    return {"plan_checksum": sha256_file(plan)} if plan else {}
+def followed_checksums(settings: Settings) -> dict[str, str]:
+    """Of the plan and of the dense run's history, where the method follows them."""
+    files = {name: settings.method_settings.get(name) for name in ("plan", "dense")}
+    return {f"{name}_checksum": sha256_file(file) for name, file in files.items() if file}
 
 
 def provenance(settings: Settings, store: ClientStore, partition: Partition) -> dict[str, object]:
@@ -44,9 +44,9 @@ def provenance(settings: Settings, store: ClientStore, partition: Partition) -> 
         "settings": {
             name: value
             for name, value in settings.run_config().items()
-            if name not in ("output", "store", "partition", "plan")
+            if name not in ("output", "store", "partition", "plan", "dense")
         },
-        **plan_checksum(settings),
+        **followed_checksums(settings),
         "store_checksum": store.checksum,
         "partition_checksum": partition.checksum,
         "code": stage_code(settings),

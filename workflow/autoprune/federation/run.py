@@ -16,6 +16,7 @@ from autoprune.federation import batch_norm
 from autoprune.federation import checkpoint as checkpoints
 from autoprune.federation.history import Row, write_history
 from autoprune.federation.identity import fingerprint_of, provenance
+from autoprune.federation.inquiry import ask_all
 from autoprune.federation.interruption import Interrupted, interruptible
 from autoprune.federation.live import live_filters, sample
 from autoprune.federation.local_grid import LocalGrid
@@ -48,7 +49,8 @@ class Run:
         build(base)  # refuses widths that are not the family's, whatever the method starts from
         method = methods.load(settings.method)
         own_variant = settings.like or settings.variant
-        self.method = method(base, settings.seed, own_variant, settings.method_settings)
+        own = settings.method_settings | {"rounds": settings.rounds}
+        self.method = method(base, settings.seed, own_variant, own)
         self.architecture: Architecture = self.method.begin()
         self.network: Network = new_network(self.architecture, settings.seed)
         self.wire = WIRES[self.method.encoding]()
@@ -133,7 +135,7 @@ class Run:
         load_state(self.network, found.state)
         self.architecture = found.architecture
         self.method.restore(found.method)
-        self.wire.restore(found.wire, found.wire_tensors, found.state)
+        self.wire.restore(found.wire, found.wire_tensors, self.network.state_dict())
         if isinstance(self.grid, LocalGrid):
             self.grid.restore(found.clients)
         self.history = list(found.history)
@@ -144,6 +146,16 @@ class Run:
         """Let the method change the network, then one FedAvg round, then perhaps evaluate."""
         widths = self.architecture.widths
         searching = self.method.searching(server_round)
+        asked = ask_all(
+            self.grid,
+            self.architecture,
+            self.network.state_dict(),
+            self.method.ask_all(server_round),
+            server_round,
+            self.settings.min_clients,
+        )
+        if asked.mean:
+            self.method.learn_of_all(server_round, asked.mean)
         self.architecture, self.network = self.method.before_round(
             server_round, self.architecture, self.network
         )
@@ -156,6 +168,9 @@ class Run:
         aggregate, metrics = self.strategy.aggregate_train(server_round, self.send(messages))
         assert aggregate is not None
         assert metrics is not None
+        self.strategy.bytes_down += asked.bytes_down
+        self.strategy.bytes_up += asked.bytes_up
+        self.strategy.failures = asked.failures | self.strategy.failures
         load_state(self.network, {n: torch.from_numpy(a.numpy()) for n, a in aggregate.items()})
         self.method.learn(server_round, self.architecture, self.network, self.strategy.answers)
         settings = self.settings

@@ -13,7 +13,7 @@ from flwr.clientapp.typing import ClientAppCallable
 from flwr.serverapp import Grid, ServerApp
 
 from autoprune.errors import InputError
-from autoprune.federation import client_app, server_app
+from autoprune.federation import client_app, inquiry, server_app
 
 
 def with_run_config(config: UserConfig) -> tuple[ServerApp, ClientApp]:
@@ -37,6 +37,7 @@ def with_run_config(config: UserConfig) -> tuple[ServerApp, ClientApp]:
     client.train()(deliver)
     client.query()(deliver)
     client.query("refresh")(deliver)
+    client.query(inquiry.ACTION)(deliver)
     server = ServerApp()
 
     @server.main()
