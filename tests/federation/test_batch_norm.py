@@ -162,14 +162,15 @@ class Stopped(RuntimeError):
 
 @pytest.mark.parametrize(
     ("method", "variant"),
-    [("autoprune", "inherit"), ("fedmap", "global"), ("joint-int8", "iterative")],
+    [("autoprune", "inherit"), ("fedmap", "global"), ("l1-int8", "iterative")],
 )
 def test_a_resumed_run_ends_in_the_same_bytes(
-    both, flags, tmp_path, contents, monkeypatch, method, variant
+    both, follow, flags, tmp_path, contents, monkeypatch, method, variant
 ):
     """Also under masks and int8, whose networks travel as for training."""
     more = LEARNS | {"rounds": 4, "evaluate-every": 1}
-    more |= {"k": 1} if method == "autoprune" else {"plan": both["refreshed"] / "plan.json"}
+    plan = {"plan": both["refreshed"] / "plan.json"}
+    more |= {"k": 1} if method == "autoprune" else follow(method) | plan
     for name, stops in (("whole", None), ("broken", 3)):
         settings, _ = settings_of(flags(tmp_path / name, method, variant, **more))
         (tmp_path / name).mkdir()

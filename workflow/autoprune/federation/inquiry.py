@@ -11,7 +11,8 @@ from torch import Tensor
 from autoprune import communication
 from autoprune.federation.encoding import State
 from autoprune.federation.messages import instruction
-from autoprune.federation.strategy import TooFewClients, finite, misfit, partitions, reason_of
+from autoprune.federation.replies import finite, misfit, reason_of
+from autoprune.federation.strategy import TooFewClients, partitions
 from autoprune.federation.training import answer_shapes
 from autoprune.federation.wire import arrays, tensors
 from autoprune.models import Architecture, build

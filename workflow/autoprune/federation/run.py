@@ -140,7 +140,7 @@ class Run:
         load_state(self.network, found.state)
         self.architecture = found.architecture
         self.method.restore(found.method)
-        self.wire.restore(found.wire, found.wire_tensors, found.state)
+        self.wire.restore(found.wire, found.wire_tensors, self.network.state_dict())
         if isinstance(self.grid, LocalGrid):
             self.grid.restore(found.clients)
         self.history = list(found.history)
