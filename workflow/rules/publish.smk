@@ -1,7 +1,7 @@
 """Publishing: one tidy table of metrics, and from it alone the tables, the figures, the report.
 
 in:  <results>/runs/, <results>/published_counts.json, config/published.tsv
-out: <results>/metrics.csv, <results>/tables/, <results>/figures/, <results>/report/index.html,
+out: <results>/{metrics,units}.csv, <results>/tables/, <results>/figures/, <results>/report/index.html,
      <results>/report.html
 """
 
@@ -13,8 +13,10 @@ rule collect_metrics:
         evaluation=runs("evaluation.json"),
         complexity=runs("complexity.json"),
         run=runs("run.json"),
+        units=runs("units.csv"),
     output:
-        "<results>/metrics.csv",
+        metrics="<results>/metrics.csv",
+        units="<results>/units.csv",
     log:
         "<logs>/collect_metrics.log",
     benchmark:
@@ -26,7 +28,8 @@ rule collect_metrics:
         """
         python -m autoprune.metrics \
             --runs {params.runs:q} \
-            --output {output:q} \
+            --units {output.units:q} \
+            --output {output.metrics:q} \
             >{log:q} 2>&1
         """
 
