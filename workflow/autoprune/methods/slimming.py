@@ -5,8 +5,9 @@ its published code (Eric-mingjie/network-slimming, main.py), which adds 0.0001 t
 scale to its gradient and steps by SGD. Adam divides a gradient by its size, so such a term is lost
 in it. Here the term acts on the scale itself, after Adam's step, as weight decay does in AdamW: the
 scale moves towards 0 by the learning rate times ``norm_l1`` and stops there (the proximal step of
-an L1 penalty). So ``norm_l1`` is in units of Adam's own step: at 0.1 a scale that the loss pushes
-one way wins, one that it pushes to and fro shrinks.
+an L1 penalty). So ``norm_l1`` is in units of Adam's own step: below 1 a scale that the loss pushes
+one way wins, one that it pushes to and fro shrinks. On generated faces 180 steps of the ResNet
+brought the median scale from 1 to 0.99 without it, 0.93 at 0.1 and 0.83 at 0.3, at no higher loss.
 """
 
 from argparse import ArgumentParser
@@ -28,8 +29,10 @@ class Method(Ratio):
 
     differs = (
         "Adam with a proximal step, where the original has SGD with a subgradient, so the "
-        "weight of the term is in other units; filters that several batch norms share are ranked "
-        "by the mean of their scales; iterative is not the original's, classical is its form"
+        "weight of the term is in other units; scales begin at 1 and not at 0.5, and runs of some "
+        "hundred steps shrink them, but bring none to 0; filters that several batch norms share "
+        "are ranked by the mean of their scales; iterative is not the original's, classical is its "
+        "form"
     )
 
     def __init__(
@@ -50,7 +53,7 @@ class Method(Ratio):
         parser.add_argument(
             "--norm-l1",
             type=float,
-            default=0.1,
+            default=0.3,
             help="times the learning rate: what a step takes from each |scale|, down to 0",
         )
 
