@@ -188,7 +188,9 @@ def test_first_weights_are_spread_alike():
         else:
             values = own[name].flatten().numpy(), tensor.flatten().numpy()
             assert ks_2samp(*values).pvalue > 1e-3
-            assert own[name].abs().max() == pytest.approx(tensor.abs().max(), rel=0.02)
+            assert float(own[name].abs().max()) == pytest.approx(
+                float(tensor.abs().max()), rel=0.02
+            )
 
 
 def test_cohorts_take_every_client_alike():
