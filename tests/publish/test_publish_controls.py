@@ -8,14 +8,14 @@ import pytest
 
 from autoprune.data import prepare
 from autoprune.drawing import save, use_theme
+from autoprune.evidence.questions import question_rows
+from autoprune.evidence.statistics import final_figures
 from autoprune.figures_controls import FIGURES
 from autoprune.floors import floor_share, floors
 from autoprune.metrics import collect, read_metrics
 from autoprune.models import Architecture, build, count_parameters
 from autoprune.null import draws
 from autoprune.null import main as draw_null
-from autoprune.questions import question_rows
-from autoprune.statistics import final_figures
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from autoprune.evidence.statistics import final_figures
 from autoprune.metrics import read_metrics
 from autoprune.rule_graph import drawn, edges, mermaid
-from autoprune.statistics import final_figures
 from autoprune.style import decimal
 
 ROOT = Path(__file__).resolve().parents[2]
