@@ -156,9 +156,9 @@ def make_study(folder: Path) -> None:
     for name, flags in {
         "metrics": ["--runs", *runs, "--output", "metrics.csv"],
         "tables": files("results"),
-        "claims": ["--published", "published.tsv", "--counts", "counts.json",
+        "evidence.claims": ["--published", "published.tsv", "--counts", "counts.json",
                    "--accuracy-margin", "1", *files("claims")],
-        "comparisons": ["--reference", "reinit", "--margin", "1", *files("comparisons")],
+        "evidence.comparisons": ["--reference", "reinit", "--margin", "1", *files("comparisons")],
     }.items():  # fmt: skip
         metrics = [] if name == "metrics" else ["--metrics", "metrics.csv"]
         done = stage(name, *metrics, *flags, cwd=folder)

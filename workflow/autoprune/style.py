@@ -9,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 from tabulate import tabulate
 
+from autoprune.evidence.statistics import Summary
 from autoprune.files import whole_file
 from autoprune.latex import BOLD, Paper, latex_table
-from autoprune.statistics import Summary
 
 # One lookup for every table and figure. What is not listed is shown under its own name, so a
 # new method or data set needs no entry here.
