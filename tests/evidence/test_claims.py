@@ -190,7 +190,7 @@ def test_averages_leave_out_a_pair_that_runs_for_an_ablation(
         accuracy, widths = tested(ablations)
         assert (accuracy["ours"], widths["ours"]) == pytest.approx((ours, control))
         for row in (accuracy, widths):
-            assert ("faces_male (stand-in)/CNN" in row["tested_on"]) == (ours == -2)
+            assert ("faces Male (stand-in)/CNN" in row["tested_on"]) == (ours == -2)
             assert "glyphs (stand-in)/CNN" in row["tested_on"]
             assert ("faces_male" in row["source_files"]) == (ours == -2)
 
