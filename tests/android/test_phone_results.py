@@ -11,10 +11,10 @@ import pytest
 
 from autoprune.android.rows import CELLS
 from autoprune.android.table import TABLE, read_table
+from autoprune.evidence.verdicts import COLUMNS, android_rows
 from autoprune.import_latency import main
 from autoprune.latency import main as tabulate
 from autoprune.speedups import repeats
-from autoprune.verdicts import COLUMNS, android_rows
 from stages import run_stage
 
 NONE = "not measured: no session in resources/android"

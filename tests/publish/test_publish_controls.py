@@ -7,12 +7,12 @@ import matplotlib.text
 import pytest
 
 from autoprune.drawing import save, use_theme
+from autoprune.evidence.questions import question_rows
+from autoprune.evidence.statistics import final_figures
 from autoprune.figures_controls import FIGURES
 from autoprune.floors import floor_share, floors
 from autoprune.metrics import collect, read_metrics
 from autoprune.models import Architecture
-from autoprune.questions import question_rows
-from autoprune.statistics import final_figures
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from autoprune import ablations, claims, comparisons, tables
+from autoprune import tables
 from autoprune.complexity import main as count
 from autoprune.data.partition_report import PAPER as PARTITION
+from autoprune.evidence import ablations, claims, comparisons
 from autoprune.latex import GREEK, SYMBOLS, Paper, escape, is_number, latex_table
 from autoprune.metrics import read_metrics
 from autoprune.style import html_page, markdown_table

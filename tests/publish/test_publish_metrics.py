@@ -202,8 +202,8 @@ def test_a_broken_table_is_one_line(study, tmp_path, change, message):
 
 def test_publishing_needs_neither_torch_nor_flower():
     code = (
-        "import sys, autoprune.metrics, autoprune.tables, autoprune.claims, autoprune.figures,"
-        "autoprune.figures_controls;"
+        "import sys, autoprune.metrics, autoprune.tables, autoprune.figures,"
+        "autoprune.evidence.claims, autoprune.figures_controls;"
         "sys.exit(bool({'torch', 'flwr'} & set(sys.modules)))"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "workflow")}

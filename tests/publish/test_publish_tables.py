@@ -3,14 +3,18 @@
 import csv
 import io
 import random
+from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from autoprune.metrics import collect, read_metrics
-from autoprune.style import arm_order, decimal, html_page, markdown_table, to_csv
+from autoprune.style import LABELS, arm_order, decimal, html_page, markdown_table, to_csv
 from autoprune.tables import NOTES, results
+
+CONFIG = Path(__file__).parents[2] / "config"
 
 
 def tabulate(folders, tmp_path):
@@ -135,3 +139,26 @@ def test_numbers_as_text():
 def test_known_arms_come_first():
     arms = [("zeta", ""), ("autoprune", "inherit"), ("alpha", "x"), ("dense", "fedavg")]
     assert arm_order(arms) == [arms[3], arms[1], arms[2], arms[0]]
+
+
+def named_arms(config):
+    """Every method/variant that a configuration file names, for all pairs or for one."""
+    pairs = config.get("pairs", {}).values()
+    places = [config, *pairs, *({"methods": pair.get("more_methods", {})} for pair in pairs)]
+    return {
+        f"{method}/{variant}"
+        for place in places
+        for method, variants in place.get("methods", {}).items()
+        for variant in variants
+    }
+
+
+@pytest.mark.parametrize("path", sorted(CONFIG.glob("*.yaml")), ids=lambda path: path.stem)
+def test_what_a_study_names_has_a_label(path):
+    config = yaml.safe_load(path.read_text("utf-8"))
+    assert not named_arms(config) - LABELS.keys()
+    assert not {name for name in config.get("datasets", {}) if "_" in name} - LABELS.keys()
+
+
+def test_no_two_things_have_one_label():
+    assert len(set(LABELS.values())) == len(LABELS)

@@ -18,7 +18,8 @@ ROOT = Path(__file__).parents[2]
 HISTORY = (
     *("round", "train_loss", "validation_accuracy", "validation_loss", "test_accuracy"),
     *("parameters", "parameters_with_statistics", "nonzeros", "widths", "clients"),
-    *("bytes_down", "bytes_up", "shrunk", "searching"),
+    *("bytes_down", "bytes_up", "payload_down", "payload_up"),
+    *("shrunk", "searching", "restarted", "live"),
 )
 ARMS = [
     ("dense", "fedavg"),
@@ -97,10 +98,12 @@ def write_run(folder: Path, dataset: str, method: str, variant: str, seed: int) 
         widths = [w - 2 if small and at >= 2 else w for w in START]
         size = 900 if small and at >= 2 else 1200
         accuracy = round(0.8 - 0.7 * math.exp(-at / 3) + draw.uniform(-0.02, 0.02), 6)
+        sent, carried = [2 * [bytes_ * size if at else 0] for bytes_ in (20, 16)]
         rows.append(
             [at, round(2 / (1 + at), 4) if at else "", accuracy, 1 - accuracy, accuracy, size,
-             size + 10, size, " ".join(map(str, widths)), 5 if at else 0, 20 * size if at else 0,
-             20 * size if at else 0, int(small and at == 2), int(small and at < 5)]
+             size + 10, size, " ".join(map(str, widths)), 5 if at else 0, *sent, *carried,
+             int(small and at == 2), int(small and at < 5),
+             int(variant == "reinit" and at == 2), f"1.0000 {0.5 if small else 1:.4f}"]
         )  # fmt: skip
     folder.mkdir(parents=True)
     with (folder / "history.csv").open("w", newline="") as stream:
@@ -110,6 +113,7 @@ def write_run(folder: Path, dataset: str, method: str, variant: str, seed: int) 
     accuracies += ("test_macro_accuracy", "test_accuracy_worst_decile")
     evaluation = dict.fromkeys(accuracies, final)
     evaluation |= {"test_loss": 0.5, "test_examples": 400, "nonzeros": size, "bits": 32 * size}
+    evaluation["validation_examples"] = 400
     write_json(folder / "evaluation.json", evaluation)
     counts = {"parameters": size, "parameters_with_statistics": size + 10, "classes": classes}
     counts["input_shape"] = [1, 28, 28]
@@ -156,9 +160,9 @@ def make_study(folder: Path) -> None:
     for name, flags in {
         "metrics": ["--runs", *runs, "--output", "metrics.csv"],
         "tables": files("results"),
-        "claims": ["--published", "published.tsv", "--counts", "counts.json",
+        "evidence.claims": ["--published", "published.tsv", "--counts", "counts.json",
                    "--accuracy-margin", "1", *files("claims")],
-        "comparisons": ["--reference", "reinit", "--margin", "1", *files("comparisons")],
+        "evidence.comparisons": ["--reference", "reinit", "--margin", "1", *files("comparisons")],
     }.items():  # fmt: skip
         metrics = [] if name == "metrics" else ["--metrics", "metrics.csv"]
         done = stage(name, *metrics, *flags, cwd=folder)

@@ -10,19 +10,19 @@ import pandas as pd
 from autoprune.data.partition import Partition
 from autoprune.data.store import ClientStore
 from autoprune.errors import InputError
+from autoprune.evidence.questions import QUESTIONS
+from autoprune.evidence.verdicts import ABSTRACT
 from autoprune.files import read_json, sha256_file
 from autoprune.metrics import RUN, read_metrics
 from autoprune.provenance import code_version
-from autoprune.questions import QUESTIONS
 from autoprune.style import STAND_IN
-from autoprune.verdicts import ABSTRACT
 
 # of each table: the rule that makes it, and its stage
 TABLES = {
-    "claims": ("check_claims", "autoprune.claims"),
+    "claims": ("check_claims", "autoprune.evidence.claims"),
     "results": ("tabulate_results", "autoprune.tables"),
-    "comparisons": ("compare", "autoprune.comparisons"),
-    "ablations": ("ablate", "autoprune.ablations"),
+    "comparisons": ("compare", "autoprune.evidence.comparisons"),
+    "ablations": ("ablate", "autoprune.evidence.ablations"),
     "latency": ("tabulate_latency", "autoprune.latency"),
     "partition": ("describe_partition", "autoprune.data.partition_report"),
 }

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from autoprune import ablations, claims, comparisons, complexity, findings
+from autoprune import complexity, findings
 from autoprune.config import ablation_flags
 from autoprune.errors import InputError, run_main
+from autoprune.evidence import ablations, claims, comparisons
 from autoprune.files import read_json, whole_file, write_json, write_text
 from autoprune.metrics import read_metrics
 from autoprune.study import place, read_config

@@ -30,9 +30,9 @@ from autoprune.drawing import (
     write_figure,
 )
 from autoprune.errors import InputError, run_main
+from autoprune.evidence.statistics import BASELINE, final_figures, require
 from autoprune.metrics import read_metrics
 from autoprune.spots import say
-from autoprune.statistics import BASELINE, final_figures, require
 from autoprune.style import arm_label, dataset_label, label
 
 PAIR = ["dataset", "data_kind", "model"]

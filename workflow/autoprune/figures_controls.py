@@ -14,7 +14,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from autoprune.ablated import ALIKE, comparable
 from autoprune.drawing import (
     ARM,
     COLOURS,
@@ -31,10 +30,11 @@ from autoprune.drawing import (
     write_figure,
 )
 from autoprune.errors import run_main
+from autoprune.evidence.ablated import ALIKE, comparable
+from autoprune.evidence.statistics import final_figures, is_baseline, require
 from autoprune.figures import PAIR
 from autoprune.metrics import RUN, read_metrics, read_table
 from autoprune.spots import say
-from autoprune.statistics import final_figures, is_baseline, require
 from autoprune.style import arm_label, dataset_label, label
 
 MAPPED = ["parameters_with_statistics", "test_accuracy"]

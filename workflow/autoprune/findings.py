@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from autoprune.comparisons import ACCURACIES, BUDGET_SLACK, FAIRNESS, LEVEL
 from autoprune.errors import InputError, run_main
+from autoprune.evidence.comparisons import ACCURACIES, BUDGET_SLACK, FAIRNESS, LEVEL
+from autoprune.evidence.questions import QUESTIONS
 from autoprune.files import write_text
-from autoprune.questions import QUESTIONS
 from autoprune.style import arm_label, dataset_label, decimal, label
 
 PAIR = ["dataset", "data_kind", "model"]

@@ -11,8 +11,8 @@ import pandas as pd
 from scipy import stats
 
 from autoprune.errors import InputError, run_main
+from autoprune.evidence.statistics import summarise
 from autoprune.files import read_json, whole_file
-from autoprune.statistics import summarise
 from autoprune.style import to_csv
 
 ARM = ["dataset", "model", "method", "variant"]

@@ -9,16 +9,24 @@ from pathlib import Path
 import pandas as pd
 from tabulate import tabulate
 
+from autoprune.evidence.statistics import Summary
 from autoprune.files import whole_file
 from autoprune.latex import BOLD, Paper, latex_table
-from autoprune.statistics import Summary
 
 # One lookup for every table and figure. What is not listed is shown under its own name, so a
 # new method or data set needs no entry here.
 LABELS = {
     "femnist": "FEMNIST",
+    "femnist_cropped": "FEMNIST cropped",
+    "femnist_inverted": "FEMNIST light on dark",
+    "femnist_raw": "FEMNIST raw pixels",
+    "femnist_standardised": "FEMNIST standardised",
+    "femnist_whole": "FEMNIST whole",
     "celeba": "CelebA",
+    "celeba_smiling": "CelebA Smiling",
+    "faces_male": "faces Male",
     "mnist": "MNIST",
+    "unipen": "UNIPEN",
     "cnn": "CNN",
     "resnet": "ResNet",
     "inception": "Inception",
@@ -27,11 +35,14 @@ LABELS = {
     "autoprune/inherit": "autoprune, kept weights",
     "autoprune/reinit-once": "autoprune, fresh at the end",
     "autoprune/rewind": "autoprune, initial weights",
+    "autoprune/rewind-once": "autoprune, initial at the end",
     "autoprune/inherit-low": "autoprune, kept weights, low tail",
     "found-widths/reinit": "found widths, from scratch",
+    "found-widths/inherit": "widths of kept weights, from scratch",
     "narrow/reinit": "narrow, from scratch",
-    "null-norms/reinit": "null norms, fresh weights",
-    "null-norms/inherit": "null norms, kept weights",
+    "narrow/inherit": "narrow as kept weights, from scratch",
+    "null-norms/reinit": "random norms, fresh weights",
+    "null-norms/inherit": "random norms, kept weights",
     "random-filters/inherit": "random filters, kept weights",
     "random-filters/inherit-low": "random filters, low tail's widths",
     "l1-uniform/one-shot": "L1 norm, one shot",
@@ -50,6 +61,17 @@ LABELS = {
     "prunefl/adaptive": "PruneFL-like",
     "ssfl/one-shot": "SSFL",
     "l1-int8/iterative": "L1 norm and int8",
+    # one change at a time, behind what is compared
+    "autoprune/pooled": "autoprune, all layers pooled",
+    "autoprune/carried": "autoprune, Adam carried",
+    "dense/carried": "dense, Adam carried",
+    **{f"autoprune/clients-{n}": f"autoprune, {n} clients" for n in (10, 20)},
+    **{f"dense/clients-{n}": f"dense, {n} clients" for n in (10, 20)},
+    **{
+        f"autoprune/k{k}-p{patience}": f"autoprune, k {k}, patience {patience}"
+        for k in (1.6, 2.2, 2.8)
+        for patience in (1, 3, 5)
+    },
 }
 MINUS = "\N{MINUS SIGN}"
 STAND_IN = " (stand-in)"  # beside the name of a data set that stands in for another

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from autoprune.errors import run_main
-from autoprune.latex import Paper
-from autoprune.metrics import RUN, read_metrics
-from autoprune.statistics import (
+from autoprune.evidence.statistics import (
     Summary,
     against_dense,
     files_behind,
@@ -16,6 +14,8 @@ from autoprune.statistics import (
     require,
     summarise,
 )
+from autoprune.latex import Paper
+from autoprune.metrics import RUN, read_metrics
 from autoprune.style import (
     add_table_flags,
     arm_label,

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from autoprune.evidence.statistics import Summary
 from autoprune.pruning.options import WEIGHTS
 from autoprune.speedups import (
     ENOUGH,
@@ -17,7 +18,6 @@ from autoprune.speedups import (
     repeats,
     setting_label,
 )
-from autoprune.statistics import Summary
 from autoprune.style import dataset_label, decimal, label
 
 NONE = "not measured: no session in resources/android"

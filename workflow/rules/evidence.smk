@@ -27,10 +27,10 @@ rule compare:
     params:
         reference=lookup(dpath="controls/reference", within=config),
         margin=lookup(dpath="claims/accuracy_margin", within=config),
-        code=stage("autoprune.comparisons"),
+        code=stage("autoprune.evidence.comparisons"),
     shell:
         """
-        python -m autoprune.comparisons \
+        python -m autoprune.evidence.comparisons \
             --metrics {input:q} \
             --reference {params.reference:q} \
             --margin {params.margin:q} \
@@ -62,10 +62,10 @@ rule ablate:
         "<benchmarks>/ablate.tsv"
     params:
         ablations=ablation_flags(config),
-        code=stage("autoprune.ablations"),
+        code=stage("autoprune.evidence.ablations"),
     shell:
         """
-        python -m autoprune.ablations \
+        python -m autoprune.evidence.ablations \
             --metrics {input:q} \
             {params.ablations:q} \
             --csv {output.csv:q} \

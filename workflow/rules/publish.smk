@@ -90,10 +90,10 @@ rule check_claims:
     params:
         accuracy_margin=lookup(dpath="claims/accuracy_margin", within=config),
         ablations=ablation_flags(config),
-        code=stage("autoprune.claims"),
+        code=stage("autoprune.evidence.claims"),
     shell:
         """
-        python -m autoprune.claims \
+        python -m autoprune.evidence.claims \
             --metrics {input.metrics:q} \
             --published {input.published:q} \
             --counts {input.counts:q} \

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from autoprune.statistics import Summary
+from autoprune.evidence.statistics import Summary
 from autoprune.style import (
     arm_label,
     dataset_label,

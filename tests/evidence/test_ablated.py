@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from autoprune.ablated import ablated_pairs, comparable, without_ablated
-from autoprune.comparisons import comparisons
+from autoprune.evidence.ablated import ablated_pairs, comparable, without_ablated
+from autoprune.evidence.comparisons import comparisons
 from autoprune.metrics import IN_NUMBERS, TRAINING, collect, read_metrics
 from autoprune.study import read_config, runs_of
 

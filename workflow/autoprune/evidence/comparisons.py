@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from autoprune.ablated import comparable
 from autoprune.errors import InputError, run_main
-from autoprune.inference import equivalence_p, holm, paired_p
+from autoprune.evidence.ablated import comparable
+from autoprune.evidence.inference import equivalence_p, holm, paired_p
+from autoprune.evidence.statistics import Summary, files_behind, final_figures, require, summarise
 from autoprune.latex import Paper
 from autoprune.metrics import RUN, read_metrics
-from autoprune.statistics import Summary, files_behind, final_figures, require, summarise
 from autoprune.style import (
     add_table_flags,
     arm_label,

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from autoprune.errors import InputError
+from autoprune.evidence.statistics import Summary, against_dense, judge, require, summarise
 from autoprune.metrics import RUN
-from autoprune.statistics import Summary, against_dense, judge, require, summarise
 
 
 def test_the_interval_is_students():

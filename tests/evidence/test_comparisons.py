@@ -6,8 +6,9 @@ import re
 import pandas as pd
 import pytest
 
-from autoprune.ablations import ablations
-from autoprune.comparisons import (
+from autoprune.errors import InputError
+from autoprune.evidence.ablations import ablations
+from autoprune.evidence.comparisons import (
     FAIRNESS,
     at_bytes,
     comparisons,
@@ -16,7 +17,6 @@ from autoprune.comparisons import (
     readable,
     size_of,
 )
-from autoprune.errors import InputError
 from autoprune.findings import in_short, unsettled
 from autoprune.findings import main as write_findings
 from autoprune.kept import by_chance, jaccard, similarity, survivors
@@ -225,7 +225,7 @@ def test_findings_are_the_tables(metrics, tmp_path, stage):
     ):
         out = [f"tables/{name}.{ending}" for ending in ("csv", "html", "md", "tex")]
         files = ("--csv", out[0], "--html", out[1], "--markdown", out[2], "--latex", out[3])
-        done = stage(name, *flags, *more, *files, cwd=tmp_path)
+        done = stage(f"evidence.{name}", *flags, *more, *files, cwd=tmp_path)
         assert (done.returncode, done.stderr) == (0, "")
     write = ["--study", "Made up", str(tmp_path), "--output", str(tmp_path / "f.md")]
     with pytest.raises(InputError, match=r"claims\.csv: not a table"):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from scipy.special import stdtr  # Student's distribution function, as scipy.stats.t asks it
 
-from autoprune.statistics import summarise
+from autoprune.evidence.statistics import summarise
 
 
 def paired_p(differences: Sequence[float]) -> float | None:

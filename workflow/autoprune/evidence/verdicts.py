@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from autoprune.errors import InputError
+from autoprune.evidence.statistics import UNRESOLVED, Summary, files_behind, judge, summarise
 from autoprune.pruning.options import WEIGHTS
-from autoprune.statistics import UNRESOLVED, Summary, files_behind, judge, summarise
 from autoprune.style import decimal, label, tested_on, with_spread
 from autoprune.verdicts_android import speed_up_about, speed_up_rows
 

@@ -4,9 +4,9 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from autoprune.statistics import Summary, files_behind, is_baseline, judge, summarise
+from autoprune.evidence.statistics import Summary, files_behind, is_baseline, judge, summarise
+from autoprune.evidence.verdicts import complete_seeds, row
 from autoprune.style import decimal, tested_on
-from autoprune.verdicts import complete_seeds, row
 
 PAIRED = ["dataset", "model", "seed"]
 SIZE = "parameters_with_statistics"

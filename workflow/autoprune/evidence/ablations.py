@@ -6,11 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from autoprune.ablated import Ablation, add_ablation_flag, split_arm
 from autoprune.errors import InputError, run_main
-from autoprune.inference import holm, paired_p
+from autoprune.evidence.ablated import Ablation, add_ablation_flag, split_arm
+from autoprune.evidence.inference import holm, paired_p
+from autoprune.evidence.statistics import Summary, files_behind, final_figures, require, summarise
 from autoprune.metrics import read_metrics
-from autoprune.statistics import Summary, files_behind, final_figures, require, summarise
 from autoprune.style import (
     add_table_flags,
     decimal,

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from autoprune.inference import equivalence_p, holm, paired_p
+from autoprune.evidence.inference import equivalence_p, holm, paired_p
 
 P = st.one_of(st.none(), st.floats(0, 1))
 

@@ -7,20 +7,20 @@ from typing import Any
 
 import pandas as pd
 
-from autoprune.ablated import Ablation, add_ablation_flag, without_ablated
 from autoprune.android.table import read_table
 from autoprune.errors import InputError, run_main
+from autoprune.evidence.ablated import Ablation, add_ablation_flag, without_ablated
+from autoprune.evidence.questions import question_rows
+from autoprune.evidence.statistics import against_dense, final_figures, require
+from autoprune.evidence.verdicts import COUNTS, abstract_rows, accuracy_row, android_rows, count_row
 from autoprune.files import read_json
 from autoprune.latex import Paper
 from autoprune.metrics import number, read_metrics
-from autoprune.questions import question_rows
-from autoprune.statistics import against_dense, final_figures, require
 from autoprune.style import (
     add_table_flags,
     decimal,
     write_table,
 )
-from autoprune.verdicts import COUNTS, abstract_rows, accuracy_row, android_rows, count_row
 
 PUBLISHED = (
     "claim",

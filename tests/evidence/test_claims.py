@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autoprune.claims import claims, main, read_counts, read_published, readable
 from autoprune.errors import InputError
+from autoprune.evidence.claims import claims, main, read_counts, read_published, readable
 from autoprune.metrics import collect, read_metrics
 
 PUBLISHED = Path(__file__).parents[2] / "config" / "published.tsv"
@@ -190,7 +190,7 @@ def test_averages_leave_out_a_pair_that_runs_for_an_ablation(
         accuracy, widths = tested(ablations)
         assert (accuracy["ours"], widths["ours"]) == pytest.approx((ours, control))
         for row in (accuracy, widths):
-            assert ("faces_male (stand-in)/CNN" in row["tested_on"]) == (ours == -2)
+            assert ("faces Male (stand-in)/CNN" in row["tested_on"]) == (ours == -2)
             assert "glyphs (stand-in)/CNN" in row["tested_on"]
             assert ("faces_male" in row["source_files"]) == (ours == -2)
 
@@ -299,7 +299,7 @@ def test_the_command(study, tmp_path, counts, stage):
     ]
     for arm in ("dense/fedavg", "autoprune/reinit", "autoprune/inherit"):
         flags += ["--ablation", arm, f"faces-cnn/{arm}", f"faces-resnet/{arm}"]
-    done = stage("claims", *flags, cwd=tmp_path)
+    done = stage("evidence.claims", *flags, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     with (tmp_path / "c.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
@@ -361,7 +361,7 @@ def test_wrong_counts_and_margin(study, tmp_path, counts, stage):
             "c.tex",
         ),
     ]
-    done = stage("claims", *flags, cwd=tmp_path)
+    done = stage("evidence.claims", *flags, cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr == "error: --accuracy-margin: found -1.0, expected 0 to 100 points\n"
     assert not (tmp_path / "c.csv").exists()

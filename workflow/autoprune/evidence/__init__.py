@@ -1,0 +1,1 @@
+"""The evidence room: statistics, comparisons and verdicts, from the tables of metrics alone."""
