@@ -70,7 +70,8 @@ RULE = {"k": "k", "patience": "patience", "cap": "cap"}
 SETTINGS = {**RULE, **TRAINING}
 INPUT = ("input_channels", "input_height", "input_width")
 GIVEN = {*SETTINGS, *INPUT}  # what decides a run, not what came of it
-IN_NUMBERS = {"fp32": 32, "bf16": 16, "fresh": 0, "carried": 1, "refreshed": 0, "averaged": 1}  # settings that are words
+# settings that are words
+IN_NUMBERS = {"fp32": 32, "bf16": 16, "fresh": 0, "carried": 1, "refreshed": 0, "averaged": 1}
 
 UNITS = {
     "test_accuracy": "fraction",
