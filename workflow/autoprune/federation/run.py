@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
@@ -174,8 +175,7 @@ class Run:
         aggregate, metrics = self.strategy.aggregate_train(server_round, self.send(messages))
         assert aggregate is not None
         assert metrics is not None
-        self.strategy.bytes_down += asked.bytes_down
-        self.strategy.bytes_up += asked.bytes_up
+        self.strategy.traffic += asked.traffic
         self.strategy.failures = asked.failures | self.strategy.failures
         load_state(self.network, {n: torch.from_numpy(a.numpy()) for n, a in aggregate.items()})
         self.method.learn(server_round, self.architecture, self.network, self.strategy.answers)
@@ -244,8 +244,7 @@ class Run:
             self.wire.nonzeros(self.network.state_dict()),
             " ".join(map(str, self.architecture.widths)),
             len(strategy.clients),
-            strategy.bytes_down,
-            strategy.bytes_up,
+            *astuple(strategy.traffic),
             int(shrunk),
             int(searching),
             int(restarted),
