@@ -38,6 +38,7 @@ RESTS_ON = {
     "p_holm": ["test_accuracy"],
     "p_equivalence": ["test_accuracy"],
     "communication_factor": ["bytes_total"],
+    "communication_factor_payload": ["payload_total"],
     "share_of_budget": ["nonzeros", "bits", "parameters_with_statistics"],
 }
 COMPARED = ("accuracy_change", "communication_factor", "difference", "p_", "share_of_budget")

@@ -113,6 +113,11 @@ def decimal(value: float | None, places: int = 2, sign: bool = False) -> str:
     return text.replace("-", MINUS)
 
 
+def by_layer(fractions: str) -> str:
+    """Fractions by layer to read, "1.00 0.34" of "1.0000 0.3412"; a dash for none."""
+    return " ".join(decimal(float(part)) for part in fractions.split()) or "–"
+
+
 def with_interval(summary: Summary, places: int = 2, unit: str = "", sign: bool = False) -> str:
     """``mean [low, high]`` of a summary; ``mean (n=1)`` for one seed, a dash for none."""
     if summary.mean is None:
