@@ -94,7 +94,10 @@ def test_each_run_has_its_curve_plan_files_and_origin(data):
     run = runs["glyphs/cnn/autoprune/reinit/seed-1"]
     assert run["curves"]["round"] == list(range(7))
     assert run["curves"]["widths"] == [[0, 12, 14], [2, 10, 12]]
+    assert run["curves"]["live"] == [[0, 12, 7], [2, 10, 6]]
     assert run["curves"]["shrunk"] == [2]
+    sent = [run["final"][name] for name in ("bytes_total", "payload_total")]
+    assert sent == [2 * 20 * (1200 + 5 * 900), 2 * 16 * (1200 + 5 * 900)]
     assert run["curves"]["bytes"][-1] == 2 * 20 * (1200 + 5 * 900)
     layer = run["plan"]["shrinks"][0]["layers"][0]
     assert layer["removed"] == [0, 1]

@@ -42,6 +42,7 @@ RESTS_ON = {
     "trained_rounds": ["rounds"],
     "with_clients": ["test_accuracy"],
     "communication_factor": ["bytes_total"],
+    "communication_factor_payload": ["payload_total"],
     "share_of_budget": ["nonzeros", "bits", "parameters_with_statistics"],
 }
 COMPARED = (

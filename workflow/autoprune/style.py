@@ -39,9 +39,9 @@ LABELS = {
     "autoprune/rewind-once": "autoprune, initial at the end",
     "autoprune/inherit-low": "autoprune, kept weights, low tail",
     "found-widths/reinit": "found widths, from scratch",
-    "found-widths/inherit": "widths of kept weights, from scratch",
+    "found-widths/inherit": "kept weights' widths from scratch",
     "narrow/reinit": "narrow, from scratch",
-    "narrow/inherit": "narrow as kept weights, from scratch",
+    "narrow/inherit": "narrow, kept weights' size",
     "null-norms/reinit": "random norms, fresh weights",
     "null-norms/inherit": "random norms, kept weights",
     "random-filters/inherit": "random filters, kept weights",
@@ -112,6 +112,11 @@ def decimal(value: float | None, places: int = 2, sign: bool = False) -> str:
     if float(text.replace(",", "")) == 0:  # never "-0.00"
         text = text.lstrip("+-")
     return text.replace("-", MINUS)
+
+
+def by_layer(fractions: str) -> str:
+    """Fractions by layer to read, "1.00 0.34" of "1.0000 0.3412"; a dash for none."""
+    return " ".join(decimal(float(part)) for part in fractions.split()) or "–"
 
 
 def with_interval(summary: Summary, places: int = 2, unit: str = "", sign: bool = False) -> str:
