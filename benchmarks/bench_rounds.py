@@ -21,8 +21,9 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
 from autoprune.federation.encoding import flat
-from autoprune.federation.local_grid import LocalGrid, load_app
+from autoprune.federation.local_grid import LocalGrid
 from autoprune.federation.messages import instruction
+from autoprune.federation.worker import load_app
 from autoprune.models import Architecture, new_network
 
 NO_RAY = 3  # exit status
