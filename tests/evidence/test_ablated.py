@@ -7,7 +7,8 @@ import pytest
 
 from autoprune.evidence.ablated import ablated_pairs, comparable, without_ablated
 from autoprune.evidence.comparisons import comparisons
-from autoprune.metrics import IN_NUMBERS, TRAINING, collect, read_metrics
+from autoprune.measure.table import IN_NUMBERS, TRAINING, read_metrics
+from autoprune.metrics import collect
 from autoprune.study import read_config, runs_of
 
 CONFIG = Path(__file__).parents[2] / "config"

@@ -11,7 +11,8 @@ from autoprune.errors import InputError
 from autoprune.evidence.claims import claims, main, read_counts, read_published, readable
 from autoprune.evidence.inference import Sample, simultaneous
 from autoprune.evidence.statistics import binomial_margin
-from autoprune.metrics import collect, read_metrics
+from autoprune.measure.table import read_metrics
+from autoprune.metrics import collect
 from autoprune.style import VERDICTS
 
 PUBLISHED = Path(__file__).parents[2] / "config" / "published.tsv"

@@ -14,7 +14,8 @@ from autoprune.evidence.readings import READINGS, ROUNDS, TRAINING
 from autoprune.findings import in_short, unsettled
 from autoprune.findings import main as write_findings
 from autoprune.kept import by_chance, jaccard, similarity, survivors
-from autoprune.metrics import collect, read_metrics
+from autoprune.measure.table import read_metrics
+from autoprune.metrics import collect
 
 REFERENCE = ("autoprune", "reinit")
 NOISE = {1: 0.0, 2: 0.004, 3: -0.003}

@@ -8,7 +8,8 @@ import pytest
 from autoprune.drawing import save, use_theme
 from autoprune.figures_controls import FIGURES
 from autoprune.floors import floor_share, floors
-from autoprune.metrics import collect, read_metrics
+from autoprune.measure.table import read_metrics
+from autoprune.metrics import collect
 from autoprune.models import Architecture
 
 SVG = "{http://www.w3.org/2000/svg}"

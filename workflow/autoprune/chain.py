@@ -13,7 +13,7 @@ from autoprune.errors import InputError
 from autoprune.evidence.abstract import ABSTRACT
 from autoprune.evidence.questions import QUESTIONS
 from autoprune.files import read_json, sha256_file
-from autoprune.metrics import RUN, read_metrics
+from autoprune.measure.table import RUN, read_metrics
 from autoprune.provenance import code_version
 from autoprune.style import STAND_IN
 

@@ -14,7 +14,7 @@ from autoprune.config import ablation_flags
 from autoprune.errors import InputError, run_main
 from autoprune.evidence import ablations, claims, comparisons
 from autoprune.files import read_json, whole_file, write_json, write_text
-from autoprune.metrics import read_metrics
+from autoprune.measure.table import read_metrics
 from autoprune.study import place, read_config
 
 FOLDER = Path("docs/findings")

@@ -31,7 +31,7 @@ from autoprune.drawing import (
 )
 from autoprune.errors import InputError, run_main
 from autoprune.evidence.statistics import BASELINE, final_figures, require
-from autoprune.metrics import read_metrics
+from autoprune.measure.table import read_metrics
 from autoprune.spots import say
 from autoprune.style import arm_label, dataset_label, label
 

@@ -15,7 +15,7 @@ from autoprune.evidence.statistics import (
     summarise,
 )
 from autoprune.latex import Paper
-from autoprune.metrics import RUN, read_metrics
+from autoprune.measure.table import RUN, read_metrics
 from autoprune.style import (
     add_table_flags,
     arm_label,

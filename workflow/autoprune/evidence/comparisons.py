@@ -39,7 +39,7 @@ from autoprune.evidence.statistics import (
     summarise,
 )
 from autoprune.latex import Paper
-from autoprune.metrics import read_metrics
+from autoprune.measure.table import read_metrics
 from autoprune.style import (
     add_table_flags,
     arm_label,
