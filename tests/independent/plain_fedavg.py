@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -183,16 +184,30 @@ def accuracy(state: dict, images: torch.Tensor, labels: torch.Tensor) -> float:
     return (loaded(state)(images).argmax(1) == labels).double().mean().item()
 
 
-def fedavg(data: Data, settings: Settings, draws: Draws, *, prune: bool) -> tuple[dict, list]:
-    """One run: the final state, and the accuracies (0..1) of its evaluations."""
+class Run(NamedTuple):
+    """What a run comes to: its final state, the accuracies (0..1) of its evaluations, its search.
+
+    ``rounds`` has of each round whether the rule was applied at its start, and the filters that
+    were trained.
+    """
+
+    state: dict
+    accuracies: list[float]
+    rounds: list[tuple[bool, list[int]]]
+
+
+def fedavg(data: Data, settings: Settings, draws: Draws, *, prune: bool) -> Run:
+    """One run."""
     state = draws.weights(settings.widths)
-    stalled, applications, accuracies = 0, 0, []
+    stalled, applications, accuracies, rounds = 0, 0, [], []
     for server_round in range(1, settings.rounds + 1):
         searching = stalled < settings.patience and applications < settings.cap
-        if prune and server_round > 1 and searching:
+        searching = searching and prune and server_round > 1
+        if searching:
             before, state = size(state), cut(state, settings.k)
             stalled = 0 if size(state) < before else stalled + 1
             applications += 1
+        rounds.append((searching, filters(state)))
         states, examples = [], []
         for client in draws.cohort(server_round, len(data.clients), settings.clients_per_round):
             images, labels = data.clients[client]
@@ -202,7 +217,7 @@ def fedavg(data: Data, settings: Settings, draws: Draws, *, prune: bool) -> tupl
         state = average(states, examples)
         if server_round % settings.evaluate_every == 0:
             accuracies.append(accuracy(state, *data.held_out))
-    return state, accuracies
+    return Run(state, accuracies, rounds)
 
 
 def filters(state: dict) -> list[int]:
