@@ -8,9 +8,10 @@ import pytest
 
 from autoprune.errors import InputError
 from autoprune.evidence.ablations import ablations
-from autoprune.evidence.comparisons import answer, comparisons, raw, readable, size_of
+from autoprune.evidence.comparisons import answer, comparisons, raw, readable
 from autoprune.evidence.inference import Estimate
 from autoprune.evidence.readings import READINGS, ROUNDS, TRAINING
+from autoprune.evidence.statistics import size_of
 from autoprune.findings import in_short, unsettled
 from autoprune.findings import main as write_findings
 from autoprune.kept import by_chance, jaccard, similarity, survivors
@@ -139,6 +140,8 @@ def test_the_share_of_the_budget_is_one_of_bits_where_numbers_are_shorter():
     for nonzeros, bits, share in ((100, 3200, 1), (50, 1600, 0.5), (200, 1600, 0.5)):
         own = sized(nonzeros=nonzeros, bits=bits, parameters_with_statistics=nonzeros)
         assert size_of(own, reference)["share_of_budget"] == share
+        other_seed = own.assign(seed=2)
+        assert size_of(other_seed, reference)["share_of_budget"] == share
 
 
 def test_accuracies_of_test_images_alone_stand_beside_the_held_out_one(metrics):

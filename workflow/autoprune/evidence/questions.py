@@ -20,12 +20,9 @@ from autoprune.evidence.readings import (
     TRAINING,
     Arm,
     Pair,
-    rise,
-    same_runs,
-    still_rising,
 )
 from autoprune.evidence.statistics import BASELINE, files_behind
-from autoprune.evidence.two_readings import both, columns_of, judged, words
+from autoprune.evidence.two_readings import both, columns_of, judged, remarks, words
 from autoprune.evidence.verdicts import row
 from autoprune.style import arm_label, dataset_label, decimal, label, tested_on
 
@@ -123,23 +120,13 @@ def accuracy_row(
     used = pd.concat([frames[arm] for arm in arms])
     return row(
         about,
-        tested_on(used) + _remarks(study, *stand_ins),
+        tested_on(used) + remarks(study, *stand_ins),
         end.summary,
         **both(*verdicts),
         **columns_of(end, trained),
         answer=words(verdicts, trained),
         source_files=files_behind(sources, [question.counted], used),
     )
-
-
-def _remarks(study: Study, one: Arm, other: Arm) -> str:
-    """What a reader must know of the two arms: still rising, the same run in some seeds."""
-    rising = [
-        _name(arm) for arm in (one, other) if still_rising(rise(study.arms[arm]), study.margin)
-    ]
-    text = f"; still rising: {', '.join(rising)}" if rising else ""
-    same, common = same_runs(study.arms[one], study.arms[other])
-    return text + (f"; the same run in {same} of {common} seeds" if same else "")
 
 
 def sizes(
