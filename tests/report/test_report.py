@@ -14,7 +14,7 @@ import pytest
 from autoprune.drawing import COLOURS
 from autoprune.errors import InputError
 from autoprune.provenance import closure
-from autoprune.report.__main__ import main
+from autoprune.report.__main__ import main, thinned
 from autoprune.report.claims_view import threshold, unit_of
 from autoprune.report.colours import PAPERS, contrast, visible
 from autoprune.report.page import SCRIPTS
@@ -316,6 +316,16 @@ def test_numbers_are_as_short_as_they_can_be():
         "[0.12346, 3, 1000000000, null, null]"
     )
     assert [duration(s) for s in (40, 720, 7200)] == ["40 s", "12 min", "2.0 h"]
+
+
+def test_thinned_draws_have_the_shares_of_all():
+    draws = [place**2 for place in range(10_000)]
+    few = thinned(draws)
+    assert len(few) == 1000
+    for size in (draws[137], draws[5000], draws[-20]):
+        shares = [sum(draw <= size for draw in some) / len(some) for some in (draws, few)]
+        assert shares[0] == pytest.approx(shares[1], abs=0.001)
+    assert thinned([1, 5]) == [1, 5]
 
 
 def test_a_broken_plan_is_named():

@@ -28,16 +28,29 @@ DRAWN = (
     "accuracy_against_bytes",
     "null_distribution",
 )
+DRAWS = 1000  # of each null on the page, which has all else in less room
 
 
 def read_nulls(paths: Sequence[str]) -> dict[str, dict[str, list[int]]]:
-    """Parameters after the rule on random networks, by pair (the name of each file) and null."""
+    """Parameters after the rule on random networks, by pair (the name of each file) and null.
+
+    In order, and of more than DRAWS as many that lie evenly among them: a share is right to 0.001.
+    """
     column = "parameters_with_statistics"
     tables = {Path(path).stem: read_table(path, ["null", column]) for path in paths}
     return {
-        pair: {str(null): sorted(map(int, of[column])) for null, of in table.groupby("null")}
+        pair: {
+            str(null): thinned(sorted(map(int, own[column]))) for null, own in table.groupby("null")
+        }
         for pair, table in tables.items()
     }
+
+
+def thinned(values: list[int], most: int = DRAWS) -> list[int]:
+    """At most so many of some sorted values, the middle ones of as many equal parts."""
+    if len(values) <= most:
+        return values
+    return [values[int((place + 0.5) * len(values) / most)] for place in range(most)]
 
 
 def read_findings(path: str) -> str:
