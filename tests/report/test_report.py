@@ -6,11 +6,13 @@ import re
 import shutil
 import subprocess
 import sys
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+from autoprune.config import differs
 from autoprune.drawing import COLOURS
 from autoprune.errors import InputError
 from autoprune.provenance import closure
@@ -187,6 +189,16 @@ def test_a_run_without_a_code_version_is_refused_in_one_line(study, stage, flags
     assert done.returncode == 1
     assert done.stderr == f"error: {folder}/run.json: code is missing; run it again\n"
     assert not (study / "wrong").exists()
+
+
+def test_the_page_says_in_what_its_methods_differ_from_their_sources(page):
+    text = page.read_text("utf-8")
+    part = text[text.index('<details class="differences">') :]
+    said = re.findall("<li>(.*?)</li>", unescape(part[: part.index("</details>")]))
+    assert said == [
+        f"{name} differs from its source: {differs(method)}."
+        for name, method in (("Taylor", "taylor"), ("FedMap-like", "fedmap"))
+    ]
 
 
 def test_the_page_needs_neither_findings_nor_benchmarks_nor_null(study, flags, monkeypatch):

@@ -10,6 +10,7 @@ import pandas as pd
 
 from autoprune.drawing import looks
 from autoprune.errors import InputError, run_main
+from autoprune.evidence.differences import differences_note
 from autoprune.files import read_json, write_text
 from autoprune.findings import SHORT_TITLE
 from autoprune.metrics import read_metrics, read_table
@@ -104,6 +105,7 @@ def gather(arguments: argparse.Namespace) -> dict[str, Any]:
         "claims": claims,
         "claims_path": next(path for path in arguments.tables if Path(path).stem == "claims"),
         "tables": tables,
+        "differences": differences_note({run["method"] for run in runs}),
         "pictures": [picture(path) for path in arguments.figures if Path(path).stem not in DRAWN],
         "findings": read_findings(arguments.findings) if arguments.findings else "",
         "links": {name: address(page.parents[1] / name, page) for name in ("report.html",)}

@@ -103,7 +103,7 @@ RESULTS = Table(
     "results",
     "Results",
     "Test accuracy: mean ± sample standard deviation over seeds. Changes are against the dense run "
-    "of the same data, model and seed, with a 95 % t-interval. Payload are the numbers in what is "
+    "of the same data, model and seed, with a 95 % t-interval. Payload is the numbers in what is "
     "sent, without their wrapping. Live filters fire on any of 2,000 training images; by layer.",
     (
         DATA,
