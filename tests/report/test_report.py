@@ -6,15 +6,17 @@ import re
 import shutil
 import subprocess
 import sys
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+from autoprune.config import differs
 from autoprune.drawing import COLOURS
 from autoprune.errors import InputError
 from autoprune.provenance import closure
-from autoprune.report.__main__ import main
+from autoprune.report.__main__ import main, thinned
 from autoprune.report.claims_view import threshold, unit_of
 from autoprune.report.colours import PAPERS, contrast, visible
 from autoprune.report.page import SCRIPTS
@@ -189,6 +191,16 @@ def test_a_run_without_a_code_version_is_refused_in_one_line(study, stage, flags
     assert not (study / "wrong").exists()
 
 
+def test_the_page_says_in_what_its_methods_differ_from_their_sources(page):
+    text = page.read_text("utf-8")
+    part = text[text.index('<details class="differences">') :]
+    said = re.findall("<li>(.*?)</li>", unescape(part[: part.index("</details>")]))
+    assert said == [
+        f"{name} differs from its source: {differs(method)}."
+        for name, method in (("Taylor", "taylor"), ("FedMap-like", "fedmap"))
+    ]
+
+
 def test_the_page_needs_neither_findings_nor_benchmarks_nor_null(study, flags, monkeypatch):
     monkeypatch.chdir(study)
     optional = {"findings": [], "benchmarks": None, "null": [], "figures": [], "environment": []}
@@ -316,6 +328,16 @@ def test_numbers_are_as_short_as_they_can_be():
         "[0.12346, 3, 1000000000, null, null]"
     )
     assert [duration(s) for s in (40, 720, 7200)] == ["40 s", "12 min", "2.0 h"]
+
+
+def test_thinned_draws_have_the_shares_of_all():
+    draws = [place**2 for place in range(10_000)]
+    few = thinned(draws)
+    assert len(few) == 1000
+    for size in (draws[137], draws[5000], draws[-20]):
+        shares = [sum(draw <= size for draw in some) / len(some) for some in (draws, few)]
+        assert shares[0] == pytest.approx(shares[1], abs=0.001)
+    assert thinned([1, 5]) == [1, 5]
 
 
 def test_a_broken_plan_is_named():

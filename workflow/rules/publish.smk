@@ -171,6 +171,7 @@ rule write_report:
     params:
         runs=folders("run"),
         benchmarks=lookup(dpath="pathvars/benchmarks", within=config),
+        differences=DIFFERENCES,
         code=stage("autoprune.report.__main__"),
     shell:
         """
