@@ -26,18 +26,20 @@ def idx(values, magic=None):
     return struct.pack(f">{len(head)}I", *head) + values.astype(np.uint8).tobytes()
 
 
-def samples(count, first_class=0, classes=10, sides=(6, 5)):
-    """Image i has the level i in its first row and 3 i in its first column."""
+def samples(count, first_class=0, classes=10, sides=(6, 5), corner=0):
+    """Image i has the level i in its first row and 3 i in its first column, ``corner`` opposite."""
     rows = np.arange(count)
     images = np.zeros((count, *sides), np.uint8)
     images[:, 0] = rows[:, None]
     images[:, :, 0] = 3 * rows[:, None] % 256
+    images[:, -1, -1] = corner
     return images, first_class + rows % classes
 
 
 def write(folder, prefix=("train", "t10k"), packed=True, **how):
     folder.mkdir(parents=True, exist_ok=True)
     for word, count in zip(prefix, (TRAIN, TEST), strict=True):
+        how["corner"] = count  # no test image is a training image
         for what, values in zip(("images-idx3", "labels-idx1"), samples(count, **how), strict=True):
             path = folder / f"{word}-{what}-ubyte{'.gz' if packed else ''}"
             path.write_bytes(gzip.compress(idx(values)) if packed else idx(values))

@@ -10,7 +10,7 @@ from scipy import stats
 
 from autoprune.errors import InputError
 from autoprune.evidence.statistics import Summary, against_dense, judge, require, summarise
-from autoprune.metrics import RUN
+from autoprune.measure.table import RUN
 
 
 def test_the_interval_is_students():
@@ -66,7 +66,7 @@ def test_verdicts(ours, low, high, verdict, resolved):
 
 
 def runs(*rows):
-    columns = ["method", "variant", "seed", "test_accuracy", "count", "bytes_total"]
+    columns = ["method", "variant", "seed", "accuracy", "count", "bytes_total"]
     frame = pd.DataFrame(rows, columns=columns)
     for name in ("parameters", "parameters_with_statistics", "macs", "flops_tf_profiler"):
         frame[name] = frame["count"]
@@ -87,6 +87,6 @@ def test_a_run_is_compared_with_the_dense_run_of_its_own_seed():
 
 
 def test_a_lacking_figure_is_named():
-    table = runs(("dense", "fedavg", 1, 0.8, 10, 1.0))[[*RUN, "test_accuracy"]]
+    table = runs(("dense", "fedavg", 1, 0.8, 10, 1.0))[[*RUN, "accuracy"]]
     with pytest.raises(InputError, match="d/real//cnn/dense/fedavg/1: macs is missing"):
-        require(table, ["test_accuracy", "macs"])
+        require(table, ["accuracy", "macs"])

@@ -5,14 +5,14 @@ import pytest
 import torch
 from flwr.app import ConfigRecord
 
+from autoprune.communication import Traffic
 from autoprune.data.partition import Partition
 from autoprune.data.store import ClientStore
 from autoprune.federation import client_app
 from autoprune.federation.client_app import SQUARED_GRADIENTS
-from autoprune.federation.encoding import maskable
+from autoprune.federation.encoding import flat, maskable
 from autoprune.federation.inquiry import ask_all
 from autoprune.federation.local_grid import LocalGrid
-from autoprune.federation.messages import read_reply
 from autoprune.federation.strategy import SeededFedAvg, TooFewClients
 from autoprune.federation.training import importance, to_input, train, workspace
 from autoprune.federation.wire import Dense, Sparse, arrays
@@ -38,7 +38,7 @@ def trained(flags, tiny, architecture, state, ask, wire):
         messages = strategy.configure_train(2, arrays(state), ConfigRecord(), grid)
         replies = grid.send_and_receive(messages)
     assert not replies[0].has_error(), replies[0].error.reason
-    update = read_reply(replies[0].content)
+    update = strategy.read(replies[0].content)
     store = ClientStore.open(settings.store)
     rows = Partition.open(settings.partition).indices(update.client)
     labels = store.labels[rows, store.target_column("character")].astype(np.int64)
@@ -112,18 +112,21 @@ def test_all_clients_are_asked_and_count_alike(flags, tiny, model):
             total[name] = total.get(name, 0) + score.double()
     assert found.failures == {}
     assert same(found.mean, {name: (score / CLIENTS).float() for name, score in total.items()})
-    for arrays_sent, counted in ((state, found.bytes_down), (found.mean, found.bytes_up)):
-        payload = 4 * sum(tensor.numel() for tensor in arrays_sent.values())
-        # names, shapes and NumPy's header of 128 bytes an array, and the settings
-        assert payload < counted / CLIENTS < payload + 260 * len(arrays_sent) + 400
+    assert found.traffic.payload_down == 4 * CLIENTS * len(flat(state))
+    assert found.traffic.payload_up == 4 * CLIENTS * len(flat(found.mean))
+    envelopes = [
+        found.traffic.bytes_down - found.traffic.payload_down,
+        found.traffic.bytes_up - found.traffic.payload_up,
+    ]
+    assert all(0 < envelope < 500 * CLIENTS for envelope in envelopes)
 
 
 @pytest.mark.parametrize(
     ("answers", "words"),
     [
-        (None, "RuntimeError: no"),
-        ({}, "importance: arrays"),
-        ({"conv1.weight": torch.ones(2)}, "importance: arrays"),
+        ("raises", "RuntimeError: no"),
+        ("none", "KeyError: 'conv1.weight'"),
+        ("short", "importance: found float32 of shape"),
         ("nan", "importance is not finite"),
     ],
 )
@@ -137,10 +140,14 @@ def test_a_client_with_no_usable_answer_is_left_out(flags, tiny, answers, words,
         calls.append(1)
         if len(calls) % CLIENTS != 3:  # client 2, each time all are asked
             return original(*arguments)
-        if answers is None:
+        if answers == "raises":
             raise RuntimeError("no")
         found = original(*arguments)
-        return {n: t * torch.nan for n, t in found.items()} if answers == "nan" else answers
+        return {
+            "nan": {name: tensor * torch.nan for name, tensor in found.items()},
+            "short": {name: tensor[1:] for name, tensor in found.items()},
+            "none": {},
+        }[answers]
 
     monkeypatch.setattr(client_app, "importance", spoilt)
     settings, _ = settings_of(flags(""))
@@ -158,7 +165,7 @@ def test_a_client_with_no_usable_answer_is_left_out(flags, tiny, answers, words,
 def test_nothing_is_asked_where_nothing_is_wanted():
     """Not even for the nodes, which would be messages of their own."""
     found = ask_all(None, None, {}, "", 1, 1)
-    assert (found.mean, found.bytes_down, found.bytes_up, found.failures) == ({}, 0, 0, {})
+    assert (found.mean, found.traffic, found.failures) == ({}, Traffic(), {})
 
 
 @pytest.mark.parametrize("model", ["cnn", "resnet"])
@@ -166,9 +173,9 @@ def test_weights_under_a_mask_stay_zero_in_training(flags, tiny, model, monkeypa
     """In the client's own network, not only in what the server makes of the values it sends."""
     held = {}
 
-    def answered(content, context, state, masks):
+    def answered(content, context, state, before, masks):
         held.update({name: tensor.clone() for name, tensor in state.items()})
-        return original(content, context, state, masks)
+        return original(content, context, state, before, masks)
 
     original = client_app.answered
     monkeypatch.setattr(client_app, "answered", answered)
@@ -180,8 +187,7 @@ def test_weights_under_a_mask_stay_zero_in_training(flags, tiny, model, monkeypa
     wire = Sparse()
     wire.use(masks, 2)
     update, *_ = trained(flags, tiny, architecture, sent, {}, wire)
-    back = wire.incoming(update.state)
-    assert same(back, held)
+    assert same(update.state, held)
     for name, mask in masks.items():
         assert bool((held[name][~mask] == 0).all()), name
         assert not torch.equal(held[name][mask], sent[name][mask]), name

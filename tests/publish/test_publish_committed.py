@@ -8,7 +8,7 @@ import pytest
 
 from autoprune.committed import remake, studies, take, without
 from autoprune.errors import InputError
-from autoprune.metrics import read_metrics
+from autoprune.measure.table import read_metrics
 
 
 def test_the_committed_tables_and_page_are_made_of_the_committed_metrics(

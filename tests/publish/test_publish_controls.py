@@ -1,17 +1,15 @@
 """The controls' figures: what they hold, that they are readable, and the null behind one."""
 
-import json
 from xml.etree import ElementTree
 
 import matplotlib.text
 import pytest
 
 from autoprune.drawing import save, use_theme
-from autoprune.evidence.questions import question_rows
-from autoprune.evidence.statistics import final_figures
 from autoprune.figures_controls import FIGURES
 from autoprune.floors import floor_share, floors
-from autoprune.metrics import collect, read_metrics
+from autoprune.measure.table import read_metrics
+from autoprune.metrics import collect
 from autoprune.models import Architecture
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -153,77 +151,3 @@ def text_of(figure):
 def test_floors_are_those_of_the_closed_form(k, least):
     """method.md names them; a layer that starts below stays."""
     assert floors([64, 3], k) == (least, 3)
-
-
-def verdicts(folders, tmp_path, margin=1.0):
-    """Of each question its answer, by the first words of the claim and the variant."""
-    collect(folders).to_csv(tmp_path / "m.csv", index=False)
-    rows = question_rows(*final_figures(read_metrics(tmp_path / "m.csv")), margin)
-    return {(" ".join(row["claim"].split()[:2]), row["variant"]): row for row in rows}
-
-
-def test_random_norms_that_prune_more_and_a_loss_within_the_margin(run_folder, tmp_path):
-    """The null ends smaller than autoprune by hand; found widths lose 0.5 of 1 allowed point."""
-    folders, sizes = [], {}
-    for seed in (1, 2, 3):
-        for method, variant, shrinks, accuracy in (
-            ("dense", "fedavg", (), 0.9),
-            ("autoprune", "reinit", (2,), 0.7),
-            ("null-norms", "reinit", (2, 3, 4), 0.6),
-            ("found-widths", "reinit", (2,), 0.695 + 0.0001 * seed),
-        ):
-            about = {"method": method, "variant": variant, "seed": seed}
-            folder = run_folder(**about, test_accuracy=accuracy, shrink_rounds=shrinks)
-            counted = json.loads((folder / "complexity.json").read_text())
-            sizes[method, seed] = counted["parameters_with_statistics"]
-            folders.append(folder)
-    found = verdicts(folders, tmp_path)
-    null = found["the rule", "reinit"]
-    by_hand = [
-        100 * (sizes["autoprune", n] - sizes["null-norms", n]) / sizes["dense", n]
-        for n in (1, 2, 3)
-    ]
-    assert null["ours"] == pytest.approx(sum(by_hand) / 3)
-    assert null["ours"] > 0
-    widths = found["simply the", "reinit"]
-    assert (widths["verdict"], widths["resolved"]) == ("holds", "yes")
-    assert widths["ours"] == pytest.approx(-0.48)
-    assert verdicts(folders, tmp_path, 0.4)["simply the", "reinit"]["verdict"] == "does not hold"
-
-
-def test_where_nothing_was_pruned_there_is_nothing_to_choose_at_random(run_folder, tmp_path):
-    folders = [
-        run_folder(method=method, variant=variant, seed=seed, shrink_rounds=())
-        for seed in (1, 2)
-        for method, variant in (
-            ("dense", "fedavg"),
-            ("autoprune", "inherit-low"),
-            ("random-filters", "inherit-low"),
-        )
-    ]
-    row = verdicts(folders, tmp_path)["as many", "inherit-low"]
-    assert row["verdict"] == "not tested"
-    assert "removed no filter" in row["tested_on"]
-
-
-def test_questions_are_answered_only_when_the_seeds_settle_them(run_folder, tmp_path):
-    """Random filters lose 10 points in every seed; found widths swing by 20 around 0."""
-    folders = []
-    for seed, swing in ((1, 0.1), (2, -0.1), (3, 0.0)):
-        for method, variant, accuracy in (
-            ("dense", "fedavg", 0.9),
-            ("autoprune", "reinit", 0.7),
-            ("autoprune", "inherit", 0.7),
-            ("random-filters", "inherit", 0.6 + 0.001 * seed),
-            ("found-widths", "reinit", 0.7 + swing),
-        ):
-            about = {"method": method, "variant": variant, "seed": seed}
-            folders.append(run_folder(**about, test_accuracy=accuracy))
-    found = verdicts(folders, tmp_path)
-    assert len(found) == 4
-    random = found["as many", "inherit"]
-    assert (random["verdict"], random["resolved"]) == ("does not hold", "yes")
-    assert random["ours"] == pytest.approx(-9.8)
-    widths = found["simply the", "reinit"]
-    assert (widths["verdict"], widths["resolved"]) == ("not resolved", "no")
-    assert sum(row["verdict"] == "not tested" for row in found.values()) == 2

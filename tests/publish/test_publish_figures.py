@@ -11,7 +11,8 @@ from autoprune.drawing import COLOURS, DASHES, MARKERS, PAGES, SCREEN, save, use
 from autoprune.errors import InputError
 from autoprune.figures import FIGURES
 from autoprune.files import sha256_file
-from autoprune.metrics import collect, read_metrics
+from autoprune.measure.table import read_metrics
+from autoprune.metrics import collect
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

@@ -10,7 +10,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from autoprune.metrics import collect, read_metrics
+from autoprune.measure.table import read_metrics
+from autoprune.metrics import collect
 from autoprune.style import LABELS, arm_order, decimal, html_page, markdown_table, to_csv
 from autoprune.tables import NOTES, results
 from made_studies import WRAPPING

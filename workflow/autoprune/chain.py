@@ -10,10 +10,10 @@ import pandas as pd
 from autoprune.data.partition import Partition
 from autoprune.data.store import ClientStore
 from autoprune.errors import InputError
+from autoprune.evidence.abstract import ABSTRACT
 from autoprune.evidence.questions import QUESTIONS
-from autoprune.evidence.verdicts import ABSTRACT
 from autoprune.files import read_json, sha256_file
-from autoprune.metrics import RUN, read_metrics
+from autoprune.measure.table import RUN, read_metrics
 from autoprune.provenance import code_version
 from autoprune.style import STAND_IN
 
@@ -34,15 +34,25 @@ RESTS_ON = {
     "accuracy_without": ["test_accuracy"],
     "largest": ["test_accuracy", "test_accuracy_last"],
     "difference": ["test_accuracy", "bytes_total"],
-    "p": ["test_accuracy"],
-    "p_holm": ["test_accuracy"],
-    "p_equivalence": ["test_accuracy"],
+    "accuracy": ["test_accuracy", "validation_examples", "test_examples"],
+    "p_adjusted": ["test_accuracy"],
+    "answer": ["test_accuracy"],
+    "rise": ["test_accuracy"],
+    "still_rising": ["test_accuracy"],
+    "trained_rounds": ["rounds"],
+    "with_clients": ["test_accuracy"],
     "communication_factor": ["bytes_total"],
     "communication_factor_payload": ["payload_total"],
     "share_of_budget": ["nonzeros", "bits", "parameters_with_statistics"],
 }
-COMPARED = ("accuracy_change", "communication_factor", "difference", "p_", "share_of_budget")
-OF_CLAIM = ("ours", "low", "high", "n", "verdict", "resolved")
+COMPARED = (
+    *("accuracy_change", "communication_factor", "difference", "p_", "share_of_budget"),
+    *("answer", "with_clients"),
+)
+OF_CLAIM = (
+    *("ours", "low", "high", "n", "verdict", "resolved", "answer", "clients_low", "clients_high"),
+    *("training_ours", "training_low", "training_high", "training_rounds"),
+)
 SAME, DIFFERS = "as recorded", "DIFFERS from what the run recorded"
 
 
@@ -102,7 +112,8 @@ def wanted_metrics(row: pd.Series, column: str) -> list[str]:
     if "claim" in row and column in OF_CLAIM:
         known = {figure.sentence: figure.counted for figure in ABSTRACT.values()}
         known |= {question.claim: question.counted for question in QUESTIONS}
-        return [known.get(row["claim"], "test_accuracy")]
+        counted = known.get(row["claim"], "test_accuracy")
+        return RESTS_ON.get(counted, [counted])
     base = column
     while base not in RESTS_ON and (end := next((e for e in STATISTICS if base.endswith(e)), "")):
         base = base.removesuffix(end)

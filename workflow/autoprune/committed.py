@@ -14,7 +14,7 @@ from autoprune.config import ablation_flags
 from autoprune.errors import InputError, run_main
 from autoprune.evidence import ablations, claims, comparisons
 from autoprune.files import read_json, whole_file, write_json, write_text
-from autoprune.metrics import read_metrics
+from autoprune.measure.table import read_metrics
 from autoprune.study import place, read_config
 
 FOLDER = Path("docs/findings")
@@ -74,7 +74,12 @@ def remake(folder: Path = FOLDER, page: Path = PAGE) -> list[str]:
 
 def _tables(folder: Path, config: dict[str, Any]) -> None:
     """As the workflow's rules make them, without the columns of LEFT_OUT."""
-    margin = str(config["claims"]["accuracy_margin"])
+    margin = config["claims"]["accuracy_margin"]
+    reference = config["controls"]["reference"]
+
+    def margin_flags(flag: str) -> list[str]:
+        return [] if margin is None else [flag, str(margin)]
+
     of_ablations = ablation_flags(config)
     with tempfile.TemporaryDirectory() as scratch:
         counts = f"{scratch}/counts.json"
@@ -82,13 +87,14 @@ def _tables(folder: Path, config: dict[str, Any]) -> None:
         stages: dict[str, tuple[Any, list[str]]] = {
             "comparisons": (
                 comparisons.main,
-                ["--reference", config["controls"]["reference"], "--margin", margin],
+                ["--reference", reference, *margin_flags("--margin")],
             ),
             "claims": (
                 claims.main,
                 [
                     *("--published", PUBLISHED, "--counts", counts),
-                    *("--accuracy-margin", margin, *of_ablations),
+                    *("--reference", reference, *margin_flags("--accuracy-margin")),
+                    *of_ablations,
                 ],
             ),
             "ablations": (ablations.main, of_ablations),

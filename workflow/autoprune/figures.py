@@ -31,7 +31,7 @@ from autoprune.drawing import (
 )
 from autoprune.errors import InputError, run_main
 from autoprune.evidence.statistics import BASELINE, final_figures, require
-from autoprune.metrics import read_metrics
+from autoprune.measure.table import read_metrics
 from autoprune.spots import say
 from autoprune.style import arm_label, dataset_label, label
 
@@ -216,21 +216,21 @@ def say_steps(
 
 
 def accuracy_against_parameters(metrics: pd.DataFrame) -> Figure:
-    """Test accuracy against parameters (log); each arm's mean is joined to that of dense."""
+    """Held-out accuracy against parameters (log); each arm's mean is joined to that of dense."""
     values, _ = final_figures(metrics)
-    require(values, ["test_accuracy", "parameters"])
+    require(values, ["accuracy", "parameters"])
     values, more = told_apart(values)
     arms = looks(values)
     figure, pairs = by_pair(values)
     for ax, rows in pairs:
-        means = rows.groupby(ARM)[["parameters", "test_accuracy"]].mean()
+        means = rows.groupby(ARM)[["parameters", "accuracy"]].mean()
         for arm in arms_of(rows):
             look, seeds, mean = arms[arm], of_arm(rows, arm), means.loc[arm]
             if BASELINE in means.index and arm != BASELINE:
                 ends = zip(means.loc[BASELINE], mean, strict=True)
                 ax.plot(*ends, color="#999999", linewidth=0.7, zorder=1)
             style = {"color": look.colour, "marker": look.marker, "linestyle": "none"}
-            dots = (seeds["parameters"], seeds["test_accuracy"])
+            dots = (seeds["parameters"], seeds["accuracy"])
             ax.plot(*dots, **style, markersize=4, alpha=0.45, markeredgewidth=0, zorder=2)
             ax.plot(*mean, **style, markersize=7, markeredgecolor="white", zorder=3)
         log_axis(ax, rows["parameters"].min(), rows["parameters"].max())
@@ -238,8 +238,9 @@ def accuracy_against_parameters(metrics: pd.DataFrame) -> Figure:
         percent_axis(ax)
     style = {"linestyle": "none", "markersize": 7, "markeredgecolor": "white"}
     entries = [look.entry(marker=look.marker, **style) for look in arms.values()]
-    note = "large: mean over seeds; small and light: a seed; lines lead to the dense network" + more
-    return finish(figure, "parameters", "test accuracy", entries, note)
+    note = "validation and test images together; large: mean over seeds; small and light: a seed; "
+    note += "lines lead to the dense network" + more
+    return finish(figure, "parameters", "accuracy", entries, note)
 
 
 def accuracy_against_bytes(metrics: pd.DataFrame) -> Figure:

@@ -33,7 +33,7 @@ from autoprune.errors import run_main
 from autoprune.evidence.ablated import ALIKE, comparable
 from autoprune.evidence.statistics import final_figures, is_baseline, require
 from autoprune.figures import PAIR
-from autoprune.metrics import RUN, read_metrics, read_table
+from autoprune.measure.table import RUN, read_metrics, read_table
 from autoprune.spots import say
 from autoprune.style import arm_label, dataset_label, label
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from autoprune.errors import InputError, run_main
-from autoprune.evidence.comparisons import ACCURACIES, BUDGET_SLACK, FAIRNESS, LEVEL
+from autoprune.evidence.comparisons import BETTER, BUDGET_SLACK, EQUIVALENT, OPEN, WORSE
 from autoprune.evidence.questions import QUESTIONS
+from autoprune.evidence.readings import READINGS, ROUNDS
 from autoprune.files import write_text
 from autoprune.style import arm_label, dataset_label, decimal, label
 
@@ -16,11 +17,11 @@ PAIR = ["dataset", "data_kind", "model"]
 TITLE = """# Findings
 
 Written by `python -m autoprune.findings` from the tables of the studies named below: every number
-is a cell of them, every sentence is chosen by a rule. Differences are paired by seed, in points of
-test accuracy, with the 95 % interval: "in the end" of the mean of the last five evaluations, "when
-as many bytes have been sent" linear in bytes between two evaluations. "Significantly" means
-p < 0.05 by a paired t-test after Holm's correction over all arms, "equivalent" that two one-sided
-tests place the difference within the margin. Where neither is so, these seeds do not settle it.
+is a cell of them, every sentence is chosen by a rule. Differences are in points of accuracy on
+validation and test images together, with simultaneous 95 % intervals: at equal rounds, at equal
+training rounds since the network stands still, and at equal bytes. An arm is better or worse where
+its interval excludes 0, equivalent where it lies within the margin. Where neither is so, these
+seeds do not settle it.
 """
 SHORT_TITLE = "## In short"
 SHORT = f"""{SHORT_TITLE}
@@ -45,6 +46,8 @@ def read(folder: Path, table: str) -> pd.DataFrame:
 
 def difference(row: pd.Series) -> str:
     """A difference with its interval."""
+    if pd.isna(row["difference_points"]):
+        return "not evaluated there"
     text = f"{decimal(row['difference_points'], 1, sign=True)} points"
     if pd.isna(row["difference_low"]):
         return f"{text} (n={row['n']})"
@@ -74,78 +77,36 @@ def listed(rows: pd.DataFrame) -> str:
 
 
 def unsettled(rows: pd.DataFrame) -> str:
-    """How many arms nothing is settled about, the ends of their range, and what they lean to."""
+    """How many arms nothing is settled about, and the ends of their range."""
     if len(rows) <= 2:
         return str(len(rows)) + (f", {listed(rows)}" if len(rows) else "")
     rows = rows.sort_values("difference_points", ascending=False, kind="stable")
-    above, below = (rows["difference_low"] > 0).sum(), (rows["difference_high"] < 0).sum()
-    return (
-        f"{len(rows)}, from {named(rows.iloc[0])} to {named(rows.iloc[-1])}; before the "
-        f"correction {above or 'none'} of these intervals lie above 0 and {below or 'none'} below"
-    )
-
-
-def split(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The arms that are better, worse, equivalent, and those that nothing is settled about."""
-    differs = rows["p_holm"] < LEVEL
-    equivalent = ~differs & (rows["p_equivalence"] < LEVEL)
-    return {
-        "better": rows[differs & (rows["difference_points"] > 0)],
-        "worse": rows[differs & (rows["difference_points"] < 0)],
-        "equivalent": rows[equivalent],
-        "open": rows[~differs & ~equivalent],
-    }
+    return f"{len(rows)}, from {named(rows.iloc[0])} to {named(rows.iloc[-1])}"
 
 
 def of_pair(rows: pd.DataFrame, question: str) -> list[str]:
-    """What the arms of one pair come to at equal parameters or at equal bytes."""
+    """What the arms of one pair come to at one of the readings."""
     mine = rows[rows["question"] == question]
     mine = mine.assign(size=sizes(mine))
-    reference = mine[mine["difference_points"].isna()].iloc[0]
-    others = mine[mine["difference_points"].notna()]
+    is_reference = mine["answer"].isna()
+    reference, others = mine[is_reference].iloc[0], mine[~is_reference]
     margin = decimal(reference["margin_points"], 1)
     name = arm_label(reference["method"], reference["variant"])
     seeds = others["n"].max() if len(others) else 0
-    if question == "final":
-        name += f" ({decimal(reference['test_accuracy_percent'], 1)} %)"
-        parts = {
-            f"In the end, against {name}, at its size within {100 * BUDGET_SLACK:.0f} %": others[
-                others["size"] == ""
-            ],
-            f"In the end, against {name}, at other sizes": others[others["size"] != ""],
-        }
-    else:
-        parts = {f"When as many bytes have been sent, against {name}": others}
-    lines = []
-    for heading, part in parts.items():
-        if part.empty:
-            continue
-        groups = split(part)
-        lines += [
-            f"{heading}, arms: {len(part)}, seeds: {seeds}",
-            "",
-            f"- significantly better: {listed(groups['better'])}.",
-            f"- significantly worse: {listed(groups['worse'])}.",
-            f"- equivalent within {margin} points: {listed(groups['equivalent'])}.",
-            f"- not settled: {unsettled(groups['open'])}.",
-            "",
-        ]
-    return lines + (fairness(others) if question == "final" else [])
-
-
-def fairness(others: pd.DataFrame) -> list[str]:
-    """Who gains and who loses, by classes and among the worst served clients."""
-    lines = []
-    for name in FAIRNESS:
-        if f"{name}_difference_points" not in others:
-            continue
-        ends = ("points", "low", "high")
-        own = {f"difference_{end}": others[f"{name}_difference_{end}"] for end in ends}
-        rows = others.assign(**own)
-        above, below = rows[rows["difference_low"] > 0], rows[rows["difference_high"] < 0]
-        lines.append(f"- {ACCURACIES[name]}: better: {listed(above)}; worse: {listed(below)}.")
-    heading = "By classes and by clients, in the end, where the interval (not corrected) excludes 0"
-    return [heading, "", *lines, ""] if lines else []
+    if question == ROUNDS:
+        name += f" ({decimal(reference['accuracy_percent'], 1)} %)"
+    if others.empty:
+        return []
+    groups = {word: others[others["answer"] == word] for word in (BETTER, WORSE, EQUIVALENT, OPEN)}
+    return [
+        f"At {question}, against {name}, arms: {len(others)}, seeds: {seeds}",
+        "",
+        f"- better: {listed(groups[BETTER])}.",
+        f"- worse: {listed(groups[WORSE])}.",
+        f"- equivalent within {margin} points: {listed(groups[EQUIVALENT])}.",
+        f"- not settled: {unsettled(groups[OPEN])}.",
+        "",
+    ]
 
 
 def asked(claims: pd.DataFrame) -> dict[tuple[str, str], str]:
@@ -153,11 +114,13 @@ def asked(claims: pd.DataFrame) -> dict[tuple[str, str], str]:
     cells = {}
     for _, row in claims[claims["source"].isin(["abstract", "control"])].iterrows():
         claim = row["claim"]
+        if not pd.isna(row.get("data", "")) and row.get("data"):
+            claim += f" ({row['data']})"
         if row["source"] == "abstract":
             claim = f"{claim}; published: {row['published']}"
         key = (claim, "" if pd.isna(row["variant"]) else row["variant"])
-        if row["verdict"] == "not tested":
-            cells[key] = "not tested"
+        if row["verdict"] == "not tested" or pd.isna(row["ours"]):
+            cells[key] = row["verdict"]
             continue
         interval = ""
         if not pd.isna(row["low"]):
@@ -169,9 +132,9 @@ def asked(claims: pd.DataFrame) -> dict[tuple[str, str], str]:
 
 def unit_of(claim: str) -> str:
     """What a row of the table in short is counted in."""
-    asked_units = {question.claim: UNITS[question.figure] for question in QUESTIONS}
-    if claim in asked_units:
-        return asked_units[claim]
+    for question in QUESTIONS:
+        if claim.startswith(question.claim):
+            return UNITS[question.figure]
     published = claim.rpartition("; published: ")[2]
     return next((sign for sign in ("%", "×") if sign in published), UNITS["accuracy"])
 
@@ -202,13 +165,11 @@ def study(name: str, folder: Path) -> str:
     lines = [f"## {name}", ""]
     for pair, rows in comparisons.groupby(PAIR):
         lines += [f"### {dataset_label(pair[0], pair[1])}, {label(pair[2])}", ""]
-        for question in ("final", "equal bytes"):
+        for question in READINGS:
             lines += of_pair(rows, question)
     lines += ["### Ablations", ""]
     for _, row in ablations.iterrows():
-        p = "" if pd.isna(row["p_holm"]) else f", p {row['p_holm']:.3f}"
-        most = f"at most {decimal(row['largest_points'], 1)}"
-        lines.append(f"- {row['ablation']}: {difference(row)}{p}, {most}.")
+        lines.append(f"- {row['ablation']}: {difference(row)}.")
     return "\n".join(lines) + "\n"
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import html
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -174,10 +175,19 @@ td.medium { min-width: 9rem; } td.number { text-align: right; white-space: nowra
 tr.group td { border-top: 2px solid var(--rule); }
 td.holds { color: var(--good); font-weight: 600; }
 td.does-not-hold { color: var(--bad); font-weight: 600; }
-td.not-tested, td.not-resolved { color: var(--open); font-style: italic; }
+td.not-tested, td.not-resolved, td.depends-on-training-rounds,
+td.not-tested-at-the-paper-s-size { color: var(--open); font-style: italic; }
 p.note { max-width: 60rem; color: var(--open); margin: .4rem 0; }
 """.strip()
-VERDICTS = ("holds", "does not hold", "not tested", "not resolved")
+VERDICTS = (
+    *("holds", "does not hold", "not tested", "not resolved"),
+    *("depends on training rounds", "not tested at the paper's size"),
+)
+
+
+def verdict_class(verdict: str) -> str:
+    """The CSS class of a verdict."""
+    return re.sub("[^a-z]+", "-", verdict)
 
 
 def html_page(frame: pd.DataFrame, title: str, notes: Sequence[str], group: int = 1) -> str:
@@ -189,7 +199,7 @@ def html_page(frame: pd.DataFrame, title: str, notes: Sequence[str], group: int 
         bold = BOLD.fullmatch(value)
         plain = bold.group(1) if bold else value
         if value in VERDICTS:
-            css = f' class="{value.replace(" ", "-")}"'
+            css = f' class="{verdict_class(value)}"'
         elif plain[:1].isdigit() or plain[:1] in ("+", MINUS, "–"):
             css = ' class="number"'
         elif len(value) > 14:  # a sentence gets room, so that rows stay low

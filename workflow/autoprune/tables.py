@@ -15,7 +15,7 @@ from autoprune.evidence.statistics import (
     summarise,
 )
 from autoprune.latex import Paper
-from autoprune.metrics import RUN, read_metrics
+from autoprune.measure.table import RUN, read_metrics
 from autoprune.style import (
     add_table_flags,
     arm_label,
@@ -32,7 +32,8 @@ from autoprune.style import (
 ARM = ["dataset", "data_kind", "stands_for", "model", "method", "variant"]
 # What is summarised: from a run alone, and from a run beside its dense twin.
 OWN = [
-    *("test_accuracy", "parameters", "macs", "flops_tf_profiler", "bytes_total", "payload_total")
+    *("accuracy", "test_accuracy", "parameters", "macs", "flops_tf_profiler"),
+    *("bytes_total", "payload_total"),
 ]
 PAIRED = {
     "accuracy_change": "accuracy_change_points",
@@ -47,9 +48,11 @@ NEEDED = [*OWN, "parameters_with_statistics", "rounds", "clients_per_round"]
 
 TITLE = "Results"
 NOTES = [
-    "Test accuracy: mean ± sample standard deviation over seeds. Changes are against the dense "
-    "run of the same data, model and seed: mean [95 % t-interval]; (n=1) marks a single seed, "
-    "which has no interval.",
+    "Accuracy is on all held-out images, validation and test together, on which nothing was "
+    "selected: mean ± sample standard deviation over seeds. Changes are against the dense run of "
+    "the same data, model and seed: mean [95 % t-interval, not corrected for their number: "
+    "whether methods differ is for the comparisons]; (n=1) marks a single seed, which has no "
+    "interval.",
     "MACs count a multiply-add as one; FLOPs follow TensorFlow's profiler, as the paper does. "
     "Traffic is what the server and its clients sent in all rounds, 1 MB = 10⁶ bytes; the factor "
     "is dense bytes over own bytes.",
@@ -149,7 +152,7 @@ def _readable(row: dict, summaries: dict[str, Summary]) -> dict[str, str]:
     percent = Summary(
         *(
             part if place == 0 or part is None else 100 * part
-            for place, part in enumerate(summaries["test_accuracy"])
+            for place, part in enumerate(summaries["accuracy"])
         )
     )
 
@@ -163,7 +166,7 @@ def _readable(row: dict, summaries: dict[str, Summary]) -> dict[str, str]:
         "model": label(row["model"]),
         "method": arm_label(row["method"], row["variant"]),
         "rounds × clients": f"{row['rounds']} × {row['clients_per_round']}",
-        "test accuracy, %": with_spread(percent),
+        "accuracy, %": with_spread(percent),
         "against dense, points": with_interval(summaries["accuracy_change_points"], sign=True),
         "parameters": less("parameters"),
         "MACs": less("macs"),

@@ -17,7 +17,7 @@ from autoprune import provenance
 from autoprune.config import module_of
 from autoprune.errors import InputError
 from autoprune.files import read_json, write_json, write_text
-from autoprune.metrics import GIVEN, read_metrics, written
+from autoprune.measure.table import GIVEN, read_metrics, written
 
 SCHEMA_VERSION = 1
 MADE_BY = "made_by.json"

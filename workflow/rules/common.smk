@@ -223,6 +223,12 @@ def method_flags(wildcards):
     return flags(run_settings(config, pair, wildcards.method, wildcards.variant)[1])
 
 
+def margin_flags(flag):
+    """A param: the accuracy margin of verdicts as a flag; none where it follows from the images."""
+    margin = config["claims"]["accuracy_margin"]
+    return [] if margin is None else [flag, str(margin)]
+
+
 def plan_flags(wildcards, input):
     """What a method follows; apart, as Snakemake reruns for no param made from input."""
     files = {name: input.get(name) for name in ("plan", "dense")}

@@ -26,14 +26,14 @@ rule compare:
         "<benchmarks>/compare.tsv"
     params:
         reference=lookup(dpath="controls/reference", within=config),
-        margin=lookup(dpath="claims/accuracy_margin", within=config),
+        margin=margin_flags("--margin"),
         code=stage("autoprune.evidence.comparisons"),
     shell:
         """
         python -m autoprune.evidence.comparisons \
             --metrics {input:q} \
             --reference {params.reference:q} \
-            --margin {params.margin:q} \
+            {params.margin:q} \
             --csv {output.csv:q} \
             --html {output.html:q} \
             --markdown {output.md:q} \

@@ -88,7 +88,8 @@ rule check_claims:
     benchmark:
         "<benchmarks>/check_claims.tsv"
     params:
-        accuracy_margin=lookup(dpath="claims/accuracy_margin", within=config),
+        reference=lookup(dpath="controls/reference", within=config),
+        margin=margin_flags("--accuracy-margin"),
         ablations=ablation_flags(config),
         code=stage("autoprune.evidence.claims"),
     shell:
@@ -98,7 +99,8 @@ rule check_claims:
             --published {input.published:q} \
             --counts {input.counts:q} \
             --android {input.android:q} \
-            --accuracy-margin {params.accuracy_margin:q} \
+            --reference {params.reference:q} \
+            {params.margin:q} \
             {params.ablations:q} \
             --csv {output.csv:q} \
             --html {output.html:q} \

@@ -20,7 +20,7 @@ ARRAYS = ("images", "labels", "clients", "splits")
 HEADER_KEYS = {
     *("schema_version", "name", "source", "kind", "shape", "targets", "clients", "samples"),
     *("dropped", "polarity", "natural_clients", "checksum"),
-    *("pixels", "pixel_range", "preprocessing"),
+    *("repeated", "pixels", "pixel_range", "preprocessing"),
 }
 
 
@@ -74,9 +74,10 @@ def whole_folder(folder: str | Path, names: Sequence[str]) -> Iterator[dict[str,
 class ClientStore:
     """An opened store; N rows sorted by (split, client), arrays memory-mapped and read-only.
 
-    images (N, H, W, C) uint8, labels (N, T), clients (N,) int32, splits (N,) uint8. ``pixels`` has
-    mean and sd of all pixels of the training split, in [0, 1]; training scales 0 and 255 to the
-    ends of ``pixel_range``.
+    images (N, H, W, C) uint8, labels (N, T), clients (N,) int32, splits (N,) uint8. ``repeated``
+    says how many images of "validation" and of "test" are training images too, and how many of
+    them have the same labels there. ``pixels`` has mean and sd of all pixels of the training split,
+    in [0, 1]; training scales 0 and 255 to the ends of ``pixel_range``.
     """
 
     folder: Path
@@ -90,6 +91,7 @@ class ClientStore:
     dropped: list[dict[str, Any]]
     polarity: str
     natural_clients: bool
+    repeated: dict[str, dict[str, int]]
     pixels: dict[str, float]
     pixel_range: tuple[float, float]
     preprocessing: dict[str, Any]

@@ -1,14 +1,16 @@
 """Writing a client store: one data set's samples, checked, sorted, whole or not at all."""
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from autoprune.data import pixels
+from autoprune.data import pixels, repeated
 from autoprune.data.images import Images, checksum, need_space, write_array, write_images
+from autoprune.data.repeated import Parts
 from autoprune.data.store import (
     ARRAYS,
     KINDS,
@@ -47,9 +49,10 @@ def write_store(
     whether the images came as an array. ``pixel_range`` is what training scales 0 and 255 to;
     None for the range that gives the training split's pixels mean 0 and standard deviation 1.
     ``preprocessing`` is what was done to the images. Both are only recorded. Raises InputError for
-    an empty data set or split, a full disk, what ``Images`` cannot read and pixels that cannot be
-    standardised; ValueError for arrays that contradict each other (a source's mistake, not the
-    user's). On failure no file is left behind and a store that stood there before is untouched.
+    an empty data set or split, a full disk, what ``Images`` cannot read, pixels that cannot be
+    standardised and a part whose held-out images are all trained on; ValueError for arrays that
+    contradict each other (a source's mistake, not the user's). On failure no file is left behind
+    and a store that stood there before is untouched.
     """
     samples = Samples(
         *(images, labels, clients, splits, client_ids, targets, dropped),
@@ -66,15 +69,17 @@ def write_store(
     more = sum(column.nbytes for column in columns.values())
     need_space(Path(folder), math.prod(images.shape) + more)
     with whole_folder(folder, ["header.json", *(f"{array}.npy" for array in ARRAYS)]) as scratch:
+        part_of = None
         if isinstance(images, Images):
-            write_images(scratch["images.npy"], images, order, workers)
+            part_of = write_images(scratch["images.npy"], images, order, workers)
         else:
             columns["images"] = images
         for array, values in columns.items():
             write_array(scratch[f"{array}.npy"], values, order)
-        moments = _training_pixels(scratch["images.npy"], int(np.sum(splits == 0)))
+        moments, digests = _read_back(scratch["images.npy"], int(np.sum(splits == 0)))
         if pixel_range is None:
             pixel_range = pixels.standard_range(moments, name)
+        twice = _repeated(name, samples, order, digests, part_of)
         header = {
             "schema_version": SCHEMA_VERSION,
             "name": name,
@@ -87,6 +92,7 @@ def write_store(
             "dropped": [dict(entry) for entry in dropped],
             "polarity": polarity,
             "natural_clients": bool(natural_clients),
+            "repeated": twice,
             "pixels": {"mean": moments.mean, "sd": moments.sd},
             "pixel_range": [float(end) for end in pixel_range],
             "preprocessing": dict(preprocessing or {}),
@@ -95,13 +101,47 @@ def write_store(
         write_json(scratch["header.json"], header)
 
 
-def _training_pixels(path: Path, rows: int) -> pixels.Moments:
-    """Of the first ``rows`` images of a store, which are the training split."""
-    moments = pixels.Moments()
+def _read_back(path: Path, trained: int) -> tuple[pixels.Moments, repeated.Digests]:
+    """Of the first ``trained`` images the pixels' moments, of all the digests."""
+    moments, digests = pixels.Moments(), repeated.Digests()
     for images in pixels.blocks(path):
-        moments.add(images[: max(0, rows)])
-        rows -= len(images)
-    return moments
+        moments.add(images[: max(0, trained)])
+        digests.add(images)
+        trained -= len(images)
+    return moments, digests
+
+
+def _repeated(
+    name: str,
+    samples: Samples,
+    order: np.ndarray,
+    digests: repeated.Digests,
+    part_of: np.ndarray | None,
+) -> dict[str, dict[str, int]]:
+    """The header's count of held-out images that are trained on; a line on stderr if there are any.
+
+    ``part_of`` (N,) is the part of the source's images that each row is of. Raises InputError
+    where a file, a client or all of the data set is repeated.
+    """
+    images, splits = samples.images, samples.splits[order]
+    kinds = [
+        Parts([f"client {client}" for client in samples.client_ids], samples.clients[order]),
+        Parts(["the data set"], np.zeros(len(order), np.int64)),
+    ]
+    if part_of is not None and images.file is not None:
+        files, number = np.unique([str(images.file(p)) for p in images.parts], return_inverse=True)
+        kinds.insert(0, Parts(files.tolist(), number[part_of]))
+    numbers = digests.numbers()
+    repeated.refuse_parts(kinds, numbers, digests.plain(), splits)
+    twice = repeated.counted(numbers, samples.labels[order], splits)
+    found, same = (sum(one[key] for one in twice.values()) for key in ("images", "same_labels"))
+    if found:
+        print(
+            f"{name}: {found} held-out images are also training images, {found - same} of them "
+            "with other labels there",
+            file=sys.stderr,
+        )
+    return twice
 
 
 def _check(name: str, samples: Samples) -> None:

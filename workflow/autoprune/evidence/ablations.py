@@ -8,27 +8,30 @@ import pandas as pd
 
 from autoprune.errors import InputError, run_main
 from autoprune.evidence.ablated import Ablation, add_ablation_flag, split_arm
-from autoprune.evidence.inference import holm, paired_p
-from autoprune.evidence.statistics import Summary, files_behind, final_figures, require, summarise
-from autoprune.metrics import read_metrics
-from autoprune.style import (
-    add_table_flags,
-    decimal,
-    with_interval,
-    with_spread,
-    write_table,
+from autoprune.evidence.family import as_summary
+from autoprune.evidence.inference import CORRECTION, Estimate, Sample, simultaneous
+from autoprune.evidence.statistics import (
+    Summary,
+    files_behind,
+    final_figures,
+    require,
+    summarise,
 )
+from autoprune.measure.table import read_metrics
+from autoprune.style import add_table_flags, decimal, with_interval, with_spread, write_table
 
 ARM = ["dataset", "model", "method", "variant"]
-NEEDED = ["test_accuracy", "test_accuracy_last"]
+NEEDED = ["accuracy", "test_accuracy", "test_accuracy_last"]
+NOTHING = Summary(0, None, None, None, None)
 TITLE = "Ablations"
 NOTES = [
-    "Test accuracy with the change minus without it, paired by seed, in points: mean "
-    "[95 % t-interval]. p: paired t-test, Holm's correction over the rows of this table.",
-    "Last round: the accuracy of the last evaluation minus the mean of the last five, a seed's "
-    "value being the mean over its runs: mean [95 % t-interval] over seeds; the largest distance "
-    "of a single run in either direction beside it. Where accuracy still rises in the end it is "
-    "above 0 for that reason alone. The notebooks report the last round of one run.",
+    "Accuracy on all held-out images, validation and test together, with the change minus without "
+    f"it, unpaired, in points: mean [interval]. Intervals are {CORRECTION}; the family is the "
+    "rows of this table.",
+    "Last round: the test accuracy of the last evaluation minus the mean of the last five, a "
+    "seed's value being the mean over its runs: mean [95 % t-interval] over seeds; the largest "
+    "distance of a single run in either direction beside it. Where accuracy still rises in the "
+    "end it is above 0 for that reason alone. The notebooks report the last round of one run.",
 ]
 
 
@@ -51,41 +54,40 @@ def ablations(metrics: pd.DataFrame, pairs: Sequence[Ablation]) -> list[dict[str
     """
     values, sources = final_figures(metrics)
     require(values, NEEDED)
-    records = []
+    samples: dict[str, Sample] = {}
+    contrasts, records = [], []
     for name, changed, plain in pairs:
         one, other = arm_of(values, changed), arm_of(values, plain)
-        both = one.merge(other, on="seed", suffixes=("", "_plain"))
-        found = list(100 * (both["test_accuracy"] - both["test_accuracy_plain"]))
+        for arm, runs in ((changed, one), (plain, other)):
+            samples[arm] = Sample(arm, tuple(100 * runs["accuracy"]), split_arm(arm)[0])
+        places = list(samples)
+        contrasts.append({places.index(changed): 1.0, places.index(plain): -1.0})
         records.append(
             {
                 "ablation": name,
                 "with": changed,
                 "without": plain,
-                "accuracy_with": summarise(100 * one["test_accuracy"]),
-                "accuracy_without": summarise(100 * other["test_accuracy"]),
-                "difference": summarise(found),
-                "largest": max(map(abs, found), default=None),
-                "p": paired_p(found),
+                "accuracy_with": summarise(100 * one["accuracy"]),
+                "accuracy_without": summarise(100 * other["accuracy"]),
+                "largest": None,
                 "source_files": files_behind(sources, NEEDED, one, other),
             }
         )
-    for record, p in zip(records, holm([r["p"] for r in records]), strict=True):
-        record["p_holm"] = p
+    for record, found in zip(records, simultaneous([*samples.values()], contrasts), strict=True):
+        record["difference"] = found
     gaps = 100 * (values["test_accuracy_last"] - values["test_accuracy"])
-    nothing = Summary(0, None, None, None, None)
+    # runs of a seed share data and cohorts: as so many independent ones they would claim an
+    # interval that is too short
+    by_seed = summarise(gaps.groupby(values["seed"]).mean())
     records.append(
         {
             "ablation": "last round instead of the last five evaluations",
             "with": f"all {len(values)} runs",
             "without": "the same",
-            "accuracy_with": nothing,
-            "accuracy_without": nothing,
-            # runs of a seed share data and cohorts: as so many independent ones they would claim
-            # an interval that is too short
-            "difference": summarise(gaps.groupby(values["seed"]).mean()),
+            "accuracy_with": NOTHING,
+            "accuracy_without": NOTHING,
+            "difference": Estimate(by_seed.n, by_seed.mean, by_seed.low, by_seed.high),
             "largest": gaps.abs().max(),
-            "p": None,
-            "p_holm": None,
             "source_files": files_behind(sources, NEEDED, values),
         }
     )
@@ -99,10 +101,10 @@ def raw(records: list[dict[str, Any]]) -> pd.DataFrame:
         row = {name: record[name] for name in ("ablation", "with", "without")}
         for name in ("accuracy_with", "accuracy_without"):
             row |= {f"{name}_percent": record[name].mean, f"{name}_sd": record[name].sd}
-        found: Summary = record["difference"]
+        found: Estimate = record["difference"]
         row |= {"n": found.n, "difference_points": found.mean}
         row |= {"difference_low": found.low, "difference_high": found.high}
-        row |= {"largest_points": record["largest"], "p": record["p"], "p_holm": record["p_holm"]}
+        row |= {"largest_points": record["largest"], "p_adjusted": found.p}
         rows.append(row | {"source_files": record["source_files"]})
     return pd.DataFrame(rows)
 
@@ -116,9 +118,8 @@ def readable(records: list[dict[str, Any]]) -> pd.DataFrame:
             "without": record["without"],
             "accuracy with, %": with_spread(record["accuracy_with"]),
             "accuracy without, %": with_spread(record["accuracy_without"]),
-            "change, points": with_interval(record["difference"], sign=True),
+            "change, points": with_interval(as_summary(record["difference"]), sign=True),
             "largest, points": decimal(record["largest"]),
-            "p": "–" if record["p_holm"] is None else f"{record['p_holm']:.3f}",
         }
         for record in records
     )

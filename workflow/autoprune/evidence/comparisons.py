@@ -1,18 +1,45 @@
-"""Stage: every method against the paper's, at equal parameters and at equal bytes."""
+"""Stage: every method against the paper's, at equal rounds, equal training rounds, equal bytes."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from autoprune.errors import InputError, run_main
-from autoprune.evidence.ablated import comparable
-from autoprune.evidence.inference import equivalence_p, holm, paired_p
-from autoprune.evidence.statistics import Summary, files_behind, final_figures, require, summarise
+from autoprune.evidence.clients import Units, add_units_flag, read_units
+from autoprune.evidence.family import (
+    FAMILY,
+    Difference,
+    Study,
+    accuracies,
+    between,
+    differences,
+    of_pair,
+    studies,
+)
+from autoprune.evidence.inference import CORRECTION, NOTHING, Estimate
+from autoprune.evidence.readings import (
+    BYTES,
+    PAIR,
+    READINGS,
+    ROUNDS,
+    Arm,
+    Pair,
+    rise,
+    same_runs,
+    still_rising,
+    trained_rounds,
+)
+from autoprune.evidence.statistics import (
+    add_margin_flag,
+    files_behind,
+    final_figures,
+    require,
+    summarise,
+)
 from autoprune.latex import Paper
-from autoprune.metrics import RUN, read_metrics
+from autoprune.measure.table import read_metrics
 from autoprune.style import (
     add_table_flags,
     arm_label,
@@ -25,130 +52,101 @@ from autoprune.style import (
     write_table,
 )
 
-PAIR = ["dataset", "data_kind", "model"]
-# question -> how an arm's accuracy is read
-QUESTIONS = {
-    "final": "mean of the last five evaluations",
-    "equal bytes": "linear in bytes between evaluations",
-}
-LEVEL = 0.05
 BUDGET_SLACK = 0.05  # share of the budget by which an arm may miss it and still be at it
 ACCURACIES = {
-    "test_accuracy": "mean of the last five evaluations",
-    "test_accuracy_last": "last",
-    "test_accuracy_best": "best by validation",
+    "test_accuracy_last": "test images, last",
+    "test_accuracy_best": "test images, best by validation",
     "test_macro_accuracy": "mean over classes",
     "test_accuracy_worst_decile": "worst tenth of clients",
 }
-FAIRNESS = ("test_macro_accuracy", "test_accuracy_worst_decile")  # pruning may hurt the few
-NEEDED = [*ACCURACIES, "parameters_with_statistics", "nonzeros", "bits", "bytes_total"]
+NEEDED = [
+    *("accuracy", *ACCURACIES, "test_examples"),
+    *("parameters_with_statistics", "nonzeros", "bits", "bytes_total"),
+]
+BETTER, WORSE, EQUIVALENT, OPEN = "better", "worse", "equivalent", "open"
 
 TITLE = "Comparisons"
 NOTES = [
-    "Each method minus the paper's ({reference}), paired by seed, in accuracy points: mean "
-    "[95 % t-interval]. In bold what differs at the 5 % level by a paired t-test, after Holm's "
-    "correction for all methods of a data set, model and question. A variant that changes how "
-    "clients train, or the rule's k, patience or cap, is no method but an ablation or a point of "
-    "the map, and is left out.",
-    "Equal bytes: each read once, when it had sent the smaller of the two totals, search and masks "
-    "included. The method that sends less is read at its end; the other one mostly gets there "
-    "between two evaluations, and is read on the straight line between them, by bytes.",
+    "Each method minus the paper's ({reference}), unpaired, in accuracy points of all held-out "
+    "images, validation and test together: mean [interval]. In bold what differs. Intervals are "
+    f"{CORRECTION}; {FAMILY}. A variant that changes how clients train, or the rule's k, patience "
+    "or cap, is no method but an ablation or a point of the map, and is left out.",
+    *(f"At {name}: {text}." for name, text in READINGS.items()),
+    "With clients: the interval at equal rounds when the held-out clients are drawn anew as well "
+    "as the seeds, all arms on the same ones. Where it is there, only what it too excludes is "
+    "bold.",
+    "Arms that are the same runs in every common seed stand in one row; (same as …) names those "
+    "that are the same in some. (still rising): the last five evaluations exceed the five before "
+    "by more than the margin, and by a 95 % t-interval over seeds above 0.",
     "FedMap, PruneFL and SSFL mask single weights of a network that keeps its widths: what they "
     "send is less, their MACs and latency are the dense network's.",
     "Numbers sent: of the final network, what no mask takes away, as a share of the budget; "
-    "(off budget) marks more than 5 % beside it. Accuracy is the mean of the last five "
-    "evaluations; the last, the best by validation, the mean over classes and the worst tenth of "
-    "clients stand beside it, the latter two with their difference (not corrected).",
+    "(off budget) marks more than 5 % beside it. Last, best by validation, mean over classes and "
+    "worst tenth of clients are of the test images alone.",
 ]
 PAPER = Paper(
     headings=["data", "model"],
-    left_out=[f"{short}, %" for short in list(ACCURACIES.values())[1:]],
+    left_out=[*(f"{short}, %" for short in ACCURACIES.values()), "rounds trained"],
 )
 
 
-def at_bytes(rounds: pd.DataFrame, budget: float) -> float:
-    """Test accuracy when ``budget`` bytes were sent, linear in bytes between two evaluations.
-
-    ``rounds`` has a run's ``bytes_cumulative`` and ``test_accuracy`` by round. After the last
-    evaluation it is that one's: nothing is extrapolated. Round 0, before anything was sent, is
-    always evaluated; raises ValueError for a budget below the first evaluation all the same.
-    """
-    evaluated = rounds.dropna(subset="test_accuracy").sort_values("bytes_cumulative", kind="stable")
-    # a round without a usable reply sends nothing: of such evaluations the later one counts
-    evaluated = evaluated.drop_duplicates("bytes_cumulative", keep="last")
-    sent, accuracy = (evaluated[name].to_numpy() for name in ("bytes_cumulative", "test_accuracy"))
-    if budget < sent[0]:
-        raise ValueError(f"no evaluation at or before {budget} bytes; the first is at {sent[0]}")
-    return float(np.interp(budget, sent, accuracy))
-
-
-def by_round(metrics: pd.DataFrame) -> dict[tuple[Any, ...], pd.DataFrame]:
-    """Of each run (RUN's values) the table of ``at_bytes``."""
-    wanted = ["bytes_cumulative", "test_accuracy"]
-    rows = metrics[metrics["round"].notna() & metrics["metric"].isin(wanted)]
-    wide = rows.set_index([*RUN, "round", "metric"])["value"].unstack("metric")  # noqa: PD010
-    return {key: frame.reset_index() for key, frame in wide.groupby(level=list(range(len(RUN))))}
-
-
-def differences(
-    own: pd.DataFrame, reference: pd.DataFrame, rounds: dict[tuple[Any, ...], pd.DataFrame]
-) -> pd.DataFrame:
-    """Points by which ``own`` exceeds ``reference``: a row per seed, QUESTIONS and FAIRNESS."""
-    both = own.merge(reference, on="seed", suffixes=("", "_reference"))
-    rows = []
-    for run in both.to_dict("records"):
-        key = tuple(run[name] for name in RUN)
-        theirs = tuple(run[name if name in ("seed",) else f"{name}_reference"] for name in RUN)
-        budget = min(run["bytes_total"], run["bytes_total_reference"])
-        rows.append(
-            {
-                "seed": run["seed"],
-                "final": 100 * (run["test_accuracy"] - run["test_accuracy_reference"]),
-                **{name: 100 * (run[name] - run[f"{name}_reference"]) for name in FAIRNESS},
-                "equal bytes": 100
-                * (at_bytes(rounds[key], budget) - at_bytes(rounds[theirs], budget)),
-            }
-        )
-    return pd.DataFrame(rows, columns=["seed", *QUESTIONS, *FAIRNESS])
-
-
 def comparisons(
-    metrics: pd.DataFrame, reference: tuple[str, str], margin: float
+    metrics: pd.DataFrame,
+    reference: Arm,
+    margin: float | None = None,
+    units: Mapping[Pair, Mapping[Arm, Units]] | None = None,
 ) -> list[dict[str, Any]]:
-    """The comparisons table as records, a record per data set, model, arm and question.
+    """The comparisons table as records, a record per data set, model, arm and reading.
 
     ``reference`` is the (method, variant) that all others are compared with; pairs without it are
-    left out. ``margin``: accuracy points within which two methods are equivalent. Raises
-    InputError when a run lacks a figure.
+    left out. ``margin``: accuracy points within which two methods are equivalent, None for that
+    of the held-out images. Raises InputError when a run lacks a figure.
     """
     values, sources = final_figures(metrics)
     require(values, NEEDED)
-    rounds = by_round(metrics)
     records = []
-    for pair, runs in values.groupby(PAIR):
-        arms = {arm: some for arm, some in runs.groupby(["method", "variant"])}  # noqa: C416
-        if reference not in arms:
+    for pair, study in studies(metrics, values, reference, margin, units).items():
+        if reference not in study.arms:
             continue
-        arms = {arm: some for arm, some in arms.items() if comparable(some, arms[reference])}
-        of_pair = []
-        for arm in arm_order(arms):
-            own = arms[arm]
-            found = differences(own, arms[reference], rounds)
-            common = own[own["seed"].isin(found["seed"])]
+        found = {reading: differences(study, reading) for reading in READINGS}
+        frames = of_pair(values, pair)
+        for arm in arm_order(study.arms):
             about = dict(zip(PAIR, pair, strict=True)) | {"method": arm[0], "variant": arm[1]}
-            about |= size_of(own, arms[reference])
-            about |= {name: summarise(100 * own[name]) for name in ACCURACIES}
-            for name in FAIRNESS:
-                about[f"{name}_difference"] = summarise([] if arm == reference else found[name])
-            about["source_files"] = files_behind(sources, NEEDED, common, arms[reference])
-            for question in QUESTIONS:
-                of_pair.append(about | judged(question, found[question], margin, arm == reference))
-        for question in QUESTIONS:
-            family = [r for r in of_pair if r["question"] == question and not r["is_reference"]]
-            for record, p in zip(family, holm([r["p"] for r in family]), strict=True):
-                record["p_holm"], record["comparisons"] = p, len(family)
-        records += of_pair
+            about |= arm_facts(study, arm, reference, frames)
+            about["source_files"] = files_behind(sources, NEEDED, frames[arm], frames[reference])
+            for reading, of in found.items():
+                difference = between(arm, reference, of)
+                family = sum(one.seeds.p is not None for one in of.values())
+                records.append(
+                    about
+                    | {"question": reading, "difference": difference, "comparisons": family}
+                    | {"answer": answer(difference.widest, study.margin)}
+                )
     return records
+
+
+def arm_facts(
+    study: Study, arm: Arm, reference: Arm, frames: Mapping[Arm, pd.DataFrame]
+) -> dict[str, Any]:
+    """What is known of an arm apart from its difference."""
+    own = study.arms[arm]
+    gap = rise(own)
+    same = [name for name in arm_order(study.stands_for) if study.stands_for[name] == arm]
+    partly = {
+        other: same_runs(own, study.arms[other]) for other in arm_order(study.arms) if other != arm
+    }
+    return {
+        "is_reference": arm == reference,
+        "same_runs": [name for name in same if name != arm],
+        "partly_same": {other: counts for other, counts in partly.items() if counts[0]},
+        "accuracy": summarise(accuracies(own)),
+        "trained_rounds": trained_rounds(own),
+        "rise": gap,
+        "still_rising": still_rising(gap, study.margin),
+        "margin": study.margin,
+        **size_of(frames[arm], frames[reference]),
+        **{name: summarise(100 * frames[arm][name]) for name in ACCURACIES},
+    }
 
 
 def size_of(own: pd.DataFrame, reference: pd.DataFrame) -> dict[str, Any]:
@@ -168,73 +166,110 @@ def size_of(own: pd.DataFrame, reference: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def judged(question: str, found: pd.Series, margin: float, is_reference: bool) -> dict[str, Any]:
-    """The statistics of one question."""
-    values = [] if is_reference else list(found)
-    return {
-        "question": question,
-        "is_reference": is_reference,
-        "difference": summarise(values),
-        "p": paired_p(values),
-        "p_holm": None,
-        "comparisons": 0,
-        "p_equivalence": equivalence_p(values, margin),
-    }
+def answer(found: Estimate, margin: float) -> str:
+    """What an interval says of an arm against the reference: better, worse, equivalent, open."""
+    if found.low is None or found.high is None:
+        return OPEN
+    if found.low > 0 or found.high < 0:
+        return BETTER if found.low > 0 else WORSE
+    return EQUIVALENT if -margin < found.low and found.high < margin else OPEN
 
 
-def differs(record: dict[str, Any]) -> bool:
-    """Whether a comparison is significant after the correction."""
-    return record["p_holm"] is not None and record["p_holm"] < LEVEL
-
-
-def raw(records: list[dict[str, Any]], margin: float) -> pd.DataFrame:
+def raw(records: list[dict[str, Any]]) -> pd.DataFrame:
     """The table for machines."""
     rows = []
     for record in records:
+        difference: Difference = record["difference"]
+        seeds, wider = difference.seeds, difference.clients or NOTHING
         row = {name: record[name] for name in [*PAIR, "method", "variant", "question"]}
+        row |= {"same_runs": "; ".join(map("/".join, record["same_runs"]))}
+        row |= {"partly_same": partly(record)}
         row |= {name: record[name] for name in ("parameters_with_statistics", "nonzeros", "bits")}
         row |= {name: record[name] for name in ("bytes_total", "share_of_budget")}
-        for name in ACCURACIES:
+        for name in ("accuracy", *ACCURACIES):
             row |= {f"{name}_percent": record[name].mean, f"{name}_sd": record[name].sd}
-        for name in FAIRNESS:
-            change: Summary = record[f"{name}_difference"]
-            row |= {f"{name}_difference_points": change.mean}
-            row |= {f"{name}_difference_low": change.low, f"{name}_difference_high": change.high}
-        found: Summary = record["difference"]
-        row |= {"n": found.n, "difference_points": found.mean}
-        row |= {"difference_low": found.low, "difference_high": found.high}
-        row |= {name: record[name] for name in ("p", "p_holm", "comparisons", "p_equivalence")}
-        row |= {"read": QUESTIONS[record["question"]], "margin_points": margin}
-        row |= {"source_files": record["source_files"]}
+        row |= {"trained_rounds": record["trained_rounds"]}
+        row |= {"rise_points": record["rise"].mean, "rise_low": record["rise"].low}
+        row |= {"still_rising": {True: "yes", False: "no", None: ""}[record["still_rising"]]}
+        row |= {"n": seeds.n, "difference_points": seeds.mean}
+        row |= {"difference_low": seeds.low, "difference_high": seeds.high}
+        row |= {"with_clients_low": wider.low, "with_clients_high": wider.high}
+        row |= {"p_adjusted": seeds.p, "comparisons": record["comparisons"]}
+        row |= {"answer": "" if record["is_reference"] else record["answer"]}
+        row |= {"read": READINGS[record["question"]], "read_at": difference.at}
+        row |= {"margin_points": record["margin"], "source_files": record["source_files"]}
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def partly(record: dict[str, Any]) -> str:
+    """The arms that are the same runs in some seeds: "narrow/reinit 2 of 3"."""
+    return "; ".join(
+        f"{'/'.join(arm)} {same} of {common}"
+        for arm, (same, common) in record["partly_same"].items()
+    )
 
 
 def readable(records: list[dict[str, Any]], *, bold: str = "<b>{}</b>") -> pd.DataFrame:
     """The table for people, a row per arm; ``bold`` wraps what differs."""
     rows = []
-    for final, equal in zip(records[::2], records[1::2], strict=True):
-        share = final["share_of_budget"]
+    by_arm: dict[tuple[str, ...], dict[str, dict[str, Any]]] = {}
+    for record in records:
+        key = tuple(record[name] for name in [*PAIR, "method", "variant"])
+        by_arm.setdefault(key, {})[record["question"]] = record
+    for of in by_arm.values():
+        first = of[ROUNDS]
+        share = first["share_of_budget"]
         off = " (off budget)" if abs(share - 1) > BUDGET_SLACK else ""
         row = {
-            "data": dataset_label(final["dataset"], final["data_kind"]),
-            "model": label(final["model"]),
-            "method": arm_label(final["method"], final["variant"]),
-            "numbers sent": f"{decimal(final['nonzeros'], 0)}, {decimal(100 * share, 0)} %{off}",
-            "MB sent": decimal(final["bytes_total"] / 1e6, 2),
-            "test accuracy, %": with_spread(final["test_accuracy"]),
+            "data": dataset_label(first["dataset"], first["data_kind"]),
+            "model": label(first["model"]),
+            "method": named(first),
+            "numbers sent": f"{decimal(first['nonzeros'], 0)}, {decimal(100 * share, 0)} %{off}",
+            "MB sent": decimal(first["bytes_total"] / 1e6, 2),
+            "rounds trained": decimal(first["trained_rounds"], 0),
+            "accuracy, %": with_spread(first["accuracy"]),
         }
-        for record in (final, equal):
-            name = "final" if record is final else "at equal bytes"
-            text = with_interval(record["difference"], sign=True)
-            row[f"{name}, points"] = bold.format(text) if differs(record) else text
-            row[f"p ({name})"] = "–" if record["p_holm"] is None else f"{record['p_holm']:.3f}"
-        for name, short in list(ACCURACIES.items())[1:]:
-            row[f"{short}, %"] = decimal(final[name].mean)
-            if name in FAIRNESS and final[f"{name}_difference"].n:
-                row[f"{short}, %"] += f"; {with_interval(final[f'{name}_difference'], sign=True)}"
+        if first["still_rising"]:
+            row["accuracy, %"] += " (still rising)"
+        for reading, record in of.items():
+            text = shown(record)
+            differs = record["answer"] in (BETTER, WORSE)
+            row[f"{reading}, points"] = bold.format(text) if differs else text
+            if reading == ROUNDS:
+                row["with clients, points"] = with_clients(record["difference"])
+        row |= {f"{short}, %": decimal(first[name].mean) for name, short in ACCURACIES.items()}
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def named(record: dict[str, Any]) -> str:
+    """An arm with those that are the same runs, and those that are in some seeds."""
+    arms = [(record["method"], record["variant"]), *record["same_runs"]]
+    text = " = ".join(arm_label(*arm) for arm in arms)
+    some = [
+        f"{arm_label(*arm)} in {same} of {common} seeds"
+        for arm, (same, common) in record["partly_same"].items()
+    ]
+    return f"{text} (same as {', '.join(some)})" if some else text
+
+
+def shown(record: dict[str, Any]) -> str:
+    """A difference with its interval, and the place where it was read."""
+    difference: Difference = record["difference"]
+    text = with_interval(difference.summary, sign=True)
+    if difference.at is None or difference.seeds.mean is None:
+        return text
+    at = f"{difference.at / 1e6:.2f} MB" if record["question"] == BYTES else f"{difference.at:g}"
+    return f"{text} at {at}"
+
+
+def with_clients(difference: Difference) -> str:
+    """The wider interval alone: the mean stands beside it."""
+    wider = difference.clients
+    if wider is None or wider.low is None or wider.high is None:
+        return "–"
+    return f"[{decimal(wider.low, sign=True)}, {decimal(wider.high, sign=True)}]"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -242,20 +277,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--metrics", required=True, help="tidy metrics, as CSV")
     parser.add_argument("--reference", required=True, help="variant of autoprune")
-    parser.add_argument("--margin", type=float, required=True, help="of equivalence, points")
+    add_margin_flag(parser, "--margin")
+    add_units_flag(parser)
+    parser.add_argument("--note", action="append", default=[], help="a sentence below the table")
     add_table_flags(parser)
     arguments = parser.parse_args(argv)
     reference = ("autoprune", arguments.reference)
-    records = comparisons(read_metrics(arguments.metrics), reference, arguments.margin)
+    metrics, units = read_metrics(arguments.metrics), read_units(arguments.units)
+    records = comparisons(metrics, reference, arguments.margin, units)
     if not records:
         raise InputError(
             f"{arguments.metrics}: no run of autoprune/{arguments.reference}, with which all "
             "others are compared; add it to methods, or set controls.reference"
         )
-    notes = [note.format(reference=arm_label(*reference)) for note in NOTES]
-    shown = readable(records)
-    numbers = raw(records, arguments.margin)
-    write_table(arguments, numbers, shown, TITLE, notes, group=2, paper=PAPER)
+    notes = [note.format(reference=arm_label(*reference)) for note in NOTES] + arguments.note
+    text = readable(records)
+    write_table(arguments, raw(records), text, TITLE, notes, group=2, paper=PAPER)
 
 
 if __name__ == "__main__":

@@ -1,121 +1,207 @@
-"""What the paper does not ask: would random filters, or simply these widths, have done as well?"""
+"""The study's questions: as good as dense? Would random filters, or widths alone, have done?"""
 
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from autoprune.evidence.statistics import Summary, files_behind, is_baseline, judge, summarise
-from autoprune.evidence.verdicts import complete_seeds, row
-from autoprune.style import decimal, tested_on
+from autoprune.evidence.family import (
+    Difference,
+    Study,
+    as_summary,
+    between,
+    differences,
+    of_pair,
+)
+from autoprune.evidence.inference import Sample, simultaneous
+from autoprune.evidence.readings import (
+    PAIR,
+    ROUNDS,
+    TRAINING,
+    Arm,
+    Pair,
+    rise,
+    same_runs,
+    still_rising,
+)
+from autoprune.evidence.statistics import BASELINE, files_behind
+from autoprune.evidence.two_readings import both, columns_of, judged, words
+from autoprune.evidence.verdicts import row
+from autoprune.style import arm_label, dataset_label, decimal, label, tested_on
 
-PAIRED = ["dataset", "model", "seed"]
 SIZE = "parameters_with_statistics"
+SIZE_MARGIN = 1.0  # percentage points of the dense network's parameters
 
 
 class Question(NamedTuple):
-    """A control beside the run it is held against, and the figure that decides."""
+    """Two arms beside each other, and the figure that decides."""
 
     claim: str
-    control: str  # method; its variant is that of the autoprune run, or a fixed one
-    figure: str
+    control: str  # method; its variant is that of the autoprune run
+    figure: str  # accuracy, or reduction of parameters
     counted: str  # the metric it rests on
-    unit: str
+
+    def sides(self, variant: str) -> tuple[Arm, Arm]:
+        """One minus the other; against dense it is autoprune itself that is asked about."""
+        other = BASELINE if self.control == "autoprune" else ("autoprune", variant)
+        return (self.control, variant), other
 
 
 QUESTIONS = (
+    Question("the pruned network is as accurate as dense", "autoprune", "accuracy", "accuracy"),
     Question(
         "as many filters, chosen at random, would have done as well",
         "random-filters",
         "accuracy",
-        "test_accuracy",
-        " points",
+        "accuracy",
     ),
     Question(
         "simply the widths that were found, trained from scratch, would have done as well",
         "found-widths",
         "accuracy",
-        "test_accuracy",
-        " points",
+        "accuracy",
     ),
     Question(
         "a uniformly narrow network of as many parameters would have done as well",
         "narrow",
         "accuracy",
-        "test_accuracy",
-        " points",
+        "accuracy",
     ),
-    Question(
-        "the rule on random norms prunes at least as much",
-        "null-norms",
-        "reduction",
-        SIZE,
-        " % of parameters",
-    ),
+    Question("the rule on random norms prunes at least as much", "null-norms", "reduction", SIZE),
 )
+Differences = Mapping[str, Mapping[tuple[Arm, Arm], Difference]]  # by reading
 
 
 def question_rows(
-    values: pd.DataFrame, sources: pd.DataFrame, margin: float
+    studies: Mapping[Pair, Study], values: pd.DataFrame, sources: pd.DataFrame
 ) -> list[dict[str, Any]]:
-    """A row of the claims table for each question and variant of autoprune that has the control.
+    """A row of the claims table for each question, pair and variant of autoprune that has both.
 
-    ``values`` and ``sources`` as of ``final_figures``; ``margin``: points (accuracy, or per cent
-    of the dense network's parameters) that still count as well.
+    ``values`` and ``sources`` as of ``final_figures``.
     """
+    found = {
+        pair: {reading: differences(study, reading) for reading in (ROUNDS, TRAINING)}
+        for pair, study in studies.items()
+    }
     rows = []
-    own = values[values["method"] == "autoprune"]
     for question in QUESTIONS:
-        controls = values[values["method"] == question.control]
-        variants = sorted(set(controls["variant"]) & set(own["variant"]))
-        for variant in variants:
-            rows.append(answer(question, variant, values, sources, margin))
-        if not variants:
-            rows.append(row(_about(question, "", margin), f"nothing: no run of {question.control}"))
+        mine = []
+        for pair, study in studies.items():
+            variants = [variant for method, variant in study.stands_for if method == "autoprune"]
+            asked = [
+                variant
+                for variant in dict.fromkeys(variants)
+                if all(arm in study.stands_for for arm in question.sides(variant))
+            ]
+            if question.figure == "accuracy":
+                mine += [
+                    accuracy_row(question, variant, study, found[pair], values, sources)
+                    for variant in asked
+                ]
+            else:
+                mine += size_rows(question, asked, study, values, sources)
+        about = _about(question, "", "", "")
+        rows += mine or [row(about, f"nothing: no run of {question.control} to compare")]
     return rows
 
 
-def answer(
-    question: Question, variant: str, values: pd.DataFrame, sources: pd.DataFrame, margin: float
+def accuracy_row(
+    question: Question,
+    variant: str,
+    study: Study,
+    found: Differences,
+    values: pd.DataFrame,
+    sources: pd.DataFrame,
 ) -> dict[str, Any]:
-    """One row: control minus autoprune of the same variant, paired by data, model and seed."""
-    arm = values["variant"] == variant
-    own = values[arm & (values["method"] == "autoprune")]
-    control = values[arm & (values["method"] == question.control)]
-    both = control.merge(own, on=PAIRED, suffixes=("", "_own"))
-    about = _about(question, variant, margin)
-    dense = values[is_baseline(values)][[*PAIRED, SIZE]].rename(columns={SIZE: "whole"})
-    # a reduction is a share of the dense network; accuracies need none beside them
-    reduced = question.figure == "reduction"
-    both = both.merge(dense, on=PAIRED, how="inner" if reduced else "left")
-    if reduced:
-        change = both[f"{question.counted}_own"] - both[question.counted]
-        both["difference"] = 100 * change / both["whole"]
-    else:
-        both["difference"] = 100 * (both[question.counted] - both[f"{question.counted}_own"])
-        whole = both[f"{SIZE}_own"] >= both["whole"]
-        if len(both) and whole.all():
-            return row(about, "nothing: autoprune removed no filter, so there was none to choose")
-        both = both[~whole]
-    usable, dropped = complete_seeds(both)
-    if usable.empty:
-        return row(about, "nothing: no seed ran both on every pair")
-    found: Summary = summarise(usable.groupby("seed")["difference"].mean())
-    files = files_behind(sources, [question.counted], usable, own)
-    verdict = judge(found, -margin)
-    return row(about, tested_on(usable) + dropped, found, **verdict, source_files=files)
+    """One question of one pair: settled where both readings have the same answer."""
+    arms = one, other = question.sides(variant)
+    stand_ins = (study.stands_for[one], study.stands_for[other])
+    margin = decimal(-study.margin)
+    rule = f"{_name(one)} − {_name(other)} ≥ {margin} points, the same answer at equal rounds "
+    rule += "and at equal training rounds"
+    about = _about(question, variant, data_label(study.pair), rule)
+    if stand_ins[0] == stand_ins[1]:
+        return row(about, f"nothing: {_name(one)} and {_name(other)} are the same runs")
+    end, trained = (between(*stand_ins, found[reading]) for reading in (ROUNDS, TRAINING))
+    verdicts = [judged(difference.widest, study.margin) for difference in (end, trained)]
+    frames = of_pair(values, study.pair)
+    used = pd.concat([frames[arm] for arm in arms])
+    return row(
+        about,
+        tested_on(used) + _remarks(study, *stand_ins),
+        end.summary,
+        **both(*verdicts),
+        **columns_of(end, trained),
+        answer=words(verdicts, trained),
+        source_files=files_behind(sources, [question.counted], used),
+    )
 
 
-def _about(question: Question, variant: str, margin: float) -> dict[str, str]:
-    rule = f"control − autoprune ≥ {decimal(-margin)}{question.unit}, mean over data/model pairs"
-    if question.figure == "reduction":
-        rule = (
-            f"reduction by the control − by autoprune ≥ {decimal(-margin)} points, mean over pairs"
+def _remarks(study: Study, one: Arm, other: Arm) -> str:
+    """What a reader must know of the two arms: still rising, the same run in some seeds."""
+    rising = [
+        _name(arm) for arm in (one, other) if still_rising(rise(study.arms[arm]), study.margin)
+    ]
+    text = f"; still rising: {', '.join(rising)}" if rising else ""
+    same, common = same_runs(study.arms[one], study.arms[other])
+    return text + (f"; the same run in {same} of {common} seeds" if same else "")
+
+
+def size_rows(
+    question: Question,
+    variants: Sequence[str],
+    study: Study,
+    values: pd.DataFrame,
+    sources: pd.DataFrame,
+) -> list[dict[str, Any]]:
+    """Reductions by the control minus by autoprune, a row a variant: one family a pair."""
+    frames = of_pair(values, study.pair)
+    if BASELINE not in frames:
+        return []
+    whole = float(frames[BASELINE][SIZE].mean())
+    samples, contrasts = [], []
+    for variant in variants:
+        for arm in question.sides(variant):
+            reduced = 100 * (1 - frames[arm][question.counted] / whole)
+            samples.append(Sample(arm, tuple(reduced)))
+        contrasts.append({len(samples) - 2: 1.0, len(samples) - 1: -1.0})
+    rows = []
+    for variant, found in zip(variants, simultaneous(samples, contrasts), strict=True):
+        one, other = question.sides(variant)
+        rule = f"reduction by {_name(one)} − by {_name(other)} ≥ {decimal(-SIZE_MARGIN)} points "
+        rule += "of the dense network's parameters"
+        used = pd.concat([frames[one], frames[other]])
+        verdict = judged(found, SIZE_MARGIN)
+        rows.append(
+            row(
+                _about(question, variant, data_label(study.pair), rule),
+                tested_on(used),
+                as_summary(found),
+                **verdict,
+                answer=f"{verdict['verdict']}, in points of the dense network's parameters",
+                source_files=files_behind(sources, [question.counted], used, frames[BASELINE]),
+            )
         )
+    return rows
+
+
+def data_label(pair: Pair) -> str:
+    """A pair in words: its data set, which says when it is a stand-in, and network."""
+    about = dict(zip(PAIR, pair, strict=True))
+    return f"{dataset_label(about['dataset'], about['data_kind'])}/{label(about['model'])}"
+
+
+def _name(arm: Arm) -> str:
+    return arm_label(*arm)
+
+
+def _about(question: Question, variant: str, data: str, rule: str) -> dict[str, str]:
     return {
         "claim": question.claim,
         "published": "not asked",
         "source": "control",
         "variant": variant,
-        "rule": rule,
+        "data": data,
+        "rule": rule or "control − autoprune ≥ − the margin, in points",
         "unit": " points",
     }

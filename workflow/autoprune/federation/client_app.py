@@ -10,12 +10,21 @@ from flwr.clientapp import ClientApp
 from autoprune.data.partition import Partition
 from autoprune.data.store import ClientStore
 from autoprune.federation import batch_norm
+from autoprune.federation.encoding import flat
 from autoprune.federation.inquiry import ACTION, answer
 from autoprune.federation.messages import OPTIMIZER, read_instruction, reply, statistics_reply
 from autoprune.federation.settings import Settings
-from autoprune.federation.training import importance, keep_memory, to_input, train, workspace
+from autoprune.federation.training import (
+    answer_shapes,
+    importance,
+    keep_memory,
+    to_input,
+    train,
+    workspace,
+)
 from autoprune.federation.wire import answered, arrays, received, tensors
 from autoprune.models import load_state
+from autoprune.models.layers import Network
 from autoprune.seeds import generator
 
 app = ClientApp()
@@ -36,6 +45,13 @@ def _own(settings: Settings, client: int) -> tuple[torch.Tensor, torch.Tensor]:
     labels = store.labels[rows, store.target_column(settings.target)]
     images = to_input(store.images[rows], store.pixel_range)
     return images, torch.from_numpy(labels.astype(np.int64))
+
+
+def _in_order(kind: str, network: Network, answers: dict[str, torch.Tensor]) -> torch.Tensor | None:
+    """The answers as the server expects them: flat, in its order; None when nothing is asked."""
+    if not kind:
+        return None
+    return flat({name: answers[name] for name in answer_shapes(kind, network)})
 
 
 def _begin(context: Context) -> tuple[Settings, int]:
@@ -93,10 +109,25 @@ def fit(message: Message, context: Context) -> Message:
         answers = {name: total.square() for name, total in gradients.items()}
     elif kind:
         answers = importance(kind, network, images, labels, settings.batch_size)
-    sent = answered(message.content, context, network.state_dict(), masks)
-    content = reply(client, sent, len(labels), loss, answers)
+    sent = answered(message.content, context, network.state_dict(), state, masks)
+    content = reply(client, sent, len(labels), loss, _in_order(kind, network, answers))
     if moments is not None:
         content[OPTIMIZER] = arrays(moments)
+    return Message(content, reply_to=message)
+
+
+@app.query(ACTION)
+def weigh(message: Message, context: Context) -> Message:
+    """Answer what the weights that came matter for this client's images; nothing is trained."""
+    settings, client = _begin(context)
+    architecture, _, ask = read_instruction(message.content)
+    images, labels = _own(settings, client)
+    network = workspace(architecture)
+    state, _ = received(message.content, context, network.state_dict())
+    load_state(network, state)
+    kind = str(ask["importance"])
+    found = importance(kind, network, images, labels, settings.batch_size)
+    content = answer(client, _in_order(kind, network, found), len(labels))
     return Message(content, reply_to=message)
 
 
@@ -113,16 +144,4 @@ def refresh(message: Message, context: Context) -> Message:
     state, _ = received(message.content, context, network.state_dict())
     load_state(network, state)
     found = batch_norm.statistics(network, images)
-    return Message(statistics_reply(client, found, len(labels)), reply_to=message)
-
-
-@app.query(ACTION)
-def weigh(message: Message, context: Context) -> Message:
-    """Answer what the weights that came matter for this client's images; nothing is trained."""
-    settings, client = _begin(context)
-    architecture, _, ask = read_instruction(message.content)
-    images, labels = _own(settings, client)
-    network = workspace(architecture)
-    load_state(network, tensors(message.content.array_records["arrays"]))
-    found = importance(str(ask["importance"]), network, images, labels, settings.batch_size)
-    return Message(answer(client, found, len(labels)), reply_to=message)
+    return Message(statistics_reply(client, flat(found), len(labels)), reply_to=message)

@@ -1,6 +1,6 @@
 """A question to all clients, in which nobody trains: what a method wants to know before a round."""
 
-from collections.abc import Mapping
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -8,13 +8,13 @@ from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from torch import Tensor
 
-from autoprune import communication
-from autoprune.federation.encoding import State
+from autoprune.communication import Traffic
+from autoprune.federation.encoding import Shapes, State, flat, unflat
 from autoprune.federation.messages import instruction
-from autoprune.federation.replies import finite, misfit, reason_of
+from autoprune.federation.replies import fault_of, importance_in, reason_of
 from autoprune.federation.strategy import TooFewClients, partitions
 from autoprune.federation.training import answer_shapes
-from autoprune.federation.wire import arrays, tensors
+from autoprune.federation.wire import one
 from autoprune.models import Architecture, build
 
 ACTION = "importance"  # of the ClientApp, which takes messages of the type query.importance
@@ -25,12 +25,11 @@ AT_A_TIME = 64  # clients: their answers, each as large as the network, are in m
 class Answers:
     """The mean of what the clients answered, each counting alike, and what it took.
 
-    ``failures``: clients that are left out, with reasons. Bytes are summed over all clients.
+    ``failures``: clients that are left out, with reasons. ``traffic`` is that of all clients.
     """
 
     mean: dict[str, Tensor] = field(default_factory=dict)
-    bytes_down: int = 0
-    bytes_up: int = 0
+    traffic: Traffic = field(default_factory=Traffic)
     failures: dict[int, str] = field(default_factory=dict)
 
 
@@ -50,10 +49,9 @@ def ask_all(
     if not kind:
         return Answers()
     nodes = partitions(grid)
-    content = instruction(architecture, arrays(state), server_round, {"importance": kind})
+    content = instruction(architecture, flat(state), server_round, {"importance": kind})
     shapes = answer_shapes(kind, build(architecture))
-    total = {name: torch.zeros(shape, dtype=torch.float64) for name, shape in shapes.items()}
-    size = communication.size(content)
+    total = torch.zeros(sum(map(math.prod, shapes.values())), dtype=torch.float64)
     found = Answers(failures=dict.fromkeys(nodes, "no reply in time"))
     clients = sorted(nodes)
     for start in range(0, len(clients), AT_A_TIME):
@@ -62,7 +60,7 @@ def ask_all(
             Message(content, node, f"query.{ACTION}", group_id=str(server_round))
             for node in client_of
         ]
-        found.bytes_down += size * len(messages)
+        found.traffic.down(content, len(messages))
         replies = {
             client_of[reply.metadata.src_node_id]: reply
             for reply in grid.send_and_receive(messages)
@@ -76,42 +74,29 @@ def ask_all(
             f"round {server_round}: {usable} usable answers of {len(nodes)} clients, "
             f"min_clients is {min_clients}; client {first}: {why}"
         )
-    found.mean = {name: (tensor / usable).float() for name, tensor in total.items()}
+    found.mean = unflat((total / usable).float(), shapes)
     return found
 
 
-def _take(
-    found: Answers,
-    client: int,
-    reply: Message,
-    total: dict[str, Tensor],
-    shapes: Mapping[str, tuple[int, ...]],
-) -> None:
+def _take(found: Answers, client: int, reply: Message, total: Tensor, shapes: Shapes) -> None:
     """Add a client's answers to the total, or say why they are left out."""
     if reply.has_error():
         found.failures[client] = reason_of(reply)
         return
-    found.bytes_up += communication.size(reply.content)
+    found.traffic.up(reply.content)
     try:
-        answers = tensors(reply.content.array_records["answers"])
+        total += importance_in(reply.content, shapes)
     except (KeyError, TypeError, ValueError) as error:
-        found.failures[client] = f"reply cannot be read: {type(error).__name__}: {error}"
-        return
-    if unusable := misfit(answers, shapes):
-        found.failures[client] = f"importance: {unusable}"
-    elif not finite(answers):
-        found.failures[client] = "importance is not finite"
+        found.failures[client] = fault_of(error)
     else:
         del found.failures[client]
-        for name, tensor in answers.items():
-            total[name] += tensor
 
 
-def answer(client: int, answers: State, examples: int) -> RecordDict:
-    """What a client sends back: the importance of its weights, from how many images."""
+def answer(client: int, answers: Tensor, examples: int) -> RecordDict:
+    """What a client sends back: the flat importance of its weights, from how many images."""
     return RecordDict(
         {
-            "answers": arrays(answers),
+            "answers": one("answers", answers),
             "metrics": MetricRecord({"num-examples": examples}),
             "client": ConfigRecord({"partition-id": client}),
         }

@@ -2,9 +2,9 @@
 
 import sys
 from collections.abc import Iterable
+from dataclasses import astuple
 from pathlib import Path
 
-import numpy as np
 import torch
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
@@ -14,23 +14,23 @@ from autoprune.data.partition import Partition
 from autoprune.data.store import ClientStore
 from autoprune.federation import batch_norm
 from autoprune.federation import checkpoint as checkpoints
+from autoprune.federation.evaluation import Evaluation
 from autoprune.federation.history import Row, write_history
 from autoprune.federation.identity import fingerprint_of, provenance
 from autoprune.federation.inquiry import ask_all
 from autoprune.federation.interruption import Interrupted, interruptible
-from autoprune.federation.live import live_filters, sample
 from autoprune.federation.local_grid import LocalGrid
 from autoprune.federation.messages import OPTIMIZER
 from autoprune.federation.progress import Progress
-from autoprune.federation.scores import LAST, scores_of
+from autoprune.federation.scores import scores_of
 from autoprune.federation.settings import Settings
 from autoprune.federation.strategy import SeededFedAvg, TooFewClients
-from autoprune.federation.training import keep_memory, predict
-from autoprune.federation.units import HELD_OUT, counted, units_of, write_units
+from autoprune.federation.training import keep_memory
+from autoprune.federation.units import write_units
 from autoprune.federation.wire import WIRES, arrays
 from autoprune.files import write_json
 from autoprune.models import Architecture, build, count_parameters, load_state, new_network
-from autoprune.models.layers import Network, to_channels_last
+from autoprune.models.layers import Network
 from autoprune.weights import save_weights
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -62,9 +62,7 @@ class Run:
             settings.seed,
             self.wire,
         )
-        self.sample = sample(self.store, settings.seed)
-        self.units = units_of(self.store, self.partition)
-        self.recent: list[list[int]] = []
+        self.evaluation = Evaluation(self.store, self.partition, settings.target, settings.seed)
         self.history: list[Row] = []
         self.output = Path(settings.output)
         self.mark = fingerprint_of(settings, self.store, self.partition)
@@ -113,7 +111,7 @@ class Run:
             list(self.history),
             *self.wire.memory(),
             self.grid.kept() if self.clients_remember else {},
-            list(self.recent),
+            list(self.evaluation.recent),
         )
 
     @property
@@ -134,7 +132,7 @@ class Run:
                     file=sys.stderr,
                 )
             self.history = [self.row(0, None, evaluated=True)]
-            self.recent = []  # what was learnt is the score, not what was drawn
+            self.evaluation.recent = []  # what was learnt is the score, not what was drawn
             return 1
         self.network = new_network(found.architecture, self.settings.seed)
         load_state(self.network, found.state)
@@ -144,7 +142,7 @@ class Run:
         if isinstance(self.grid, LocalGrid):
             self.grid.restore(found.clients)
         self.history = list(found.history)
-        self.recent = list(found.recent)
+        self.evaluation.recent = list(found.recent)
         print(f"{path}: going on after round {found.round}", file=sys.stderr, flush=True)
         return found.round + 1
 
@@ -174,8 +172,7 @@ class Run:
         aggregate, metrics = self.strategy.aggregate_train(server_round, self.send(messages))
         assert aggregate is not None
         assert metrics is not None
-        self.strategy.bytes_down += asked.bytes_down
-        self.strategy.bytes_up += asked.bytes_up
+        self.strategy.traffic += asked.traffic
         self.strategy.failures = asked.failures | self.strategy.failures
         load_state(self.network, {n: torch.from_numpy(a.numpy()) for n, a in aggregate.items()})
         self.method.learn(server_round, self.architecture, self.network, self.strategy.answers)
@@ -234,7 +231,11 @@ class Run:
     ) -> Row:
         """The history's row of a round that has just ended."""
         strategy = self.strategy
-        validation, test = self.evaluate() if evaluated else ((None, None), (None, None))
+        validation, test, live = (None, None), (None, None), ""
+        if evaluated:
+            network = self.deployed()
+            validation, test = self.evaluation.scores(network)
+            live = self.evaluation.live(network)
         return Row(
             server_round,
             train_loss,
@@ -244,19 +245,13 @@ class Run:
             self.wire.nonzeros(self.network.state_dict()),
             " ".join(map(str, self.architecture.widths)),
             len(strategy.clients),
-            strategy.bytes_down,
-            strategy.bytes_up,
+            *astuple(strategy.traffic),
             int(shrunk),
             int(searching),
             int(restarted),
             "; ".join(f"{client}: {reason}" for client, reason in strategy.failures.items()),
-            self.live() if evaluated else "",
+            live,
         )
-
-    def live(self) -> str:
-        """The fraction of live filters of each prunable layer, separated by spaces."""
-        fractions = live_filters(to_channels_last(self.deployed()), self.store, self.sample)
-        return " ".join(f"{fraction:.4f}" for fraction in fractions)
 
     def deployed(self) -> Network:
         """The network as a device would hold it: what is evaluated and saved."""
@@ -264,30 +259,9 @@ class Run:
         load_state(network, self.wire.deployed(self.network.state_dict()))
         return network
 
-    def evaluate(self) -> list[tuple[float, float]]:
-        """Accuracy (fraction) and loss of the network in hand on the pooled held-out splits.
-
-        Which units they were right on is kept, of the last evaluations that a score is made of.
-        """
-        right, scores = {}, []
-        for split in HELD_OUT:
-            labels, found, loss = self.predict(split)
-            right[split] = found == labels
-            scores.append((int(right[split].sum()) / len(labels), loss))
-        self.recent = [*self.recent, list(counted(self.units, right).values())][-LAST:]
-        return scores
-
-    def predict(self, split: str) -> tuple[np.ndarray, np.ndarray, float]:
-        """Of a pooled split: labels (image,), classes found (image,), mean loss."""
-        rows = self.store.rows(split)
-        labels = self.store.labels[rows, self.store.target_column(self.settings.target)]
-        network = to_channels_last(self.deployed())
-        images = self.store.images[rows]
-        return labels, *predict(network, images, labels, self.store.pixel_range)
-
     def write_outputs(self) -> None:
         """The files of a finished run; see the README's list of what a run leaves."""
-        labels, found, test_loss = self.predict("test")
+        labels, found, test_loss = self.evaluation.predict(self.deployed(), "test")
         last = self.history[-1]
         evaluation = {
             **scores_of(self.history, labels, found, self.store, self.partition),
@@ -300,7 +274,7 @@ class Run:
             "bits": self.wire.bits(self.network.state_dict()),
         }
         write_history(self.output / "history.csv", self.history)
-        write_units(self.output / "units.csv", counted(self.units), self.recent)
+        write_units(self.output / "units.csv", self.evaluation.examples, self.evaluation.recent)
         write_json(self.output / "evaluation.json", evaluation)
         write_json(self.output / "architecture.json", self.architecture.to_json())
         save_weights(

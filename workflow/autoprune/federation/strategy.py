@@ -1,7 +1,6 @@
 """The Strategy: Flower's FedAvg with seeded cohorts and an average that has one order."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import TypeVar
 
 import torch
@@ -16,20 +15,12 @@ from flwr.app import (
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 
-from autoprune import communication
+from autoprune.communication import Traffic
 from autoprune.federation.batch_norm import pooled
-from autoprune.federation.encoding import State
+from autoprune.federation.encoding import Shapes, State, shapes, unflat
 from autoprune.federation.local_grid import LocalGrid
-from autoprune.federation.messages import (
-    OPTIMIZER,
-    REFRESH,
-    Statistics,
-    Update,
-    instruction,
-    read_reply,
-    read_statistics,
-)
-from autoprune.federation.replies import Shapes, fault, reason_of, statistics_fault
+from autoprune.federation.messages import OPTIMIZER, REFRESH, Statistics, Update, instruction
+from autoprune.federation.replies import fault_of, read_refreshed, read_update, reason_of
 from autoprune.federation.training import answer_shapes
 from autoprune.federation.wire import Dense, tensors
 from autoprune.federation.wire import arrays as to_arrays
@@ -104,7 +95,7 @@ class SeededFedAvg(FedAvg):
     ``architecture`` is that of the weights in hand; the server sets it before each round. After a
     round, ``clients`` are the cohort, ``failures`` those of it that were left out, with reasons,
     and ``answers`` the mean of what the others were asked for (``ask``) besides their weights.
-    ``wire`` encodes the weights.
+    ``wire`` encodes the weights, ``traffic`` counts the round's bytes.
     """
 
     def __init__(
@@ -123,12 +114,12 @@ class SeededFedAvg(FedAvg):
         self.clients_per_round = clients_per_round
         self.min_clients = min_clients
         self.seed = seed
-        self.bytes_down = 0
-        self.bytes_up = 0
+        self.traffic = Traffic()
         self.clients: list[int] = []
         self.failures: dict[int, str] = {}
         self._nodes: dict[int, int] = {}
-        self._sent: Shapes = {}
+        self._like: State = {}
+        self._sent = torch.empty(0)
         self._asked: Shapes = {}
 
     def configure_train(
@@ -137,12 +128,12 @@ class SeededFedAvg(FedAvg):
         """One message for each client of the cohort, all with the same weights."""
         self._nodes = self._nodes or partitions(grid)
         self.clients = cohort(self.seed, server_round, len(self._nodes), self.clients_per_round)
-        sent = self.wire.outgoing(tensors(arrays))
-        self._sent = {name: tuple(tensor.shape) for name, tensor in sent.items()}
+        self.traffic = Traffic()
+        self._like = tensors(arrays)
+        self._sent = self.wire.outgoing(self._like)
         kind = str(self.ask.get("importance", ""))
         self._asked = answer_shapes(kind, build(self.architecture)) if kind else {}
-        self.bytes_down = 0
-        content = instruction(self.architecture, to_arrays(sent), server_round, self.ask)
+        content = instruction(self.architecture, self._sent, server_round, self.ask)
         return self._messages(content, MessageType.TRAIN, server_round)
 
     def configure_refresh(self, server_round: int, arrays: ArrayRecord) -> list[Message]:
@@ -150,10 +141,9 @@ class SeededFedAvg(FedAvg):
 
         It travels as for training, and its bytes are the round's as well.
         """
-        sent = to_arrays(self.wire.outgoing(tensors(arrays)))
-        return self._messages(
-            instruction(self.architecture, sent, server_round), REFRESH, server_round
-        )
+        sent = self.wire.outgoing(tensors(arrays))
+        content = instruction(self.architecture, sent, server_round)
+        return self._messages(content, REFRESH, server_round)
 
     def _messages(self, content: RecordDict, kind: str, server_round: int) -> list[Message]:
         """The content, with what each client needs besides, to the cohort; counts the bytes."""
@@ -166,7 +156,7 @@ class SeededFedAvg(FedAvg):
             key = tuple(notes)
             if key not in contents:
                 contents[key] = RecordDict({**content, **notes})
-            self.bytes_down += communication.size(contents[key])
+            self.traffic.down(contents[key])
             node, group = self._nodes[client], str(server_round)
             messages.append(Message(contents[key], node, kind, group_id=group))
         return messages
@@ -176,12 +166,11 @@ class SeededFedAvg(FedAvg):
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """The weighted mean of the usable replies, in the order of the clients' numbers.
 
-        A client that raised, did not answer, or sent other names, shapes or non-finite numbers,
-        be it as weights or as answers, is left out and recorded in ``failures``. Raises
-        TooFewClients when fewer than ``min_clients`` remain.
+        A client that raised, did not answer, or sent arrays of another length or type or with
+        non-finite numbers, be it as weights or as answers, is left out and recorded in
+        ``failures``. Raises TooFewClients when fewer than ``min_clients`` remain.
         """
-        self.bytes_up = 0
-        updates, self.failures = self._usable(replies, self._read)
+        updates, self.failures = self._usable(replies, self.read)
         if len(updates) < self.min_clients:
             first = next(iter(self.failures.items()), None)
             why = f"; client {first[0]}: {first[1]}" if first else ""
@@ -195,30 +184,25 @@ class SeededFedAvg(FedAvg):
         metrics = MetricRecord({"num-examples": examples, "train-loss": loss})
         return to_arrays(weighted_mean(updates)), metrics
 
+    def read(self, content: RecordDict) -> Update:
+        """The update in a reply; raises Unusable, KeyError, TypeError or ValueError."""
+        return read_update(content, self._sent, self.wire, self._like, self._asked)
+
     def aggregate_refresh(self, replies: Iterable[Message], like: State) -> dict[str, torch.Tensor]:
         """The batch-norm statistics of the usable replies, pooled; ``like`` has their shapes.
 
         Failures join the round's, with "refresh: " before the reason. Empty when all failed.
         """
-
-        def read(content: RecordDict) -> tuple[Statistics | None, str]:
-            found = read_statistics(content)
-            unusable = statistics_fault(found, sum(tensor.numel() for tensor in like.values()))
-            return (None, unusable) if unusable else (found, "")
-
-        usable, failures = self._usable(replies, read)
+        numbers = sum(tensor.numel() for tensor in like.values())
+        usable, failures = self._usable(replies, lambda content: read_refreshed(content, numbers))
         for client, reason in failures.items():
             self.failures.setdefault(client, f"refresh: {reason}")
         self.failures = dict(sorted(self.failures.items()))
-        sizes = [tensor.numel() for tensor in like.values()]
-        split = [
-            (dict(zip(like, found.values.split(sizes), strict=True)), found.examples)
-            for found in usable
-        ]
-        return pooled(split) if split else {}
+        found = [(unflat(own.values, shapes(like)), own.examples) for own in usable]
+        return pooled(found) if found else {}
 
     def _usable(
-        self, replies: Iterable[Message], read: Callable[[RecordDict], tuple[R | None, str]]
+        self, replies: Iterable[Message], read: Callable[[RecordDict], R]
     ) -> tuple[list[R], dict[int, str]]:
         """Replies that can be read, in the order of the clients, and what is wrong with others.
 
@@ -232,26 +216,17 @@ class SeededFedAvg(FedAvg):
             if message.has_error():
                 failures[client] = reason_of(message)
                 continue
-            self.bytes_up += communication.size(without_optimizer(message.content))
+            self.traffic.up(without_optimizer(message.content))
             try:
-                found, failures[client] = read(message.content)
+                usable.append(read(message.content))
             except (KeyError, TypeError, ValueError) as error:
-                failures[client] = f"reply cannot be read: {type(error).__name__}: {error}"
-                continue
-            if found is not None:
+                failures[client] = fault_of(error)
+            else:
                 del failures[client]
                 self.wire.arrived(client)
-                usable.append(found)
         for client in failures:
             self.wire.lost(client)
         return sorted(usable, key=lambda found: found.client), dict(sorted(failures.items()))
-
-    def _read(self, content: RecordDict) -> tuple[Update | None, str]:
-        """A reply's update, or None and what is wrong with it."""
-        update = read_reply(content)
-        if unusable := fault(update, self._sent, self._asked):
-            return None, unusable  # and not decoded: its arrays may be anything
-        return replace(update, state=self.wire.incoming(update.state)), ""
 
 
 def without_optimizer(content: RecordDict) -> RecordDict:

@@ -13,7 +13,7 @@ from autoprune.errors import InputError, run_main
 from autoprune.evidence.differences import differences_note
 from autoprune.files import read_json, write_text
 from autoprune.findings import SHORT_TITLE
-from autoprune.metrics import read_metrics, read_table
+from autoprune.measure.table import read_metrics, read_table
 from autoprune.report.claims_view import view_claims
 from autoprune.report.colours import PAPERS, visible
 from autoprune.report.page import picture, render

@@ -8,7 +8,7 @@ from typing import Any
 from autoprune.errors import InputError
 from autoprune.report.columns import Row, value
 from autoprune.report.views import measurements, read_table, runs_behind
-from autoprune.style import VERDICTS, arm_label, decimal
+from autoprune.style import VERDICTS, arm_label, decimal, verdict_class
 
 GROUPS = {
     "abstract": (
@@ -17,7 +17,8 @@ GROUPS = {
     ),
     "control": (
         "What the paper does not ask",
-        "Would a control of the same size have done as well? Ours is control minus autoprune.",
+        "Is the pruned network as good as dense, would a control have done as well? Ours is the "
+        "one minus the other; a verdict is the same at equal rounds and at equal training rounds.",
     ),
     "notebook": (
         "What the authors' notebooks print",
@@ -61,7 +62,7 @@ def _claim(row: Row, group: Sequence[Row], runs: Mapping[str, int]) -> dict[str,
     interval = "" if low is None else f"[{decimal(low, places)}, {decimal(high, places)}]"
     variant = row["variant"]
     return {
-        "claim": row["claim"],
+        "claim": f"{row['claim']}: {row['data']}" if row["data"] else row["claim"],
         "variant": arm_label("autoprune", variant) if row["source"] == "abstract" else variant,
         "published": row["published"],
         "ours": text,
@@ -69,7 +70,8 @@ def _claim(row: Row, group: Sequence[Row], runs: Mapping[str, int]) -> dict[str,
         "interval": interval,
         "n": row["n"],
         "verdict": row["verdict"],
-        "css": row["verdict"].replace(" ", "-"),
+        "css": verdict_class(row["verdict"]),
+        "here": row["answer"],
         "resolved": row["resolved"] == "yes",
         "tested_on": row["tested_on"],
         "rule": row["rule"],

@@ -13,7 +13,7 @@ import pandas as pd
 from autoprune.drawing import ARM
 from autoprune.errors import InputError
 from autoprune.files import read_json
-from autoprune.metrics import RUN
+from autoprune.measure.table import RUN
 from autoprune.style import arm_order
 
 ORIGIN = ("settings", "store_checksum", "partition_checksum", "code", "versions")

@@ -8,7 +8,7 @@ from typing import Any
 
 from autoprune.errors import InputError
 from autoprune.report.columns import TABLES, Column, Row, Table
-from autoprune.style import VERDICTS, decimal
+from autoprune.style import VERDICTS, decimal, verdict_class
 
 # Words before the tables that are shown column by column as their CSV has them.
 AS_THEY_ARE = {"partition": ("Clients", "How the samples lie with the clients.")}
@@ -107,7 +107,7 @@ def _cell(column: Column, row: Row) -> dict[str, Any]:
         "number": bool(column.files) and text != "–",
         "numeric": bool(column.files),
         "stand_in": "(stand-in)" in text,
-        "verdict": text.replace(" ", "-") if text in VERDICTS else "",
+        "verdict": verdict_class(text) if text in VERDICTS else "",
     }
 
 

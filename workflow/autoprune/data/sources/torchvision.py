@@ -4,6 +4,7 @@ import argparse
 import hashlib
 import string
 from collections.abc import Iterator
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def prepare(args: argparse.Namespace) -> Samples:
     ids, clients = np.unique(np.concatenate(writers), return_inverse=True)
     named = args.writers is not None
     return Samples(
-        images=Images((len(test), height, width, 1), parts, read),
+        images=Images((len(test), height, width, 1), parts, read, itemgetter(0)),
         labels=np.concatenate(labels)[:, None],
         clients=clients,
         splits=sources.halved(test, args.seed),

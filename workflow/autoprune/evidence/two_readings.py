@@ -1,0 +1,54 @@
+"""One verdict from two readings of accuracy: at equal rounds and at equal training rounds."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from autoprune.evidence.family import Difference, as_summary
+from autoprune.evidence.inference import Estimate
+from autoprune.evidence.statistics import UNRESOLVED, judge
+from autoprune.style import decimal
+
+DEPENDS = {"verdict": "depends on training rounds", "resolved": "no"}
+
+
+def judged(found: Estimate, margin: float) -> dict[str, str]:
+    """The verdict of "the difference is at least - margin"; not resolved without a difference."""
+    return UNRESOLVED if found.mean is None else judge(as_summary(found), -margin)
+
+
+def both(end: dict[str, str], trained: dict[str, str]) -> dict[str, str]:
+    """The verdict of two readings: theirs where it is one, and what it depends on where not.
+
+    Settled at one reading alone is not resolved: the other might still come to the same.
+    """
+    if end["verdict"] == trained["verdict"]:
+        return end
+    return UNRESOLVED if "no" in (end["resolved"], trained["resolved"]) else DEPENDS
+
+
+def columns_of(end: Difference, trained: Difference) -> dict[str, Any]:
+    """The columns of a row of claims beside the interval over seeds at equal rounds."""
+    wider, later = end.clients, trained.seeds
+    return {
+        "clients_low": wider and wider.low,
+        "clients_high": wider and wider.high,
+        "training_ours": later.mean,
+        "training_low": later.low,
+        "training_high": later.high,
+        "training_rounds": trained.at,
+    }
+
+
+def words(verdicts: Sequence[dict[str, str]], trained: Difference) -> str:
+    """Both readings in words; ``verdicts`` at equal rounds and at equal training rounds."""
+    end, later = (one["verdict"] for one in verdicts)
+    text = f"at equal rounds: {end}; at equal training rounds"
+    if trained.at is not None:
+        text += f" ({trained.at:g})"
+    found = trained.seeds
+    if found.mean is None:
+        return f"{text}: no evaluation"
+    text += f": {later}, {decimal(found.mean, sign=True)}"
+    if found.low is None or found.high is None:
+        return text
+    return f"{text} [{decimal(found.low)}, {decimal(found.high)}]"
