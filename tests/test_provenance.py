@@ -76,7 +76,7 @@ def test_the_real_stages_have_versions_of_their_own():
     closure = provenance.closure("autoprune.train", "autoprune.methods.dense")
     assert "autoprune.federation.client_app" in closure
     assert not any(name.startswith("autoprune.pruning") for name in closure)
-    for stage in ("metrics", "tables", "claims", "figures"):
+    for stage in ("metrics", "tables", "evidence.claims", "figures"):
         names = provenance.closure(f"autoprune.{stage}")
         assert not any(name.startswith("autoprune.federation") for name in names)
 

@@ -63,7 +63,11 @@ def test_the_values_are_those_of_the_runs(finished, stage):
     ("table", "cell", "metric"),
     [
         ("claims", ["1:ours"], "parameters_with_statistics"),
-        ("comparisons", ["difference_points", "method=dense", "question=final"], "test_accuracy"),
+        (
+            "comparisons",
+            ["difference_points", "method=dense", "question=equal rounds"],
+            "test_accuracy",
+        ),
         ("ablations", ["1:largest_points"], "test_accuracy_last"),
         ("results/tables/results.tex", ["3:communication_factor"], "bytes_total"),
     ],

@@ -139,7 +139,7 @@ def test_stand_in_data_is_named_before_any_number(page):
     assert body.index("<strong>Stand-in data.</strong> glyphs") < body.index("<table")
     rows = re.findall(r"<tr data-runs.*?</tr>", body, re.DOTALL)
     generated = [row for row in rows if ">glyphs" in row]
-    assert len(generated) == 15  # five of the results, ten of the comparisons
+    assert len(generated) == 20  # five of the results, fifteen of the comparisons
     assert all('class="stand-in"' in row for row in generated)
     assert not any('class="stand-in"' in row for row in rows if row not in generated)
 

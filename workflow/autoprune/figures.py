@@ -16,22 +16,18 @@ from autoprune.drawing import (
     Look,
     add_figure_flags,
     arms_of,
-    chance_entry,
-    chance_line,
     current_page,
     finish,
-    log_axis,
     looks,
     of_arm,
     panels,
-    percent_axis,
     told_apart,
-    whole_axis,
     write_figure,
 )
 from autoprune.errors import InputError, run_main
 from autoprune.evidence.statistics import BASELINE, final_figures, require
 from autoprune.measure.table import read_metrics
+from autoprune.publish.axes import chance_entry, chance_line, log_axis, percent_axis, whole_axis
 from autoprune.spots import say
 from autoprune.style import arm_label, dataset_label, label
 

@@ -1,29 +1,22 @@
 """Stage: the figures of the controls: null, map over k and patience, widths, kept filters."""
 
 import argparse
-import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from autoprune.drawing import (
     ARM,
     COLOURS,
-    SCREEN,
     Look,
     add_figure_flags,
-    arms_of,
     current_page,
     finish,
-    log_axis,
     looks,
     of_arm,
     panels,
@@ -34,8 +27,9 @@ from autoprune.evidence.ablated import ALIKE, comparable
 from autoprune.evidence.statistics import final_figures, is_baseline, require
 from autoprune.figures import PAIR
 from autoprune.measure.table import RUN, read_metrics, read_table
-from autoprune.spots import say
-from autoprune.style import arm_label, dataset_label, label
+from autoprune.publish.axes import log_axis
+from autoprune.publish.heat_maps import grid_of, grids, say_cells, small
+from autoprune.style import dataset_label, label
 
 MAPPED = ["parameters_with_statistics", "test_accuracy"]
 # arms that the rule made smaller, trained or not: what the null's distribution is held against
@@ -102,15 +96,6 @@ def k_patience_map(metrics: pd.DataFrame, null: Sequence[str], kept: str) -> Fig
         texts = (100 * grid).map(f"{quantity} {{:.1f}} %".format).where(grid.notna(), "")
         say_cells(ax, texts, [f"k {k:g}" for k in grid.index], "patience")
     return figure
-
-
-def say_cells(ax: Axes, texts: pd.DataFrame, rows: Sequence[str], column: str) -> None:
-    """What each cell of a heat map says: its row and column, then its text, where it has one."""
-    for down, name in enumerate(rows):
-        for along, at in enumerate(texts.columns):
-            if text := texts.iloc[down, along]:
-                where = f"{name}, {column} {at:g}"
-                say(ax, along + 0.5, down + 0.5, f"{where}\n{text}", name, (1, 1))
 
 
 def same_training(runs: pd.DataFrame, values: pd.DataFrame) -> pd.Series:
@@ -234,55 +219,6 @@ def kept_similarity(metrics: pd.DataFrame, null: Sequence[str], kept: str) -> Fi
         spoken = found.map("Jaccard index {:.3f}".format) + chance.map(", by chance {:.3f}".format)
         shown.append((pair, found, *(t.where(found.notna(), "") for t in (texts, spoken))))
     return grids(shown, "Jaccard index of the filters that two seeds keep (in brackets: by chance)")
-
-
-def grid_of(rows: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Means over seeds of a column: a row for each arm in order, a column for each layer."""
-    means = rows.groupby([*ARM, "layer"])[name].mean().unstack("layer")  # noqa: PD010
-    return means.reindex(pd.MultiIndex.from_tuples(arms_of(rows), names=ARM))
-
-
-def fitting(text: str, room: int) -> str:
-    """A cell's text in ``room`` letters: without what is in brackets, or none at all."""
-    candidates = (text, text.partition(" (")[0], "")
-    return next(part for part in candidates if len(part) <= max(room, 0))
-
-
-def small() -> float:
-    """The font size in points of what has to fit into a cell, and never below 6."""
-    return max(6.0, current_page().font - 1)
-
-
-Grid = tuple[tuple[str, ...], pd.DataFrame, pd.DataFrame, pd.DataFrame]
-
-
-def grids(shown: Sequence[Grid], note: str) -> Figure:
-    """A heat map a pair, one under the other: (pair, shares in [0, 1], texts, long texts)."""
-    rows = [len(shares) for _, shares, *_ in shown]
-    page = current_page()
-    scale, width = page.font / SCREEN.font, page.width or 7
-    lines = textwrap.wrap(note, int(width / (0.07 * scale)))
-    figure, axes = plt.subplots(
-        len(shown),
-        1,
-        squeeze=False,
-        figsize=(width, scale * (0.19 * sum(rows) + 0.5 * len(rows) + 0.16 * len(lines) + 0.25)),
-        gridspec_kw={"height_ratios": rows},
-    )
-    for ax, (pair, shares, texts, spoken) in zip(axes.flat, shown, strict=True):
-        style: dict[str, Any] = {"cmap": "cividis", "vmin": 0, "vmax": 1, "cbar": False}
-        cell = (width - 1.6) / shares.shape[1]  # inches; the names beside it take the rest
-        texts = texts.map(fitting, room=int(72 * cell / (0.6 * small())))
-        sns.heatmap(shares, annot=texts, fmt="", annot_kws={"size": small()}, ax=ax, **style)
-        ax.set_title(f"{dataset_label(pair[0], pair[1])}, {label(pair[2])}")
-        ax.set_yticks([place + 0.5 for place in range(len(shares))])
-        names = [arm_label(*arm) for arm in shares.index]
-        ax.set_yticklabels(names, rotation=0, fontsize=small())
-        say_cells(ax, spoken, names, "layer")
-        ax.set(ylabel="", xlabel="")
-    axes.flat[-1].set_xlabel("layer")
-    figure.suptitle("\n".join(lines), fontsize=page.font + 0.5)
-    return figure
 
 
 FIGURES: dict[str, Callable[[pd.DataFrame, Sequence[str], str], Figure]] = {
