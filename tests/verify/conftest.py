@@ -7,9 +7,10 @@ import shutil
 import pytest
 
 from autoprune import environment, metrics, provenance
+from autoprune.measure.history import HISTORY
 from autoprune.verify_causes import current_code
 
-HEADER = [*metrics.HISTORY]
+HEADER = [*HISTORY]
 ARMS = [("dense", "fedavg"), ("autoprune", "reinit"), ("null-norms", "reinit")]
 
 
