@@ -152,10 +152,10 @@ def test_claims_come_first_and_every_verdict_has_its_rule(page):
     assert len(claims) > 8
     assert all(re.search(r"<dt>Rule</dt><dd>[^<]{10,}", claim) for claim in claims)
     assert "STAND-IN DATA ONLY: glyphs (stand-in)/CNN" in text
-    # the findings follow without their own summary of the claims
+    # the findings follow without their own figures
     findings = text[text.index('id="findings"') : text.index('id="results"')]
     assert "mnist, CNN" in findings
-    assert "a claim of the table above" not in text
+    assert "Accuracy by round]" not in findings
 
 
 @pytest.mark.parametrize(

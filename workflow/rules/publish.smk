@@ -72,6 +72,8 @@ rule check_claims:
         metrics="<results>/metrics.csv",
         counts="<results>/published_counts.json",
         published="config/published.tsv",
+        units="<results>/units.csv",
+        nulls="<results>/published_nulls.csv",
         android="<results>/latency/android.csv",
     output:
         csv="<results>/tables/claims.csv",
@@ -98,6 +100,8 @@ rule check_claims:
             --metrics {input.metrics:q} \
             --published {input.published:q} \
             --counts {input.counts:q} \
+            --units {input.units:q} \
+            --null-published {input.nulls:q} \
             --android {input.android:q} \
             --reference {params.reference:q} \
             {params.margin:q} \

@@ -12,7 +12,6 @@ from autoprune.drawing import looks
 from autoprune.errors import InputError, run_main
 from autoprune.evidence.differences import differences_note
 from autoprune.files import read_json, write_text
-from autoprune.findings import SHORT_TITLE
 from autoprune.measure.table import read_metrics, read_table
 from autoprune.report.claims_view import view_claims
 from autoprune.report.colours import PAPERS, visible
@@ -55,7 +54,7 @@ def thinned(values: list[int], most: int = DRAWS) -> list[int]:
 
 
 def read_findings(path: str) -> str:
-    """The findings as Markdown, less "In short": the page begins with that table, in full.
+    """The findings as Markdown, less their figures, which the page has.
 
     Raises InputError when there is no such file.
     """
@@ -63,8 +62,7 @@ def read_findings(path: str) -> str:
         text = Path(path).read_text("utf-8")
     except OSError:
         raise InputError(f"{path}: no such file; make the findings first") from None
-    section = rf"^{SHORT_TITLE}\n.*?(?=^## |\Z)"
-    return re.sub(section, "", text, flags=re.MULTILINE | re.DOTALL)
+    return re.sub(r"^!\[.*\n", "", text, flags=re.MULTILINE)
 
 
 def styles(metrics: pd.DataFrame) -> dict[str, dict[str, Any]]:
