@@ -152,6 +152,9 @@ def test_claims_come_first_and_every_verdict_has_its_rule(page):
     assert len(claims) > 8
     assert all(re.search(r"<dt>Rule</dt><dd>[^<]{10,}", claim) for claim in claims)
     assert "STAND-IN DATA ONLY: glyphs (stand-in)/CNN" in text
+    variants = {re.search('data-label="our variant">(.*?)<', claim)[1] for claim in claims}
+    assert variants >= {"autoprune, fresh weights", "autoprune, kept weights"}
+    assert not variants & {"reinit", "inherit"}
     # the findings follow without their own figures
     findings = text[text.index('id="findings"') : text.index('id="results"')]
     assert "mnist, CNN" in findings
