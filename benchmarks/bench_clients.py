@@ -65,7 +65,8 @@ def train(message: Message, context: Context) -> Message:
     """The quickstart's training, with Adam in the place of its SGD."""
     architecture, _, _ = read_instruction(message.content)
     model = plain_network(architecture)
-    model.load_state_dict(message.content["arrays"].to_torch_state_dict())
+    weights = message.content["arrays"]["weights"].numpy()  # the one difference: a flat array
+    torch.nn.utils.vector_to_parameters(torch.from_numpy(weights), model.parameters())
     model.train()
     loader = load_data(context)
     config = context.run_config

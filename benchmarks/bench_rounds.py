@@ -20,8 +20,10 @@ from flwr.app import Array, ArrayRecord, Context, Message, MessageType, RecordDi
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
-from autoprune.federation.local_grid import LocalGrid, load_app
-from autoprune.federation.messages import arrays, instruction
+from autoprune.federation.encoding import flat
+from autoprune.federation.local_grid import LocalGrid
+from autoprune.federation.messages import instruction
+from autoprune.federation.worker import load_app
 from autoprune.models import Architecture, new_network
 
 NO_RAY = 3  # exit status
@@ -57,7 +59,7 @@ def measure(grid: Grid, request: Request) -> dict[str, Any]:
         time.sleep(0.1)
     architecture = request.architecture and Architecture.from_json(request.architecture)
     if architecture:
-        weights = arrays(new_network(architecture, 0).state_dict())
+        weights = flat(new_network(architecture, 0).state_dict())
     seconds, losses = [], []
     for server_round in range(request.rounds + 1):
         if architecture:

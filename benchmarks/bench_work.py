@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 
 from autoprune.data import partition
-from autoprune.data.store import write_store
+from autoprune.data.write import write_store
 from autoprune.federation.settings import Settings
 from autoprune.models import Architecture
 
@@ -67,6 +67,7 @@ class Work:
             epsilon=EPSILON,
             precision=precision,
             optimizer_state="fresh",
+            batch_norm="refreshed",
             torch_threads=1,
             min_clients=1,
             evaluate_every=1,

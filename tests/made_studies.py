@@ -18,8 +18,11 @@ from stages import run_stage
 ROOT = Path(__file__).parents[1]
 HISTORY = (
     "round,train_loss,validation_accuracy,validation_loss,test_accuracy,parameters,"
-    "parameters_with_statistics,nonzeros,widths,clients,bytes_down,bytes_up,shrunk,searching"
+    "parameters_with_statistics,nonzeros,widths,clients,bytes_down,bytes_up,payload_down,"
+    "payload_up,shrunk,searching,restarted,live"
 )
+WRAPPING = 60  # bytes of a message that are no numbers
+UNITS = 10  # held-out clients, all alike
 STARTS = {"cnn": (32, 64), "resnet": (16, 32, 64), "inception": (32, *[16] * 3, *[32] * 3, 96, 96)}
 # dataset, data_kind, stands_for, model, classes
 PAIRS = [
@@ -36,6 +39,14 @@ ARMS = [("dense", "fedavg"), ("autoprune", "reinit"), ("autoprune", "inherit")]
 def count(widths: Sequence[int]) -> int:
     """A parameter count that falls with the widths; not that of any real network."""
     return 26 * widths[0] + sum(9 * a * b + b for a, b in itertools.pairwise(widths))
+
+
+def live_text(widths: Sequence[int], progress: float, variant: str) -> str:
+    """Fractions of live filters; where weights are kept, up to half of the last layer's die."""
+    dying = 0.5 * progress * (variant == "inherit")
+    shares = [1 - dying * place / (len(widths) - 1 or 1) for place in range(len(widths))]
+    alive = [max(1, round(w * share)) / w for w, share in zip(widths, shares, strict=True)]
+    return " ".join(f"{share:.4f}" for share in alive)
 
 
 def write_run(
@@ -99,8 +110,12 @@ def write_run(
                 clients if at else 0,
                 sent,
                 sent,
+                max(sent - WRAPPING * clients, 0),
+                max(sent - WRAPPING * clients, 0),
                 int(shrunk),
                 int(method != "dense" and 0 < at <= last + 3),
+                int(shrunk and variant == "reinit"),
+                live_text(widths, at / rounds, variant) if evaluated else "",
             ]
         )
     folder.mkdir(parents=True)
@@ -130,6 +145,9 @@ def write_run(
         "complexity": complexity,
     }.items():
         (folder / f"{name}.json").write_text(json.dumps(value))
+    images = (test_examples + 400) // UNITS
+    units = "".join(f"{unit},{images},{final * images}\n" for unit in range(UNITS))
+    (folder / "units.csv").write_text("unit,examples,right\n" + units)
     return folder
 
 
@@ -245,13 +263,15 @@ def _complete(run: Path) -> None:
 
 
 def _make_tables() -> None:
-    from autoprune import complexity, findings, metrics, tables
+    from autoprune import complexity, metrics, tables
     from autoprune.data import partition_report
     from autoprune.evidence import ablations, claims, comparisons
     from autoprune.figures import FIGURES
+    from autoprune.publish import findings
 
     runs = [str(run) for run in Path("results/runs").glob("*/*/*/*/seed-*")]
-    metrics.main(["--runs", *runs, "--output", "results/metrics.csv"])
+    files = ["--output", "results/metrics.csv", "--units", "results/units.csv"]
+    metrics.main(["--runs", *runs, *files])
     counts = "results/published_counts.json"
     complexity.main(["--published", "config/published.tsv", "--output", counts])
     more = {

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autoprune.data.store import write_store
+from autoprune.data.write import write_store
 from stages import run_stage
 
 REPOSITORY = Path(__file__).parents[2]
@@ -71,7 +71,7 @@ def make_store():
             name=name,
             source="test",
             kind=kind,
-            images=np.arange(len(labels) * 4).astype(np.uint8).reshape(-1, 2, 2, 1),
+            images=np.arange(1, len(labels) + 1).astype(">u4").view(np.uint8).reshape(-1, 2, 2, 1),
             labels=labels[:, None],
             clients=owners,
             splits=np.array([0] * (len(labels) - 2) + [1, 2]),

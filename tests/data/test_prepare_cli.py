@@ -89,7 +89,7 @@ def test_wrong_input_ends_in_one_line_and_leaves_nothing(stage, refused, folders
 
 def test_the_store_does_not_depend_on_the_number_of_workers(stage, leaf_shard, tmp_path):
     for number in range(3):
-        leaf_shard(tmp_path / "in" / f"{number}.json", {f"w{number}": range(number, 62, 2)})
+        leaf_shard(tmp_path / "in" / f"{number}.json", {f"w{number}": range(number, 62, 3)})
     flags = ("--folder", tmp_path / "in", "--name", "x", "--crop", 5, 20, "--resize", 14)
     stores = []
     for workers in (1, 2):

@@ -16,6 +16,7 @@ from autoprune.data.preprocess import Steps, chosen, preprocessed, resized
 from autoprune.data.store import ClientStore
 from autoprune.errors import InputError
 
+STEPS = {"crop": None, "resize": None, "inverted": False, "standardised": False}
 SIZES = st.tuples(*(st.integers(1, size) for size in (4, 7, 7, 3)))
 PIXELS = SIZES.flatmap(lambda shape: arrays(np.uint8, shape))
 
@@ -131,12 +132,12 @@ def prepare(output, *flags):
 
 def test_the_header_says_what_was_done(tmp_path):
     plain = prepare(tmp_path / "plain")
-    assert plain.preprocessing == {"crop": None, "resize": None, "inverted": False}
+    assert plain.preprocessing == STEPS
     assert plain.pixel_range == [0.0, 1.0]
     flags = ["--crop", 5, 20, "--resize", 28, "--polarity", "dark-on-light"]
     done = prepare(tmp_path / "done", *flags, "--pixel-range", -1, 1)
     done.verify()
-    assert done.preprocessing == {"crop": [5, 20], "resize": 28, "inverted": True}
+    assert done.preprocessing == STEPS | {"crop": [5, 20], "resize": 28, "inverted": True}
     assert (done.pixel_range, done.polarity) == ([-1.0, 1.0], "dark-on-light")
     assert np.array_equal(done.images, 255 - resized(plain.images[:, 5:20, 5:20], 28))
     assert np.array_equal(done.labels, plain.labels)

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoprune.data.store import ClientStore, Images, whole_folder, write_store
+from autoprune.data.store import ClientStore, Images, whole_folder
+from autoprune.data.write import write_store
 from autoprune.errors import InputError
 
 ARRAYS = ("images", "labels", "clients", "splits")
@@ -63,7 +64,7 @@ def test_a_store_gives_back_every_sample(tmp_path_factory, seed, count, clients,
 def test_the_header_says_what_the_store_holds(tmp_path, make_store):
     make_store(tmp_path, [3, 1, 2], [1, 0, 1])
     header = json.loads((tmp_path / "header.json").read_text())
-    assert header["schema_version"] == 2
+    assert header["schema_version"] == 3
     assert header["shape"] == [2, 2, 1]
     assert header["clients"] == ["c0", "c1"]
     assert header["samples"] == {"train": 3, "validation": 1, "test": 1}

@@ -12,7 +12,8 @@ import numpy as np
 import psutil
 import pytest
 
-from autoprune.data.store import ClientStore, Images, write_store
+from autoprune.data.store import ClientStore, Images
+from autoprune.data.write import write_store
 from autoprune.errors import run_main
 
 pytestmark = pytest.mark.slow

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autoprune.data import idx as idx_files
 from autoprune.data.prepare import main
 from autoprune.data.sources import torchvision as source
 from autoprune.data.store import ClientStore
@@ -25,18 +26,20 @@ def idx(values, magic=None):
     return struct.pack(f">{len(head)}I", *head) + values.astype(np.uint8).tobytes()
 
 
-def samples(count, first_class=0, classes=10, sides=(6, 5)):
-    """Image i has the level i in its first row and 3 i in its first column."""
+def samples(count, first_class=0, classes=10, sides=(6, 5), corner=0):
+    """Image i has the level i in its first row and 3 i in its first column, ``corner`` opposite."""
     rows = np.arange(count)
     images = np.zeros((count, *sides), np.uint8)
     images[:, 0] = rows[:, None]
     images[:, :, 0] = 3 * rows[:, None] % 256
+    images[:, -1, -1] = corner
     return images, first_class + rows % classes
 
 
 def write(folder, prefix=("train", "t10k"), packed=True, **how):
     folder.mkdir(parents=True, exist_ok=True)
     for word, count in zip(prefix, (TRAIN, TEST), strict=True):
+        how["corner"] = count  # no test image is a training image
         for what, values in zip(("images-idx3", "labels-idx1"), samples(count, **how), strict=True):
             path = folder / f"{word}-{what}-ubyte{'.gz' if packed else ''}"
             path.write_bytes(gzip.compress(idx(values)) if packed else idx(values))
@@ -95,7 +98,7 @@ def test_emnist_is_turned_upright_and_its_letters_count_from_one(tmp_path, split
 def test_pieces_of_a_file_are_put_together_again(tmp_path, monkeypatch):
     write(tmp_path / "in")
     whole = prepare(tmp_path / "whole", tmp_path / "in")
-    monkeypatch.setattr(source, "CHUNK", 7 * 30)  # seven images a piece
+    monkeypatch.setattr(idx_files, "CHUNK", 7 * 30)  # seven images a piece
     pieces = prepare(tmp_path / "pieces", tmp_path / "in")
     assert pieces.checksum == whole.checksum
     some = prepare(tmp_path / "some", tmp_path / "in", "--samples", 11)

@@ -17,7 +17,7 @@ from autoprune.evidence.family import (
 from autoprune.evidence.inference import Sample, simultaneous
 from autoprune.evidence.readings import BYTES, READINGS, ROUNDS, TRAINING, Curve
 from autoprune.evidence.statistics import binomial_margin
-from autoprune.metrics import RUN
+from autoprune.measure.table import RUN
 
 DENSE, OURS, KEPT = ("dense", "fedavg"), ("autoprune", "reinit"), ("autoprune", "inherit")
 NARROW, RANDOM = ("narrow", "reinit"), ("random-filters", "inherit")

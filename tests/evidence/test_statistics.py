@@ -10,7 +10,7 @@ from scipy import stats
 
 from autoprune.errors import InputError
 from autoprune.evidence.statistics import Summary, against_dense, judge, require, summarise
-from autoprune.metrics import RUN
+from autoprune.measure.table import RUN
 
 
 def test_the_interval_is_students():

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from autoprune.config import follows_dense
 from autoprune.files import sha256_file
 from stages import TRAINING, run_stage
 
@@ -64,6 +65,23 @@ def finished(flags, tmp_path_factory):
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return output
+
+
+@pytest.fixture(scope="session")
+def follow(finished, tmp_path_factory):
+    """The flags of a method that follows ``finished``; ``follow(method)``.
+
+    Where it prunes trained networks, that is from round 2 on, by a history written by hand.
+    """
+    history = tmp_path_factory.mktemp("dense") / "history.csv"
+    rows = [f"{server_round},0.5" for server_round in range(1, ROUNDS + 1)]
+    history.write_text("\n".join(["round,validation_accuracy", *rows]) + "\n")
+
+    def flags_of(method):
+        plan = {"plan": finished / "plan.json"}
+        return plan | ({"dense": history, "prune-at": 0.9} if follows_dense(method) else {})
+
+    return flags_of
 
 
 @pytest.fixture(scope="session")

@@ -5,21 +5,22 @@ import pytest
 import torch
 from flwr.app import ConfigRecord
 
+from autoprune.communication import Traffic
 from autoprune.data.partition import Partition
 from autoprune.data.store import ClientStore
 from autoprune.federation import client_app
-from autoprune.federation.encoding import maskable
+from autoprune.federation.client_app import SQUARED_GRADIENTS
+from autoprune.federation.encoding import flat, maskable
+from autoprune.federation.inquiry import ask_all
 from autoprune.federation.local_grid import LocalGrid
-from autoprune.federation.messages import read_reply
-from autoprune.federation.strategy import SeededFedAvg
-from autoprune.federation.training import importance, to_input, workspace
+from autoprune.federation.strategy import SeededFedAvg, TooFewClients
+from autoprune.federation.training import importance, to_input, train, workspace
 from autoprune.federation.wire import Dense, Sparse, arrays
-from autoprune.methods.ssfl import Method as Ssfl
 from autoprune.models import Architecture, load_state, new_network
+from autoprune.seeds import generator
 from autoprune.train import CLIENT_APP, settings_of
 
 CLIENTS = 6
-ONE_SHOT = Ssfl.ask(None, 1)  # what ssfl asks in its first round
 
 
 def architecture_of(model, tiny):
@@ -37,7 +38,7 @@ def trained(flags, tiny, architecture, state, ask, wire):
         messages = strategy.configure_train(2, arrays(state), ConfigRecord(), grid)
         replies = grid.send_and_receive(messages)
     assert not replies[0].has_error(), replies[0].error.reason
-    update = read_reply(replies[0].content)
+    update = strategy.read(replies[0].content)
     store = ClientStore.open(settings.store)
     rows = Partition.open(settings.partition).indices(update.client)
     labels = store.labels[rows, store.target_column("character")].astype(np.int64)
@@ -51,20 +52,120 @@ def same(found, expected):
 
 
 @pytest.mark.parametrize("model", ["cnn", "resnet"])
-@pytest.mark.parametrize("ask", [ONE_SHOT, {"importance": "sensitivity"}], ids=["before", "after"])
-def test_importance_is_that_of_the_weights_before_or_after_training(flags, tiny, model, ask):
-    """To the bit, by ``importance`` on the client's data: of what came, or of what goes back."""
+def test_importance_is_that_of_the_weights_after_training(flags, tiny, model):
+    """To the bit, by ``importance`` on the client's data, of what goes back."""
     architecture = architecture_of(model, tiny)
     state = new_network(architecture, 1).state_dict()
+    ask = {"importance": "sensitivity"}
     update, data, batch_size = trained(flags, tiny, architecture, state, ask, Dense())
-    network, found = workspace(architecture), []
-    for weights in (state, update.state):
-        load_state(network, weights)
-        found.append(importance("sensitivity", network, *data, batch_size))
-    before, after = found
-    asked, other = (before, after) if ask is ONE_SHOT else (after, before)
-    assert same(update.answers, asked)
-    assert not any(torch.equal(update.answers[name], other[name]) for name in other)
+    network = workspace(architecture)
+    load_state(network, update.state)
+    assert same(update.answers, importance("sensitivity", network, *data, batch_size))
+    load_state(network, state)
+    before = importance("sensitivity", network, *data, batch_size)
+    assert not any(torch.equal(update.answers[name], before[name]) for name in before)
+
+
+@pytest.mark.parametrize("model", ["cnn", "resnet"])
+def test_squared_gradients_are_those_of_the_training_itself(flags, tiny, model):
+    """The square of their sum over the steps, and asking changes nothing of the training."""
+    architecture = architecture_of(model, tiny)
+    state = new_network(architecture, 1).state_dict()
+    ask = {"importance": SQUARED_GRADIENTS}
+    update, (images, labels), batch_size = trained(flags, tiny, architecture, state, ask, Dense())
+    plain, *_ = trained(flags, tiny, architecture, state, {}, Dense())
+    assert same(update.state, plain.state)
+    settings, _ = settings_of(flags("", model=architecture.family))
+    network, total = workspace(architecture), {}
+    load_state(network, state)
+    train(
+        network,
+        images,
+        labels,
+        epochs=settings.local_epochs,
+        batch_size=batch_size,
+        learning_rate=settings.learning_rate,
+        epsilon=settings.epsilon,
+        precision=settings.precision,
+        shuffle=generator(settings.seed, "client", 2, update.client),
+        gradients=total,
+    )
+    assert same(update.answers, {name: tensor.square() for name, tensor in total.items()})
+
+
+@pytest.mark.parametrize("model", ["cnn", "resnet"])
+def test_all_clients_are_asked_and_count_alike(flags, tiny, model):
+    """The plain mean of every client's sensitivity of the weights that were sent, and its bytes."""
+    architecture = architecture_of(model, tiny)
+    state = new_network(architecture, 1).state_dict()
+    settings, _ = settings_of(flags("", model=architecture.family))
+    with LocalGrid(CLIENT_APP, CLIENTS, settings.run_config()) as grid:
+        found = ask_all(grid, architecture, state, "sensitivity", 1, CLIENTS)
+    store, partition = ClientStore.open(settings.store), Partition.open(settings.partition)
+    network, total = workspace(architecture), {}
+    for client in range(CLIENTS):
+        rows = partition.indices(client)
+        labels = store.labels[rows, store.target_column("character")].astype(np.int64)
+        load_state(network, state)
+        data = to_input(store.images[rows], store.pixel_range), torch.from_numpy(labels)
+        for name, score in importance("sensitivity", network, *data, settings.batch_size).items():
+            total[name] = total.get(name, 0) + score.double()
+    assert found.failures == {}
+    assert same(found.mean, {name: (score / CLIENTS).float() for name, score in total.items()})
+    assert found.traffic.payload_down == 4 * CLIENTS * len(flat(state))
+    assert found.traffic.payload_up == 4 * CLIENTS * len(flat(found.mean))
+    envelopes = [
+        found.traffic.bytes_down - found.traffic.payload_down,
+        found.traffic.bytes_up - found.traffic.payload_up,
+    ]
+    assert all(0 < envelope < 500 * CLIENTS for envelope in envelopes)
+
+
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [
+        ("raises", "RuntimeError: no"),
+        ("none", "KeyError: 'conv1.weight'"),
+        ("short", "importance: found float32 of shape"),
+        ("nan", "importance is not finite"),
+    ],
+)
+def test_a_client_with_no_usable_answer_is_left_out(flags, tiny, answers, words, monkeypatch):
+    """It does not enter the mean; with too few others the run stops and says why."""
+    architecture = architecture_of("cnn", tiny)
+    state = new_network(architecture, 1).state_dict()
+    original, calls = client_app.importance, []
+
+    def spoilt(*arguments):
+        calls.append(1)
+        if len(calls) % CLIENTS != 3:  # client 2, each time all are asked
+            return original(*arguments)
+        if answers == "raises":
+            raise RuntimeError("no")
+        found = original(*arguments)
+        return {
+            "nan": {name: tensor * torch.nan for name, tensor in found.items()},
+            "short": {name: tensor[1:] for name, tensor in found.items()},
+            "none": {},
+        }[answers]
+
+    monkeypatch.setattr(client_app, "importance", spoilt)
+    settings, _ = settings_of(flags(""))
+    with LocalGrid(CLIENT_APP, CLIENTS, settings.run_config()) as grid:
+        found = ask_all(grid, architecture, state, "sensitivity", 1, CLIENTS - 1)
+        with pytest.raises(
+            TooFewClients, match=f"5 usable answers of 6 clients.*client 2: {words}"
+        ):
+            ask_all(grid, architecture, state, "sensitivity", 1, CLIENTS)
+    assert found.failures.keys() == {2}
+    assert found.failures[2].startswith(words)
+    assert all(bool(tensor.isfinite().all()) for tensor in found.mean.values())
+
+
+def test_nothing_is_asked_where_nothing_is_wanted():
+    """Not even for the nodes, which would be messages of their own."""
+    found = ask_all(None, None, {}, "", 1, 1)
+    assert (found.mean, found.traffic, found.failures) == ({}, Traffic(), {})
 
 
 @pytest.mark.parametrize("model", ["cnn", "resnet"])
@@ -72,9 +173,9 @@ def test_weights_under_a_mask_stay_zero_in_training(flags, tiny, model, monkeypa
     """In the client's own network, not only in what the server makes of the values it sends."""
     held = {}
 
-    def answered(content, context, state, masks):
+    def answered(content, context, state, before, masks):
         held.update({name: tensor.clone() for name, tensor in state.items()})
-        return original(content, context, state, masks)
+        return original(content, context, state, before, masks)
 
     original = client_app.answered
     monkeypatch.setattr(client_app, "answered", answered)
@@ -86,8 +187,7 @@ def test_weights_under_a_mask_stay_zero_in_training(flags, tiny, model, monkeypa
     wire = Sparse()
     wire.use(masks, 2)
     update, *_ = trained(flags, tiny, architecture, sent, {}, wire)
-    back = wire.incoming(update.state)
-    assert same(back, held)
+    assert same(update.state, held)
     for name, mask in masks.items():
         assert bool((held[name][~mask] == 0).all()), name
         assert not torch.equal(held[name][mask], sent[name][mask]), name

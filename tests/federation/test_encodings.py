@@ -8,14 +8,14 @@ import sys
 
 import pytest
 
-ENCODED = [("fedmap", "global"), ("joint-int8", "iterative")]
+ENCODED = [("fedmap", "global"), ("l1-int8", "iterative"), ("ssfl", "one-shot")]
 
 
 @pytest.mark.parametrize(("method", "variant"), ENCODED)
 def test_killed_or_with_two_workers_the_bytes_are_the_same(
-    finished, flags, train, tmp_path, contents, method, variant
+    follow, flags, train, tmp_path, contents, method, variant
 ):
-    more = {"plan": finished / "plan.json"}
+    more = follow(method)
     whole = train(tmp_path / "whole", method, variant, workers=2, **more)
     assert whole.returncode == 0, whole.stderr
     broken = tmp_path / "broken"
@@ -58,7 +58,9 @@ def test_the_accuracies_of_a_run_are_those_of_its_history(finished):
     assert 0 <= found["test_accuracy_worst_decile"] <= found["test_accuracy_last"]
 
 
-def test_a_plan_that_is_not_there_is_one_line(train, tmp_path):
-    done = train(tmp_path / "out", "fedmap", "global", plan=tmp_path / "nowhere.json")
+@pytest.mark.parametrize("name", ["plan", "dense"])
+def test_a_file_to_follow_that_is_not_there_is_one_line(train, follow, tmp_path, name):
+    more = follow("fedmap") | {name: tmp_path / "nowhere.json"}
+    done = train(tmp_path / "out", "fedmap", "global", **more)
     assert done.returncode == 1
     assert done.stderr.strip() == f"error: {tmp_path}/nowhere.json: no such file"

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 
 import numpy as np
 import pytest
@@ -16,8 +17,11 @@ from autoprune.errors import InputError
 from autoprune.federation import simulation
 from autoprune.federation.checkpoint import load
 from autoprune.federation.run import CHECKPOINT
+from autoprune.federation.settings import Settings
 from autoprune.federation.training import to_input
 from autoprune.pruning.plan import Plan
+from autoprune.train import settings_of
+from copies import ROOT
 
 LONG = 60  # rounds; seconds, where one takes milliseconds
 
@@ -247,6 +251,14 @@ def test_flowers_simulation_gives_the_same_bytes(train, finished, tmp_path, cont
     done = train(tmp_path, "autoprune", "inherit", backend="simulation", workers=2)
     assert done.returncode == 0, done.stderr
     assert contents(tmp_path) == contents(finished)
+
+
+def test_the_flower_app_knows_every_setting(flags):
+    """`flwr run workflow` starts from these, and a run refuses to start without one of them."""
+    app = tomllib.loads((ROOT / "workflow/pyproject.toml").read_text())["tool"]["flwr"]["app"]
+    settings, _ = settings_of(flags("", "autoprune", "inherit"))
+    assert app["config"].keys() == settings.run_config().keys()
+    assert Settings.from_run_config(app["config"]).batch_norm == settings.batch_norm
 
 
 def test_bf16_is_another_arithmetic(train, tmp_path):

@@ -1,6 +1,8 @@
 """The strategy: cohorts, and the mean by hand and by law."""
 
+import csv
 import re
+from dataclasses import astuple
 
 import pytest
 import torch
@@ -8,19 +10,22 @@ from flwr.app import ConfigRecord, Message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoprune.communication import decode, encode, size
+from autoprune.communication import Traffic, decode, encode, payload, size
+from autoprune.federation.client_app import SQUARED_GRADIENTS
+from autoprune.federation.encoding import flat, shapes, unflat
 from autoprune.federation.local_grid import LocalGrid
 from autoprune.federation.messages import Update, instruction, read_instruction, reply
+from autoprune.federation.replies import Unusable, read_update
 from autoprune.federation.strategy import (
     SeededFedAvg,
     TooFewClients,
     cohort,
-    fault,
     weighted_mean,
 )
 from autoprune.federation.training import IMPORTANCES, answer_shapes, importance
-from autoprune.federation.wire import Int8, arrays, tensors
-from autoprune.models import Architecture, new_network
+from autoprune.federation.wire import Dense, Int8, arrays, only
+from autoprune.models import Architecture, build, count_parameters, new_network
+from copies import ROOT
 
 
 @given(st.integers(0, 2**32 - 1), st.lists(st.integers(1, 1000), min_size=1, max_size=30))
@@ -57,55 +62,91 @@ def test_every_client_gets_its_turn():
 
 
 def test_a_message_brings_the_architecture_along():
+    """And one flat array, whose shapes follow from it."""
     architecture = Architecture("resnet", (4, 6, 5), (3, 84, 84), 2)
     state = new_network(architecture, 0).state_dict()
-    content = instruction(architecture, arrays(state), 7)
+    content = instruction(architecture, flat(state), 7)
     arrived = decode(encode(content))
     found, server_round, asked = read_instruction(arrived)
     assert (found, server_round, asked) == (architecture, 7, {})
-    weights = tensors(arrived.array_records["arrays"])
+    weights = unflat(only(arrived, "arrays"), shapes(build(found).state_dict()))
     assert weights.keys() == state.keys()
     assert all(torch.equal(weights[name], state[name]) for name in state)
 
 
-def test_bytes_are_those_of_the_serialised_content():
-    """4 bytes a number, and for each array the name and NumPy's header of 128 bytes."""
-    architecture = Architecture("cnn", (5, 7), (1, 28, 28), 10)
+def published():
+    """All networks that the paper or its notebooks print, by their place in published.tsv."""
+    with (ROOT / "config/published.tsv").open() as stream:
+        rows = [row for row in csv.DictReader(stream, delimiter="\t") if row["widths"]]
+    whole = ("model", "widths", "input_shape", "classes")
+    return sorted({tuple(row[name] for name in whole) for row in rows})
+
+
+@pytest.mark.parametrize(("model", "widths", "shape", "classes"), published())
+def test_the_envelope_is_less_than_a_fiftieth_of_each_published_network(
+    model, widths, shape, classes
+):
+    """Both ways: all that is serialised, but for the numbers. The smallest has 27 kB of them."""
+    numbers = [tuple(map(int, text.split())) for text in (widths, shape)]
+    architecture = Architecture(model, *numbers, int(classes))
     state = new_network(architecture, 0).state_dict()
-    content = instruction(architecture, arrays(state), 1)
-    assert size(content) == len(encode(content))
-    numbers = sum(tensor.numel() for tensor in state.values())
-    assert 4 * numbers + 128 * len(state) < size(content) < 4 * numbers + 250 * len(state) + 250
+    up = reply(3399, flat(state), 220, 4.1271)
+    for content in (instruction(architecture, flat(state), 500), up):
+        wire, numbers = size(content), payload(content)
+        assert wire == len(encode(content))
+        assert numbers == 4 * count_parameters(build(architecture))[1] >= 4 * 6791
+        assert 0 < wire - numbers < 0.02 * numbers
 
 
-SENT = {"w": (2,), "b": (1,)}
+def test_traffic_counts_messages_and_adds_up():
+    content = reply(0, torch.zeros(7), 5, 0.1, torch.zeros(3))
+    content["mask-bits"] = arrays({"mask": torch.zeros(11, dtype=torch.uint8)})
+    assert payload(content) == 4 * 10 + 11
+    traffic = Traffic()
+    traffic.down(content, 3)
+    traffic.up(content)
+    assert traffic == Traffic(3 * size(content), size(content), 3 * 51, 51)
+    assert traffic + Traffic(1, 2, 3, 4) == Traffic(*(
+        n + more for n, more in zip(astuple(traffic), (1, 2, 3, 4), strict=True)
+    ))  # fmt: skip
 
 
-def update(**changes):
-    state = {"w": torch.zeros(2), "b": torch.zeros(1)} | changes.pop("state", {})
-    return Update(0, state, changes.pop("examples", 5), 0.1)
+LIKE = {"w": torch.zeros(2), "b": torch.ones(1)}
 
 
-def test_a_whole_reply_has_no_fault():
-    assert fault(update(), SENT, {}) == ""
+def read(weights, examples=5):
+    return read_update(reply(0, weights, examples, 0.1), flat(LIKE), Dense(), LIKE, {})
+
+
+def test_a_whole_reply_is_read():
+    update = read(torch.tensor([1.0, 2.0, 3.0]))
+    assert {name: tensor.tolist() for name, tensor in update.state.items()} == {
+        "w": [1, 2],
+        "b": [3],
+    }
+    assert (update.client, update.examples, update.answers) == (0, 5, {})
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("weights", "examples", "words"),
     [
-        ({"state": {"w": torch.zeros(3)}}, "w has shape (3,), expected (2,)"),
-        ({"state": {"x": torch.zeros(1)}}, "['x'] are missing or were not asked for"),
-        ({"state": {"w": torch.tensor([1.0, torch.nan])}}, "not finite"),
-        ({"state": {"b": torch.tensor([torch.inf])}}, "not finite"),
-        ({"examples": 0}, "trained on 0 examples"),
+        (torch.zeros(4), 5, "weights: found float32 of shape (4,), expected float32 of shape (3,)"),
+        (torch.zeros(3, 1), 5, "of shape (3, 1), expected"),
+        (torch.zeros(3).double(), 5, "weights: found float64 of shape (3,), expected float32"),
+        (torch.zeros(3).int(), 5, "found int32"),
+        (torch.tensor([1.0, torch.nan, 0]), 5, "weights are not finite"),
+        (torch.tensor([0, 1.0, torch.inf]), 5, "weights are not finite"),
+        (torch.zeros(3), 0, "trained on 0 examples"),
     ],
 )
-def test_faults_of_a_reply_are_named(changes, words):
-    assert words in fault(update(**changes), SENT, {})
+def test_faults_of_a_reply_are_named(weights, examples, words):
+    with pytest.raises(Unusable, match=re.escape(words)):
+        read(weights, examples)
 
 
 CNN = Architecture("cnn", (3, 4), (1, 28, 28), 10)
 RESNET = Architecture("resnet", (3, 4, 5), (1, 28, 28), 10)
+KINDS = [*IMPORTANCES, SQUARED_GRADIENTS]
 FILTERS = {
     "cnn": {"conv1": 3, "conv2": 4},
     "resnet": {"stem": 3, "blocks.0.conv1": 4, "blocks.1.conv1": 5},
@@ -130,47 +171,49 @@ def aggregated(kind, architecture, answered, wire=None, weights=None, min_client
     with LocalGrid("", 3, {}) as grid:  # it only names the nodes
         messages = strategy.configure_train(1, arrays(state), ConfigRecord(), grid)
     replies = []
+    whole = flat(answers_of(kind, architecture)) if kind else None
     for client, message in enumerate(messages):
-        sent = tensors(message.content.array_records["arrays"])
-        own = answered if client == 1 else answers_of(kind, architecture)
-        content = reply(client, sent | (weights or {} if client == 1 else {}), 5, 0.1, own)
-        replies.append(Message(content, reply_to=message))
+        sent = only(message.content, "arrays")
+        if client == 1 and weights is not None:
+            sent = weights(sent)
+        own = answered if client == 1 else whole
+        replies.append(Message(reply(client, sent, 5, 0.1, own), reply_to=message))
     strategy.aggregate_train(1, replies)
     return strategy
 
 
 @pytest.mark.parametrize("architecture", [CNN, RESNET], ids=["cnn", "resnet"])
-@pytest.mark.parametrize("kind", ["", *IMPORTANCES])
+@pytest.mark.parametrize("kind", ["", *KINDS])
 def test_whole_answers_go_into_the_mean(kind, architecture):
     whole = answers_of(kind, architecture)
-    twice = {name: 4 * tensor for name, tensor in whole.items()}
-    strategy = aggregated(kind, architecture, twice)
+    strategy = aggregated(kind, architecture, 4 * flat(whole) if kind else None)
     assert strategy.failures == {}
     assert strategy.answers.keys() == whole.keys()
     assert all(torch.equal(strategy.answers[name], 2 * whole[name]) for name in whole)
 
 
 @pytest.mark.parametrize("architecture", [CNN, RESNET], ids=["cnn", "resnet"])
-@pytest.mark.parametrize("kind", IMPORTANCES)
-@pytest.mark.parametrize("how", ["none", "missing", "extra", "shape", "nan", "infinite"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("how", ["none", "short", "long", "shape", "type", "nan", "infinite"])
 def test_a_client_with_a_bad_answer_is_left_out_and_recorded(kind, architecture, how):
-    bad = answers_of(kind, architecture)
-    name, tensor = next(reversed(bad.items()))
-    words = f"importance: arrays ['{name}'] are missing or were not asked for"
+    whole = flat(answers_of(kind, architecture))
+    number = len(whole)
+    bad = {
+        "none": None,
+        "short": whole[1:],
+        "long": torch.cat([whole, whole[:1]]),
+        "shape": whole.view(1, -1),
+        "type": whole.double(),
+        "nan": torch.cat([whole[1:], torch.tensor([torch.nan])]),
+        "infinite": torch.cat([whole[1:], torch.tensor([torch.inf])]),
+    }[how]
     if how == "none":
-        bad, words = {}, "the importance that was asked for is missing"
-    elif how == "missing":
-        del bad[name]
-    elif how == "extra":
-        bad["x"], words = torch.ones(1), words.replace(name, "x")
-    elif how == "shape":
-        shape = tuple(tensor.shape)
-        other = (shape[0] + 1, *shape[1:])
-        bad[name] = torch.ones(other)
-        words = f"importance: {name} has shape {other}, expected {shape}"
-    else:
-        bad[name].view(-1)[0] = torch.nan if how == "nan" else torch.inf
+        words = "the importance that was asked for is missing"
+    elif how in ("nan", "infinite"):
         words = "importance is not finite"
+    else:
+        found = f"{str(bad.dtype).removeprefix('torch.')} of shape {tuple(bad.shape)}"
+        words = f"importance: found {found}, expected float32 of shape ({number},)"
     strategy = aggregated(kind, architecture, bad)
     assert strategy.failures == {1: words}
     assert all(bool((mean == 1).all()) for mean in strategy.answers.values())
@@ -179,15 +222,42 @@ def test_a_client_with_a_bad_answer_is_left_out_and_recorded(kind, architecture,
 
 
 def test_an_answer_to_nothing_asked_is_a_fault():
-    strategy = aggregated("", CNN, {"x": torch.ones(1)})
-    assert strategy.failures == {1: "importance: arrays ['x'] are missing or were not asked for"}
+    strategy = aggregated("", CNN, torch.ones(1))
+    words = "importance: found float32 of shape (1,), expected float32 of shape (0,)"
+    assert strategy.failures == {1: words}
     assert strategy.answers == {}
 
 
-def test_a_faulty_state_is_not_decoded():
-    """Scales of another length cannot even be multiplied with; no traceback."""
-    strategy = aggregated("", CNN, {}, Int8(), {"conv2.weight.scale": torch.ones(3)})
-    assert strategy.failures == {1: "conv2.weight.scale has shape (3,), expected (4,)"}
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        (lambda sent: sent[1:], "weights: found uint8 of shape"),
+        (lambda sent: sent.view(torch.int8), "weights: found int8 of shape"),
+        # the last four bytes are a number of the last bias
+        (
+            lambda sent: torch.cat([sent[:-4], torch.full((4,), 255, dtype=torch.uint8)]),
+            "not finite",
+        ),
+    ],
+)
+def test_faults_of_an_int8_reply_are_named(weights, words):
+    strategy = aggregated("", CNN, None, Int8(), weights)
+    assert strategy.failures.keys() == {1}
+    assert words in strategy.failures[1]
+
+
+def test_a_reply_that_is_none_is_a_fault_and_no_traceback():
+    strategy = SeededFedAvg(CNN, 3, 2, 0)
+    state = new_network(CNN, 0).state_dict()
+    with LocalGrid("", 3, {}) as grid:
+        messages = list(strategy.configure_train(1, arrays(state), ConfigRecord(), grid))
+    good = [Message(reply(c, flat(state), 5, 0.1), reply_to=messages[c]) for c in (0, 2)]
+    for name, record in (("arrays", arrays(state)), ("nothing", arrays({"x": torch.ones(1)}))):
+        content = reply(1, flat(state), 5, 0.1)
+        del content["arrays"]
+        content[name] = record
+        strategy.aggregate_train(1, [*good, Message(content, reply_to=messages[1])])
+        assert strategy.failures[1].startswith("reply cannot be read: ")
 
 
 @pytest.mark.parametrize("architecture", [CNN, RESNET], ids=["cnn", "resnet"])

@@ -16,9 +16,14 @@ from autoprune.federation.encoding import (
     compress,
     dequantise,
     expand,
+    flat,
     maskable,
+    pack_int8,
     pack_mask,
     quantise,
+    shapes,
+    unflat,
+    unpack_int8,
     unpack_mask,
 )
 from autoprune.federation.local_grid import LocalGrid
@@ -26,7 +31,9 @@ from autoprune.federation.run import Run
 from autoprune.models import Architecture, new_network
 from autoprune.train import CLIENT_APP, settings_of
 
-STATE = new_network(Architecture("cnn", (5, 7), (1, 28, 28), 10), 0).state_dict()
+CNN = Architecture("cnn", (5, 7), (1, 28, 28), 10)
+RESNET = Architecture("resnet", (4, 5, 6), (1, 28, 28), 10)
+STATE = new_network(CNN, 0).state_dict()
 TOTAL = sum(STATE[name].numel() for name in maskable(STATE))
 
 
@@ -46,14 +53,32 @@ def test_a_mask_survives_in_the_smaller_of_two_forms(share, seed):
     assert all(torch.equal(again[name], masks[name]) for name in masks)
 
 
+@given(st.integers(0, 999))
+def test_a_flat_array_has_all_numbers_in_the_states_order(seed):
+    state = new_network(RESNET, seed).state_dict()
+    values = flat(state)
+    assert (
+        values.numpy().tolist()
+        == np.concatenate([tensor.numpy().reshape(-1) for tensor in state.values()]).tolist()
+    )
+    again = unflat(values, shapes(state))
+    assert list(again) == list(state)
+    assert all(torch.equal(again[name], state[name]) for name in state)
+    apart = {
+        n: t.contiguous(memory_format=torch.channels_last) if t.dim() == 4 else t
+        for n, t in state.items()
+    }
+    assert torch.equal(flat(apart), values)
+
+
 @given(st.floats(0, 1), st.integers(0, 999))
 def test_values_under_a_mask_come_back_with_zeros_elsewhere(share, seed):
     masks = masks_of(share, seed)
     values = compress(STATE, masks)
-    state = expand(values, masks)
+    state = expand(values, masks, shapes(STATE))
     for name, tensor in STATE.items():
         assert torch.equal(state[name], tensor * masks[name] if name in masks else tensor)
-    assert sum(t.numel() for t in values.values()) == int(
+    assert len(values) == int(
         sum(m.sum() for m in masks.values())
         + sum(STATE[n].numel() for n in STATE if n not in masks)
     )
@@ -62,9 +87,30 @@ def test_values_under_a_mask_come_back_with_zeros_elsewhere(share, seed):
 def test_values_that_do_not_fit_the_mask_are_a_fault():
     masks = masks_of(0.5)
     values = compress(STATE, masks)
-    name = next(iter(masks))
-    with pytest.raises(ValueError, match=f"{name} has"):
-        expand(values | {name: values[name][:-1]}, masks)
+    with pytest.raises(ValueError, match="the masks have"):
+        expand(values[:-1], masks, shapes(STATE))
+
+
+@pytest.mark.parametrize("architecture", [CNN, RESNET], ids=["cnn", "resnet"])
+def test_int8_is_bytes_in_the_documented_order(architecture):
+    """All int8 first, then float32 of scales and of what is not rounded; and back, to the bit."""
+    state = new_network(architecture, 0).state_dict()
+    quantised = quantise(state)
+    packed = pack_int8(quantised)
+    assert packed.dtype == torch.uint8
+    kernels = maskable(state)
+    number = sum(state[name].numel() for name in kernels)
+    steps = np.concatenate([quantised[name].numpy().reshape(-1) for name in kernels])
+    assert packed[:number].numpy().view(np.int8).tolist() == steps.tolist()
+    rest = [quantised[f"{n}.scale" if n in kernels else n].numpy().reshape(-1) for n in state]
+    floats = np.frombuffer(packed[number:].numpy().tobytes(), "<f4")
+    assert floats.tolist() == np.concatenate(rest).tolist()
+    again = unpack_int8(packed, shapes(state))
+    assert list(again) == list(quantised)
+    assert all(torch.equal(again[name], quantised[name]) for name in again)
+    assert all(torch.equal(dequantise(again)[n], dequantise(quantised)[n]) for n in state)
+    with pytest.raises(ValueError, match="are not those of this network"):
+        unpack_int8(packed[1:], shapes(state))
 
 
 def test_rounding_is_within_half_a_step_of_the_channel():
@@ -80,46 +126,121 @@ def test_rounding_is_within_half_a_step_of_the_channel():
     assert torch.equal(dequantise(quantise(zero))["w"], zero["w"])
 
 
-def test_error_feedback_makes_the_mean_of_many_sendings_right():
-    """One sending is off by up to half a step; the mean of 64 by at most a 64th of that."""
-    ours, total = wire.Int8(), {name: torch.zeros_like(t) for name, t in STATE.items()}
-    for _ in range(64):
-        for name, tensor in dequantise(ours.outgoing(STATE)).items():
-            total[name] += tensor / 64
-    once = dequantise(quantise(STATE))
-    for name in maskable(STATE):
-        alone = float((once[name] - STATE[name]).abs().max())
-        assert float((total[name] - STATE[name]).abs().max()) < alone / 16
+INT8 = RecordDict({"int8": ConfigRecord({"symmetric": True})})
+STEPS = {name: quantise(STATE)[f"{name}.scale"] for name in maskable(STATE)}
 
 
-def client_sends(contexts):
-    """Of a client that sends STATE once in each context: the mean, and the channels' steps."""
-    content = RecordDict({"int8": ConfigRecord({"symmetric": True})})
-    mean = {name: torch.zeros(t.shape, dtype=torch.float64) for name, t in STATE.items()}
-    for context in contexts:
-        for name, tensor in dequantise(wire.answered(content, context, STATE, {})).items():
-            mean[name] += tensor.double() / len(contexts)
-    return mean, {name: quantise(STATE)[name + ".scale"] for name in maskable(STATE)}
-
-
-def off(mean, steps, name):
-    """The largest distance of a kernel's mean from STATE, in steps of its channel."""
-    distance = (mean[name] - STATE[name]).abs().flatten(1).amax(1)
+def off(found, wanted, steps, name):
+    """The largest distance of a kernel from that wanted, in steps of its channel."""
+    distance = (found[name] - wanted[name]).abs().flatten(1).amax(1)
     return float((distance / steps[name]).max())
 
 
-def test_a_clients_error_feedback_makes_the_mean_of_many_answers_right():
-    """What 64 roundings lose together is what the last one lost: under a 64th of a step each."""
-    mean, steps = client_sends([Context(1, 1, {}, RecordDict(), {})] * 64)
-    assert all(off(mean, steps, name) <= 1 / 64 for name in steps)
-    whole = STATE.keys() - steps.keys()
-    assert whole
-    assert all(torch.equal(mean[name].float(), STATE[name]) for name in whole)
+def sent_down(server, state):
+    """What a client has of a state that the server sends."""
+    content = RecordDict({"arrays": wire.one("weights", server.outgoing(state)), **server.notes(0)})
+    return wire.received(content, Context(1, 1, {}, RecordDict(), {}), state)[0]
 
 
-def test_a_client_that_forgets_what_rounding_lost_stays_off():
-    mean, steps = client_sends([Context(1, 1, {}, RecordDict(), {}) for _ in range(64)])
-    assert all(off(mean, steps, name) > 1 / 4 for name in steps)
+def test_what_arrives_down_is_off_by_one_rounding_however_often_it_was_sent():
+    """With feedback it would be off by up to a whole step from the second sending on."""
+    server = wire.Int8()
+    for sending in range(20):
+        state = {name: tensor * (1 + 0.01 * sending) for name, tensor in STATE.items()}
+        got = sent_down(server, state)
+        steps = {name: quantise(state)[f"{name}.scale"] for name in maskable(state)}
+        assert all(off(got, state, steps, name) <= 0.501 for name in steps)
+        assert all(torch.equal(got[name], state[name]) for name in state if name not in steps)
+        assert same(got, server.deployed(state))
+
+
+def same(found, expected):
+    return all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def updates_of(contexts, update, server=None):
+    """What arrives of a client that changes its weights by ``update`` once in each context."""
+    server = server or wire.Int8()
+    trained = {name: tensor + update[name] for name, tensor in STATE.items()}
+    arrived = []
+    for context in contexts:
+        sent = wire.answered(INT8, context, trained, STATE, {})
+        state = server.incoming(sent, STATE)
+        arrived.append({name: state[name].double() - STATE[name].double() for name in STATE})
+    return arrived
+
+
+def mean_of(arrived):
+    return {n: torch.stack([one[n] for one in arrived]).mean(0) for n in arrived[0]}
+
+
+def update_of(size=1e-3):
+    stream = torch.Generator().manual_seed(4)
+    return {n: size * torch.randn(t.shape, generator=stream) for n, t in STATE.items()}
+
+
+def test_an_update_arrives_with_one_roundings_error_and_its_feedback():
+    """Half a step of the update at first, then up to one, as it makes up for the last.
+
+    These steps are smaller than the weights'; what is not rounded arrives as it is.
+    """
+    update = update_of()
+    steps = {name: quantise(update)[f"{name}.scale"] for name in maskable(update)}
+    assert all(float((steps[n] / STEPS[n]).max()) < 0.5 for n in steps)
+    arrived = updates_of([Context(1, 1, {}, RecordDict(), {})] * 20, update)
+    assert all(off(arrived[0], update, steps, name) <= 0.51 for name in steps)
+    assert all(off(one, update, steps, name) <= 1.05 for one in arrived for name in steps)
+    for name in STATE.keys() - steps.keys():
+        assert torch.allclose(arrived[-1][name].float(), update[name], atol=1e-7)
+
+
+def test_the_mean_update_over_rounds_is_unbiased_with_feedback_alone():
+    """What 64 roundings lose together is what the last one lost: a 64th of half a step."""
+    update = update_of()
+    steps = {name: quantise(update)[f"{name}.scale"] for name in maskable(update)}
+    kept = mean_of(updates_of([Context(1, 1, {}, RecordDict(), {})] * 64, update))
+    lost = mean_of(updates_of([Context(1, 1, {}, RecordDict(), {}) for _ in range(64)], update))
+    for name in steps:
+        assert off(kept, update, steps, name) <= 1 / 64 + 1e-3
+        assert off(lost, update, steps, name) > 1 / 4
+
+
+def test_updates_smaller_than_a_step_of_the_weights_add_up_on_the_server():
+    """On what it sent, every one of them would be rounded away in the next sending."""
+    server, weights = wire.Int8(), dict(STATE)
+    update = {
+        n: (STEPS[n] / 10).view(-1, *[1] * (t.dim() - 1)).expand_as(t) if n in STEPS else t * 0
+        for n, t in STATE.items()
+    }
+    context = Context(1, 1, {}, RecordDict(), {})
+    for _ in range(50):
+        came = sent_down(server, weights)
+        trained = {name: came[name] + update[name] for name in came}
+        weights = server.incoming(wire.answered(INT8, context, trained, came, {}), weights)
+    for name in STEPS:
+        moved = (weights[name] - STATE[name]) / update[name]
+        assert float((moved - 50).abs().max()) < 0.5
+
+
+def test_where_shapes_changed_the_residual_is_dropped():
+    context = Context(1, 1, {}, RecordDict(), {})
+    updates_of([context], update_of())
+    residual = tensors_of(context)
+    assert residual.keys() == STEPS.keys()
+    assert all(float(tensor.abs().max()) > 0 for tensor in residual.values())
+    fewer = {n: t[:-1] if n == "conv1.weight" else t for n, t in STATE.items()}
+    moved = {name: tensor + 0.01 for name, tensor in fewer.items()}
+    sent = wire.answered(INT8, context, moved, fewer, {})
+    change = {name: moved[name] - fewer[name] for name in fewer}
+    assert same(
+        {"conv1.weight": unpack_int8(sent, shapes(fewer))["conv1.weight"]},
+        {"conv1.weight": quantise(change)["conv1.weight"]},
+    )
+    assert tensors_of(context)["conv1.weight"].shape == fewer["conv1.weight"].shape
+
+
+def tensors_of(context):
+    return wire.tensors(context.state.array_records["residual"])
 
 
 def test_the_mask_goes_only_to_clients_that_do_not_hold_it():
@@ -143,7 +264,8 @@ def test_the_mask_goes_only_to_clients_that_do_not_hold_it():
 
 
 def test_a_client_without_the_mask_says_so():
-    content = RecordDict({"arrays": wire.arrays(STATE), "mask": ConfigRecord({"version": 7})})
+    weights = wire.one("weights", flat(STATE))
+    content = RecordDict({"arrays": weights, "mask": ConfigRecord({"version": 7})})
     context = Context(1, 1, {}, RecordDict(), {})
     with pytest.raises(InputError, match="the mask of round 7 is not here"):
         wire.received(content, context, STATE)
@@ -168,13 +290,13 @@ class Recording(LocalGrid):
         ("prunefl", "adaptive", {"interval": 1}),
         ("ssfl", "one-shot", {}),
         ("taylor", "iterative", {}),
-        ("joint-int8", "iterative", {"bits": 8}),
+        ("l1-int8", "iterative", {}),
     ],
 )
-def test_bytes_are_those_of_the_recorded_messages(finished, flags, tmp_path, method, variant, more):
+def test_bytes_are_those_of_the_recorded_messages(follow, flags, tmp_path, method, variant, more):
     """Recounted from what crossed, and from the numbers in it: 4 bytes a value, the mask, int8."""
     if method != "dense":
-        more = more | {"plan": finished / "plan.json"}
+        more = more | follow(method)
     settings, _ = settings_of(flags(tmp_path, method, variant, **more))
     with Recording(CLIENT_APP, 6, settings.run_config()) as grid:
         Run(settings, grid).execute()
@@ -184,19 +306,31 @@ def test_bytes_are_those_of_the_recorded_messages(finished, flags, tmp_path, met
     batches = [grid.crossed[n : n + 3] for n in range(0, len(grid.crossed), 3)] if serial else [
         [crossed] for crossed in grid.crossed
     ]  # fmt: skip
+    if method == "ssfl":  # first all six clients were asked
+        assert len(batches[0][0][0]) == 6
+        batches = [batches[0] + batches[1], *batches[2:]]
     assert len(batches) == len(rows) == 5
     for row, crossed in zip(rows, batches, strict=True):
         down = [m.content for messages, _ in crossed for m in messages]
         up = [r.content for _, replies in crossed for r in replies]
-        for name, contents in (("bytes_down", down), ("bytes_up", up)):
-            assert int(row[name]) == sum(counted(content) for content in contents)
+        for way, contents in (("down", down), ("up", up)):
+            assert int(row[f"bytes_{way}"]) == sum(counted(content) for content in contents)
             numbers = sum(payload(content) for content in contents)
-            arrays = sum(len(r) for c in contents for r in c.array_records.values())
-            # names, shapes and NumPy's header of 128 bytes an array, and the settings
-            assert numbers < int(row[name]) < numbers + 260 * arrays + 400 * len(contents)
+            assert int(row[f"payload_{way}"]) == numbers
+            arrays = sum(
+                len(r) for c in contents for n, r in c.array_records.items() if n != "optimizer"
+            )
+            # NumPy's header of 128 bytes an array and its name and shape; settings
+            assert numbers < int(row[f"bytes_{way}"]) < numbers + 230 * arrays + 300 * len(contents)
+            assert all(
+                len(r) == 1
+                for c in contents
+                for n, r in c.array_records.items()
+                if n != "optimizer"
+            )
     if serial:
         assert any("optimizer" in m.content for messages, _ in grid.crossed for m in messages)
-    if method in ("taylor", "joint-int8"):
+    if method in ("taylor", "l1-int8"):
         assert any(row["shrunk"] == "1" for row in rows)
     if method in ("prunefl", "ssfl", "taylor"):
         assert any("answers" in r.content for _, replies in grid.crossed for r in replies)

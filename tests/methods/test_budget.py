@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoprune.models import Architecture, build, count_parameters
-from autoprune.pruning.budget import cost, cost_in_bits, cubic, globally_largest, uniform_widths
+from autoprune.pruning.budget import cost, cubic, globally_largest, uniform_widths
 
 BASES = st.sampled_from(
     [
@@ -22,13 +22,6 @@ def test_cost_counts_what_the_plan_counts():
     base = Architecture("resnet", (16, 32, 64), (3, 84, 84), 2)
     assert cost(base) == 30626  # Keras' total, of method.md
     assert cost(base) == count_parameters(build(base))[1]
-
-
-def test_bits_by_hand():
-    """Widths 2, 3: kernels 25·2 and 25·2·3, matrix 3·10; 8 bits each, 32 a channel or bias."""
-    base = Architecture("cnn", (2, 3), (1, 28, 28), 10)
-    numbers, channels, biases = 50 + 150 + 30, 2 + 3 + 10, 2 + 3 + 10
-    assert cost_in_bits(base) == 8 * numbers + 32 * (channels + biases)
 
 
 @settings(max_examples=40)

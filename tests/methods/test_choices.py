@@ -4,9 +4,10 @@ import base64
 
 import pytest
 import torch
-from test_methods import CNN, RESNET, answers, made, planned
+from test_methods import CNN, OWN, RESNET, answers, drawn, last_of, made, planned
 
 from autoprune.federation.encoding import maskable, pack_mask
+from autoprune.methods import prunefl
 from autoprune.models import new_network
 from autoprune.pruning.budget import cost
 
@@ -17,9 +18,9 @@ def kernels(network):
 
 
 def cuts_of(method, network, architecture):
-    """(round, network and widths before it, filters kept by layer) of each cut of nine rounds."""
+    """(round, network and widths before it, filters kept by layer) of each cut of a run."""
     found = []
-    for server_round in range(1, 10):
+    for server_round in range(1, OWN["rounds"] + 1):
         old, widths, made_before = network, architecture.widths, len(method.cuts)
         architecture, network = method.before_round(server_round, architecture, network)
         if len(method.cuts) > made_before:
@@ -38,15 +39,16 @@ def by_distance(kernel):
     return [sum(float((one - other).norm()) for other in kernel) for one in kernel]
 
 
-@pytest.mark.parametrize("variant", ["one-shot", "iterative"])
+@pytest.mark.parametrize("variant", ["one-shot", "iterative", "classical"])
 @pytest.mark.parametrize(("name", "score"), [("l1-uniform", by_l1), ("fpgm", by_distance)])
 def test_a_layer_keeps_the_filters_of_the_largest_scores(tmp_path, name, score, variant):
     plan, path = planned(tmp_path, CNN)
-    found = cuts_of(made(name, CNN, variant, plan=path), new_network(CNN, 0), CNN)
+    method = made(name, CNN, variant, plan=path)
+    found = cuts_of(method, new_network(CNN, 0), CNN)
     rounds = [server_round for server_round, *_ in found]
-    stop = plan.shrinks[-1].round
-    assert rounds == [stop] if variant == "one-shot" else len(rounds) > 1
-    assert max(rounds) <= stop
+    assert rounds[0] == method.start
+    assert rounds[-1] <= last_of(method, plan)
+    assert len(rounds) > 1 if variant == "iterative" else len(rounds) == 1
     for _, network, widths, kept in found:
         assert any(len(k) < w for k, w in zip(kept, widths, strict=True))
         for kernel, stay in zip(kernels(network), kept, strict=True):
@@ -66,7 +68,7 @@ def test_slimming_keeps_the_largest_scales_whatever_their_sign(tmp_path):
     for width in RESNET.widths:  # all differ
         own = [norm.weight.tolist() for norm in norms if norm.num_features == width]
         scales.append([sum(map(abs, filters)) / len(own) for filters in zip(*own, strict=True)])
-    method = made("slimming", RESNET, "one-shot", plan=path, norm_l1=1e-4)
+    method = made("slimming", RESNET, "one-shot", plan=path)
     ((_, _, _, kept),) = cuts_of(method, network, RESNET)
     assert_global(scales, kept)
 
@@ -80,7 +82,7 @@ def test_slimming_does_not_count_the_norms_that_share_a_filter(tmp_path):
             coupled = module.num_features == RESNET.widths[0]
             torch.nn.init.constant_(module.weight, 0.5 if coupled else 0.6)
             module.weight.data[0] = -0.7
-    method = made("slimming", RESNET, "one-shot", plan=path, norm_l1=1e-4)
+    method = made("slimming", RESNET, "one-shot", plan=path)
     first, *others = RESNET.widths
     kept = method.choose(RESNET, network, cost(RESNET.with_widths((first - 3, *others))))
     assert kept == ((0, *range(4, first)), *(tuple(range(width)) for width in others))
@@ -97,9 +99,9 @@ def assert_global(scores, kept):
 
 
 def test_taylor_keeps_what_the_clients_call_important(tmp_path):
-    plan, path = planned(tmp_path, CNN)
+    _, path = planned(tmp_path, CNN)
     method = made("taylor", CNN, "one-shot", plan=path)
-    asked = plan.shrinks[-1].round - 1
+    asked = method.start - 1
     network = new_network(CNN, 0)
     told = answers(method, network, asked)
     cuts_of(method, network, CNN)
@@ -124,19 +126,23 @@ def test_the_first_mask_holds_the_largest(tmp_path, name, variant):
     """Of magnitudes, of either sign, or of the sensitivities that clients sent."""
     _, path = planned(tmp_path, CNN)
     method, network = made(name, CNN, variant, plan=path), new_network(CNN, 0)
-    told = answers(method, network, 1)
+    begin = 1 if name == "ssfl" else method.start
     state = {n: t.clone() for n, t in network.state_dict().items()}
-    method.learn(1, CNN, network, told)
-    method.before_round(2, CNN, network)
+    method.learn(begin - 1, CNN, network, answers(method, network, begin - 1))
+    kind = method.ask_all(begin)
+    told = drawn(kind, network, begin) if kind else {}
+    if told:
+        method.learn_of_all(begin, told)
+    method.before_round(begin, CNN, network)
     scores = told or {n: state[n].abs() for n in maskable(state)}
     assert_largest(method.masks(), scores)
 
 
 def test_prunefl_lets_the_smaller_weights_compete(tmp_path):
     """By hand, a layer of ten weights in use: the seven largest stay, three compete."""
-    plan, path = planned(tmp_path, CNN)
+    _, path = planned(tmp_path, CNN)
     method, network = made("prunefl", CNN, "adaptive", plan=path), new_network(CNN, 0)
-    method.learn(1, CNN, network, {})
+    method.learn(method.start - 1, CNN, network, {})
     name = "conv1.weight"
     masks = {n: torch.zeros_like(mask) for n, mask in method.masks().items()}
     others = int(sum(mask.sum() for mask in method.masks().values())) - 10
@@ -149,7 +155,7 @@ def test_prunefl_lets_the_smaller_weights_compete(tmp_path):
     # the second layer's are no worse than anything: none of its place is free
     told["conv2.weight"].flatten()[:others] = 1.0
     told[name].flatten()[[7, 9, 20, 30, 40]] = torch.tensor([0.5, 0.01, 0.9, 0.7, 0.2])
-    adapted = next(r for r in range(2, plan.shrinks[-1].round) if method.ask(r))
+    adapted = next(r for r in range(2, OWN["rounds"]) if method.ask(r))
     method.learn(adapted, CNN, network, told)
     kept = method.masks()[name].flatten().nonzero().flatten().tolist()
     # gradients of the seven are 0; of the rest 0.9, 0.7 and 0.5 are the largest
@@ -163,13 +169,14 @@ def packed(masks):
     return {"as": str(bits.dtype).removeprefix("torch."), "base64": text}
 
 
-def test_prunefl_without_exchange_keeps_its_first_mask(tmp_path):
+def test_prunefl_without_exchange_keeps_its_first_mask(tmp_path, monkeypatch):
     """And with all exchanged the largest squared gradients alone decide."""
-    plan, path = planned(tmp_path, CNN)
+    monkeypatch.setattr(prunefl, "HALF_LIFE", float("inf"))
+    _, path = planned(tmp_path, CNN)
     for exchange in (0.0, 1.0):
         method = made("prunefl", CNN, "adaptive", plan=path, exchange=exchange)
         network, adapted = new_network(CNN, 0), 0
-        for server_round in range(1, plan.shrinks[-1].round):
+        for server_round in range(1, OWN["rounds"]):
             before = method.masks()
             method.before_round(server_round, CNN, network)
             told = answers(method, network, server_round)
@@ -183,12 +190,26 @@ def test_prunefl_without_exchange_keeps_its_first_mask(tmp_path):
         assert adapted > 0
 
 
+def test_prunefls_share_halves_in_its_half_life(tmp_path, monkeypatch):
+    """All compete in round 0; one half-life on, the larger half of a layer's weights stays."""
+    _, path = planned(tmp_path, CNN)
+    method, network = made("prunefl", CNN, "adaptive", plan=path, exchange=1.0), new_network(CNN, 0)
+    method.learn(method.start - 1, CNN, network, {})
+    before = method.masks()["conv1.weight"]
+    adapted = next(r for r in range(2, OWN["rounds"]) if method.ask(r))
+    monkeypatch.setattr(prunefl, "HALF_LIFE", adapted)
+    told = {name: torch.full(mask.shape, 0.5) for name, mask in method.masks().items()}
+    told["conv1.weight"] *= 0  # so that only those stay that need not compete
+    method.learn(adapted, CNN, network, told)
+    assert int(method.masks()["conv1.weight"].sum()) == int(before.sum()) - int(before.sum()) // 2
+
+
 def test_fedmap_lets_no_weight_back_that_a_client_moved(tmp_path):
     """Masked places are given the largest values of all before each round."""
     _, path = planned(tmp_path, CNN)
     method, network = made("fedmap", CNN, "global", plan=path), new_network(CNN, 0)
     before = None
-    for server_round in range(1, 10):
+    for server_round in range(1, OWN["rounds"]):
         state = network.state_dict()
         for name, mask in (method.masks() or {}).items():
             state[name][~mask] = 99.0

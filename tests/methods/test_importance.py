@@ -1,13 +1,12 @@
 """What the methods decide on, by hand on tiny kernels, and torch-pruning as an oracle."""
 
-import numpy as np
 import pytest
 import torch
 import torch_pruning
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoprune.federation.training import importance, train
+from autoprune.federation.training import IMPORTANCES, importance
 from autoprune.methods.fpgm import Method as Fpgm
 from autoprune.methods.slimming import scales
 from autoprune.models import Architecture, new_network
@@ -105,29 +104,8 @@ def test_every_norm_of_the_coupled_filters_is_found():
     assert new_network(CNN, 0).norms(0) == []
 
 
-def test_the_sparsity_term_is_its_gradient():
-    """One step of Adam moves by the rate against the sign, where the term outweighs the loss."""
-    network = new_network(RESNET, 0)
-    with torch.no_grad():
-        for module in network.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                module.weight.copy_(torch.linspace(-1, 1, module.num_features))
-    before = network.stem_norm.weight.detach().clone()
-    step(network, RESNET, norm_l1=1e6)
-    moved = network.stem_norm.weight.detach() - before
-    assert torch.allclose(moved, -0.01 * before.sign(), atol=1e-6)
-
-
-def step(network, architecture, **more):
-    """One step of local training on a batch."""
-    images, labels = batch(architecture.input_shape, architecture.classes)
-    how = {"epochs": 1, "batch_size": 12, "learning_rate": 0.01, "epsilon": 1e-7}
-    shuffle = np.random.default_rng(0)
-    return train(network, images, labels, precision="fp32", shuffle=shuffle, **how, **more)
-
-
 @pytest.mark.parametrize("architecture", [CNN, RESNET], ids=["cnn", "resnet"])
-@pytest.mark.parametrize("kind", ["taylor", "squared-gradients", "sensitivity"])
+@pytest.mark.parametrize("kind", IMPORTANCES)
 def test_importance_is_autograds(architecture, kind):
     """Means over two batches, from gradients taken by autograd on a network of its own."""
     network, twin = shaken(architecture), shaken(architecture)
@@ -172,8 +150,6 @@ def gated(network):
 
 def by_autograd(kind, network, gates):
     weights = {n: p for n, p in network.named_parameters() if p.dim() > 1}
-    if kind == "squared-gradients":
-        return {n: p.grad**2 for n, p in weights.items()}
     if kind == "sensitivity":
         return {n: (p * p.grad).abs().detach() for n, p in weights.items()}
     return {name: gate.grad**2 for name, gate in gates.items()}

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from autoprune.errors import InputError
 from autoprune.federation.encoding import maskable
 from autoprune.kept import survivors
 from autoprune.models import Architecture, new_network
-from autoprune.pruning.budget import cost, cost_in_bits
+from autoprune.pruning.budget import cost
 from autoprune.pruning.plan import Plan
 from autoprune.pruning.search import advance
 from autoprune.pruning.shrink import cut
@@ -19,10 +20,11 @@ from autoprune.pruning.shrink import cut
 CNN = Architecture("cnn", (12, 20), (1, 28, 28), 10)
 RESNET = Architecture("resnet", (12, 14, 16), (3, 84, 84), 2)
 SEARCH = {"k": 1.5, "patience": 3, "cap": 6}
-OWN = {"interval": 2, "exchange": 0.3, "bits": 32}  # the defaults of the methods' flags
+# the defaults of the methods' flags, and the run's rounds
+OWN = {"interval": 2, "exchange": 0.3, "norm_l1": 0.3, "prune_at": 0.9, "rounds": 24}
+RATIO = ("one-shot", "iterative", "classical")
 FOLLOWERS = [
-    *((name, "one-shot") for name in ("l1-uniform", "fpgm", "taylor", "joint-int8")),
-    *((name, "iterative") for name in ("l1-uniform", "fpgm", "taylor", "joint-int8")),
+    *((name, variant) for name in ("l1-uniform", "fpgm", "taylor", "l1-int8") for variant in RATIO),
     *(("random-filters", "reinit"), ("narrow", "reinit"), ("found-widths", "reinit")),
     *(("fedmap", "global"), ("prunefl", "adaptive"), ("ssfl", "one-shot")),
 ]
@@ -39,16 +41,41 @@ def planned(folder, base):
     return plan, str(path)
 
 
+LEARNT = {2: 0.1, 4: 0.3, 6: 0.7, 8: 0.72, 10: 0.8, 12: 0.76, 14: 0.8, 16: 0.8, 18: 0.8}
+START = 9  # 0.72 in round 8 is nine tenths of 0.8, and 0.7 is not
+
+
+def dense(folder, accuracies=None, name="history.csv"):
+    """A dense run's history with these validation accuracies by round, and its path."""
+    rows = ["round,train_loss,validation_accuracy", "0,,0.9"]  # chance may be lucky at first
+    for server_round in range(1, 1 + max(accuracies or LEARNT)):
+        rows.append(f"{server_round},1.0,{(accuracies or LEARNT).get(server_round, '')}")
+    path = folder / name
+    path.write_text("\n".join(rows) + "\n")
+    return str(path)
+
+
 def made(name, base, variant, **settings):
+    if "plan" in settings and "dense" not in settings:
+        settings["dense"] = dense(Path(settings["plan"]).parent)
     return methods.load(name)(base, 0, variant, OWN | settings)
 
 
+def last_of(method, plan):
+    """The last round in which a method may change the network."""
+    return method.start + method.span - 1 if hasattr(method, "start") else plan.shrinks[-1].round
+
+
 def answers(method, network, server_round):
-    """What clients would answer: random, the same for the same round."""
-    if "importance" not in method.ask(server_round):
-        return {}
+    """What the round's clients would answer: random, the same for the same round."""
+    kind = method.ask(server_round).get("importance", "")
+    return drawn(kind, network, server_round) if kind else {}
+
+
+def drawn(kind, network, server_round):
+    """Random answers of this kind."""
     stream = torch.Generator().manual_seed(server_round)
-    if method.ask(server_round)["importance"] == "taylor":
+    if kind == "taylor":
         widths = [network.get_submodule(n).out_channels for n in network.prunable]
         return {
             n: torch.rand(w, generator=stream)
@@ -58,7 +85,7 @@ def answers(method, network, server_round):
     return {n: torch.rand(state[n].shape, generator=stream) for n in maskable(state)}
 
 
-def played(method, rounds=9):
+def played(method, rounds=OWN["rounds"]):
     """The method through rounds without training, restored from JSON before each of them."""
     architecture = method.begin()
     network = new_network(architecture, 0)
@@ -67,6 +94,8 @@ def played(method, rounds=9):
         memory = json.loads(json.dumps(method.to_json()))
         method.restore(memory)
         assert json.loads(json.dumps(method.to_json())) == memory
+        if kind := method.ask_all(server_round):
+            method.learn_of_all(server_round, drawn(kind, network, server_round))
         architecture, network = method.before_round(server_round, architecture, network)
         masks = method.masks()
         steps.append((architecture, masks and {n: m.clone() for n, m in masks.items()}, network))
@@ -77,10 +106,11 @@ def played(method, rounds=9):
 
 @pytest.mark.parametrize(("name", "variant"), FOLLOWERS)
 @pytest.mark.parametrize("base", [CNN, RESNET], ids=["cnn", "resnet"])
-def test_the_budget_is_met_and_nothing_changes_after_the_last_shrink(tmp_path, base, name, variant):
+def test_the_budget_is_met_and_nothing_changes_once_it_is(tmp_path, base, name, variant):
     plan, path = planned(tmp_path, base)
-    budget, stop = plan.shrinks[-1].parameters, plan.shrinks[-1].round
+    budget = plan.shrinks[-1].parameters
     method = made(name, base, variant, plan=path)
+    stop = last_of(method, plan)
     steps = played(method)
     architecture, masks, network = steps[-1]
     if masks is not None:
@@ -92,9 +122,6 @@ def test_the_budget_is_met_and_nothing_changes_after_the_last_shrink(tmp_path, b
         assert architecture == base
         for _, later, _ in steps[stop - 1 :]:
             assert all(torch.equal(later[n], masks[n]) for n in masks)
-    elif name == "joint-int8":
-        assert cost_in_bits(architecture) <= max(32 * budget, cost_in_bits(base))
-        assert cost_in_bits(architecture) <= 32 * budget or architecture == base
     else:
         assert cost(architecture) <= budget
         assert {s[0] for s in steps[stop - 1 :]} == {architecture}
@@ -102,17 +129,17 @@ def test_the_budget_is_met_and_nothing_changes_after_the_last_shrink(tmp_path, b
         assert architecture.widths == plan.shrinks[-1].widths
 
 
-@pytest.mark.parametrize("variant", ["one-shot", "iterative"])
+@pytest.mark.parametrize("variant", RATIO)
 def test_slimming_meets_the_budget_and_asks_until_it_is_applied(tmp_path, variant):
     plan, path = planned(tmp_path, RESNET)
-    method = made("slimming", RESNET, variant, plan=path, norm_l1=1e-4)
+    method = made("slimming", RESNET, variant, plan=path)
     architecture, *_ = played(method)[-1]
     assert cost(architecture) <= plan.shrinks[-1].parameters
-    stop = plan.shrinks[-1].round
+    stop = last_of(method, plan)
     asked = [bool(method.ask(r)) for r in range(1, stop + 2)]
     assert asked == [True] * (stop - 1) + [False, False]
     with pytest.raises(InputError, match="has no batch norm"):
-        made("slimming", CNN, variant, plan=planned(tmp_path, CNN)[1], norm_l1=1e-4)
+        made("slimming", CNN, variant, plan=planned(tmp_path, CNN)[1])
 
 
 def test_masks_never_grow_but_prunefls(tmp_path):
@@ -189,24 +216,43 @@ def test_the_null_of_each_variant_is_a_sample_of_its_own():
 
 
 @pytest.mark.parametrize("base", [CNN, RESNET], ids=["cnn", "resnet"])
-def test_int8_with_a_quarter_of_the_bits_prunes_to_that(tmp_path, base):
-    """At 32 bits a parameter int8 alone may meet the budget; at 8 filters must go too."""
+def test_l1_int8_prunes_to_the_references_parameters(tmp_path, base):
+    """The same filters as l1-uniform, and not one that would still fit."""
     plan, path = planned(tmp_path, base)
     budget = plan.shrinks[-1].parameters
-    method = made("joint-int8", base, "iterative", plan=path, bits=8)
+    method, twin = (made(n, base, "iterative", plan=path) for n in ("l1-int8", "l1-uniform"))
     widths = played(method)[-1][0].widths
-    assert method.to_json()["shrinks"]
-    assert cost_in_bits(base.with_widths(widths)) <= 8 * budget
-    for layer, width in enumerate(widths):  # to the last filter
+    played(twin)
+    assert method.encoding == "int8"
+    assert method.cuts == twin.cuts != []
+    assert widths != base.widths
+    for layer, width in enumerate(widths):
         wider = [*widths[:layer], width + 1, *widths[layer + 1 :]]
-        assert cost_in_bits(base.with_widths(wider)) > 8 * budget
+        assert cost(base.with_widths(wider)) > budget
+
+
+def same(one, other):
+    """Whether two masks are the same, or both absent."""
+    if one is None or other is None:
+        return one is other
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_ssfl_masks_before_the_first_round(tmp_path):
+    plan, path = planned(tmp_path, CNN)
+    method = methods.load("ssfl")(CNN, 0, "one-shot", {"plan": path})  # asks for no dense run
+    assert [method.ask_all(r) for r in (1, 2, 3)] == ["sensitivity", "", ""]
+    steps = played(method, rounds=3)
+    assert all(same(mask, steps[0][1]) and mask for _, mask, _ in steps)
+    assert [r for r in range(1, 9) if method.searching(r)] == [1]
+    assert method.to_json()["changes"] == [{"round": 1, "nonzeros": plan.shrinks[-1].parameters}]
 
 
 @pytest.mark.parametrize(
     ("name", "setting", "message"),
     [
         ("prunefl", {"exchange": 1.1}, r"exchange: found 1\.1, expected a share of 0 to 1"),
-        ("joint-int8", {"bits": 0}, "bits: found 0, expected 1 to 32"),
+        ("fpgm", {"prune_at": 0}, "prune_at: found 0, expected a share above 0, up to 1"),
     ],
 )
 def test_a_setting_out_of_range_is_one_line(tmp_path, name, setting, message):
@@ -227,4 +273,4 @@ def test_an_unknown_variant_is_one_line(tmp_path, name):
         return  # named after a variant of autoprune, which the config checks
     _, path = planned(tmp_path, RESNET)
     with pytest.raises(InputError, match="has no 'sometimes'; known are"):
-        made(name, RESNET, "sometimes", plan=path, norm_l1=1e-4, **SEARCH)
+        made(name, RESNET, "sometimes", plan=path, **SEARCH)

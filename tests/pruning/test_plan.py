@@ -9,8 +9,9 @@ import torch
 
 from autoprune.errors import InputError
 from autoprune.models import Architecture, new_network
+from autoprune.pruning.options import WEIGHTS
 from autoprune.pruning.plan import Plan, replay
-from autoprune.pruning.search import advance, searching
+from autoprune.pruning.search import advance, began_anew, falls, searching
 from autoprune.weights import load_weights, save_weights
 
 NETWORKS = [
@@ -30,7 +31,7 @@ def searched(architecture, variant, *, k=1.5, patience=3, cap=8, rounds=12, seed
     return plan, base, architecture, network
 
 
-@pytest.mark.parametrize("variant", ["reinit", "inherit"])
+@pytest.mark.parametrize("variant", WEIGHTS)
 @pytest.mark.parametrize("architecture", NETWORKS, ids=str)
 def test_replay_is_bit_exact(architecture, variant):
     plan, base, small, network = searched(architecture, variant)
@@ -45,8 +46,16 @@ def test_replay_is_bit_exact(architecture, variant):
 def test_nothing_is_cut_in_the_first_round_nor_after_the_search():
     plan, *_ = searched(NETWORKS[0], "inherit", cap=4)
     assert plan.shrinks[0].round == 2
-    assert plan.stopped == {"round": 4, "reason": "cap"}
-    assert not searching(plan, 5)
+    assert plan.stopped == {"round": 5, "reason": "cap"}
+    assert not searching(plan, 6)
+
+
+@pytest.mark.parametrize("variant", WEIGHTS)
+def test_a_cap_of_50_is_50_applications(variant):
+    """The authors apply the rule at the start of their rounds 1 to 50, the first being 0."""
+    plan, *_ = searched(NETWORKS[0], variant, k=1.5, patience=1000, cap=50, rounds=80)
+    assert [shrink.round for shrink in plan.shrinks] == list(range(2, 52))
+    assert plan.stopped == {"round": 51, "reason": "cap"}
 
 
 def test_patience_counts_rounds_in_which_the_total_did_not_fall():
@@ -68,15 +77,83 @@ def test_a_fall_starts_the_patience_anew():
     assert parameters == sorted(parameters, reverse=True)
 
 
-def test_reinit_draws_other_weights_each_round_and_drops_the_trained():
-    architecture = Architecture("cnn", (5, 5), (1, 28, 28), 10)
-    plan = Plan(architecture, "reinit", 0, 2.0, 3, 50)
-    first = new_network(architecture, 0)
-    _, second = advance(plan, 2, architecture, first)
-    _, third = advance(plan, 3, architecture, second)
-    weights = [n.state_dict()["conv1.weight"] for n in (first, second, third)]
-    assert not torch.equal(weights[0], weights[1])
-    assert not torch.equal(weights[1], weights[2])
+def applied(variant, *, sizes=(20, 24), k=1.5, patience=3, cap=50, rounds=12, learnt=None):
+    """The weights before and after every application, ``learnt`` applied to them in between."""
+    architecture = Architecture("cnn", sizes, (1, 28, 28), 10)
+    plan = Plan(architecture, variant, 7, k, patience, cap)
+    network, seen = new_network(architecture, 7), []
+    for server_round in range(1, rounds + 1):
+        before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        smaller, network = advance(plan, server_round, architecture, network)
+        fell, architecture = smaller != architecture, smaller
+        after = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        seen.append((server_round, fell, before, after))
+        for tensor in network.parameters() if learnt else ():
+            tensor.data.mul_(learnt)
+    return plan, seen
+
+
+def same(one, other):
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("variant", WEIGHTS)
+def test_where_nothing_goes_the_trained_network_goes_on(variant):
+    """A hand-made search in which no layer can lose a filter: every byte stays, all rounds."""
+    plan, seen = applied(variant, sizes=(5, 5), k=2.0, learnt=1.5, patience=100, cap=9)
+    assert len(plan.shrinks) == 9
+    for server_round, fell, before, after in seen:
+        assert not fell
+        ended = plan.stopped["round"] == server_round and variant.endswith("-once")
+        assert same(before, after) != ended
+        assert began_anew(plan, server_round) == ended
+
+
+@pytest.mark.parametrize("variant", ["reinit", "rewind"])
+def test_weights_are_set_anew_exactly_where_the_network_shrinks(variant):
+    """The last three applications of a search that ends by patience keep what was learnt."""
+    plan, seen = applied(variant, rounds=40, learnt=1.01)
+    assert plan.stopped["reason"] == "patience"
+    assert any(fell for _, fell, *_ in seen)
+    for server_round, fell, before, after in seen:
+        assert began_anew(plan, server_round) == fell
+        if not fell:
+            assert same(before, after)
+    last = plan.stopped["round"]
+    assert [fell for server_round, fell, *_ in seen if last - 2 <= server_round <= last] == 3 * [
+        False
+    ]
+
+
+def test_rewound_filters_have_their_first_weights():
+    """Of the once-variant when the search stops, of the other at every shrink."""
+    for variant in ("rewind", "rewind-once"):
+        plan, seen = applied(variant, rounds=40, learnt=1.01)
+        anew = [after for n, _, _, after in seen if began_anew(plan, n)]
+        first = new_network(plan.base, plan.seed).state_dict()["conv1.weight"]
+        known = {tuple(kernel.flatten().tolist()) for kernel in first}
+        for state in anew:
+            assert {tuple(k.flatten().tolist()) for k in state["conv1.weight"]} <= known
+        assert len(anew) == (1 if variant == "rewind-once" else len(falls(plan)))
+
+
+def test_reinit_draws_other_weights_at_each_shrink():
+    _, seen = applied("reinit", rounds=6)
+    drawn = [after["conv1.weight"].flatten()[:25] for _, fell, _, after in seen if fell]
+    assert len(drawn) > 1
+    assert not torch.equal(drawn[0], drawn[1])
+
+
+def test_a_kept_null_decides_again_on_the_network_that_nothing_went_from():
+    """So a search ends at the third application after the first in which nothing goes."""
+    for seed in range(5):
+        base = Architecture("cnn", (20, 24), (1, 28, 28), 10)
+        plan = Plan(base, "reinit", seed, 1.5, 3, 50, norms="null-kept")
+        architecture, network = base, new_network(base, seed)
+        for server_round in range(1, 53):
+            architecture, network = advance(plan, server_round, architecture, network)
+        assert plan.stopped["reason"] == "patience"
+        assert falls(plan) == [shrink.round for shrink in plan.shrinks][:-3]
 
 
 def test_the_plan_holds_the_statistics_of_each_layer():

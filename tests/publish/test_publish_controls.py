@@ -5,14 +5,12 @@ from xml.etree import ElementTree
 import matplotlib.text
 import pytest
 
-from autoprune.data import prepare
 from autoprune.drawing import save, use_theme
 from autoprune.figures_controls import FIGURES
 from autoprune.floors import floor_share, floors
-from autoprune.metrics import collect, read_metrics
-from autoprune.models import Architecture, build, count_parameters
-from autoprune.null import draws
-from autoprune.null import main as draw_null
+from autoprune.measure.table import read_metrics
+from autoprune.metrics import collect
+from autoprune.models import Architecture
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -24,8 +22,10 @@ def inputs(study, tmp_path):
     null = []
     for dataset, model in {tuple(p) for p in metrics[["dataset", "model"]].to_numpy()}:
         path = tmp_path / f"{dataset}-{model}.csv"
-        rows = "".join(f"{n},{400 + 7 * n}\n" for n in range(40))
-        path.write_text("draw,parameters_with_statistics\n" + rows)
+        path.write_text(
+            "null,parameters_with_statistics\n"
+            + "".join(f"{('fresh', 'kept')[n % 2]},{400 + 7 * n}\n" for n in range(40))
+        )
         null.append(str(path))
     head = (
         "dataset,model,method,variant,layer,filters,seeds,jaccard,jaccard_low,jaccard_high,chance"
@@ -151,27 +151,3 @@ def text_of(figure):
 def test_floors_are_those_of_the_closed_form(k, least):
     """method.md names them; a layer that starts below stays."""
     assert floors([64, 3], k) == (least, 3)
-
-
-@pytest.mark.parametrize("k", [1.6, 2.2])
-def test_no_null_goes_below_the_floors(k):
-    base = Architecture("cnn", (12, 20), (1, 28, 28), 10)
-    found = list(draws(base, 5, 0, k, 3, 60))
-    least = floors(base.widths, k)
-    fewest = floor_share(base, k) * count_parameters(build(base))[1]
-    for _, parameters, rounds, widths in found:
-        assert all(int(w) >= f for w, f in zip(widths.split(), least, strict=True))
-        assert rounds <= 60
-        assert parameters >= round(fewest)
-    assert len({widths for *_, widths in found}) > 1
-
-
-def test_the_null_is_the_same_bytes_again(tmp_path):
-    options = ["--clients", "4", "--samples", "12", "--seed", "0"]
-    prepare.main(["glyphs", "--name", "g", "--output", str(tmp_path / "store"), *options])
-    flags = ["--store", str(tmp_path / "store"), "--target", "character", "--model", "cnn"]
-    flags += ["--widths", "10", "12", "--k", "1.5", "--patience", "2", "--cap", "5", "--draws", "3"]
-    for name in ("a", "b"):
-        draw_null([*flags, "--output", str(tmp_path / name)])
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-    assert len((tmp_path / "a").read_text().splitlines()) == 4

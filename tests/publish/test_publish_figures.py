@@ -11,7 +11,8 @@ from autoprune.drawing import COLOURS, DASHES, MARKERS, PAGES, SCREEN, save, use
 from autoprune.errors import InputError
 from autoprune.figures import FIGURES
 from autoprune.files import sha256_file
-from autoprune.metrics import collect, read_metrics
+from autoprune.measure.table import read_metrics
+from autoprune.metrics import collect
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -124,6 +125,44 @@ def test_shrinks_are_marked_in_their_rounds(run_folder, tmp_path, figure):
     drawn = figure("accuracy_by_round", read_metrics(tmp_path / "m.csv"))
     lanes = [line for line in drawn.axes[0].lines if line.get_linestyle() == "None"]
     assert [list(line.get_xdata()) for line in lanes] == [[2, 5]]
+
+
+def dashed(ax):
+    return [line for line in ax.lines if line.is_dashed()]
+
+
+def test_live_filters_are_dashed_beside_the_widths(run_folder, tmp_path, figure):
+    folder = run_folder(
+        method="autoprune", variant="inherit", rounds=6, shrink_rounds=[2, 3], every=3
+    )
+    history = (folder / "history.csv").read_text().splitlines()
+    shares = {0: "1.0000 1.0000", 3: "1.0000 0.7500", 6: "1.0000 0.2500"}  # evaluated rounds
+    lines = [
+        f"{line[: line.rindex(',')]},{shares.get(at, '')}" for at, line in enumerate(history[1:])
+    ]
+    (folder / "history.csv").write_text("\n".join([history[0], *lines]) + "\n")
+    collect([folder]).to_csv(tmp_path / "m.csv", index=False)
+    drawn = figure("widths_by_round", read_metrics(tmp_path / "m.csv"))
+    (ax,) = drawn.axes
+    widths = [line.get_ydata() for line in ax.lines if not line.is_dashed()]
+    live = [line.get_ydata() for line in dashed(ax)]
+    assert list(live[0]) == list(widths[0])
+    # between evaluations the fraction is that of the last one, of the width of the round
+    of_second = [1, 1, 1, 0.75, 0.75, 0.75, 0.25]
+    assert list(live[1]) == [s * w for s, w in zip(of_second, widths[1], strict=True)]
+    (legend,) = drawn.legends
+    assert [text.get_text() for text in legend.get_texts()].count("of them live") == 1
+    assert "2,000 training images" in legend.get_title().get_text().replace("\n", " ")
+
+
+def test_metrics_without_live_filters_are_drawn_without(metrics, figure):
+    old = metrics[~metrics["metric"].str.startswith("live_")]
+    drawn = figure("widths_by_round", old)
+    assert len(drawn.axes) == 10
+    assert not any(dashed(ax) for ax in drawn.axes)
+    (legend,) = drawn.legends
+    assert "of them live" not in [text.get_text() for text in legend.get_texts()]
+    assert "training images" not in legend.get_title().get_text()
 
 
 def test_dense_is_joined_to_what_was_pruned(run_folder, tmp_path, figure):

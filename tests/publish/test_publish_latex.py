@@ -15,7 +15,7 @@ from autoprune.complexity import main as count
 from autoprune.data.partition_report import PAPER as PARTITION
 from autoprune.evidence import ablations, claims, comparisons
 from autoprune.latex import GREEK, SYMBOLS, Paper, escape, is_number, latex_table
-from autoprune.metrics import read_metrics
+from autoprune.measure.table import read_metrics
 from autoprune.style import html_page, markdown_table
 
 # what TeX makes of a command: written down anew, so that a wrong entry of SYMBOLS is seen

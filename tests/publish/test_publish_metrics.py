@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 
 from autoprune.errors import InputError
-from autoprune.metrics import COLUMNS, collect, read_metrics
+from autoprune.measure.table import COLUMNS, read_metrics
+from autoprune.metrics import collect
 from autoprune.metrics import main as metrics_main
 
 

@@ -3,14 +3,20 @@
 import csv
 import io
 import random
+from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from autoprune.metrics import collect, read_metrics
-from autoprune.style import arm_order, decimal, html_page, markdown_table, to_csv
+from autoprune.measure.table import read_metrics
+from autoprune.metrics import collect
+from autoprune.style import LABELS, arm_order, decimal, html_page, markdown_table, to_csv
 from autoprune.tables import NOTES, results
+from made_studies import WRAPPING
+
+CONFIG = Path(__file__).parents[2] / "config"
 
 
 def tabulate(folders, tmp_path):
@@ -65,6 +71,42 @@ def test_one_seed_has_no_interval_and_no_nan(run_folder, tmp_path):
     assert shown[1]["accuracy, %"].endswith("(n=1)")
     assert shown[1]["against dense, points"].endswith("(n=1)")
     assert "nan" not in str([*raw, *shown]).lower()
+
+
+def test_bytes_as_sent_and_as_numbers_alone(run_folder, tmp_path):
+    pruned = {"method": "autoprune", "variant": "reinit", "share": 0.3}
+    folders = [run_folder(rounds=2), run_folder(rounds=2, shrink_rounds=[1], **pruned)]
+    (dense, ours), (shown_dense, shown) = tabulate(folders, tmp_path)
+    for row in (dense, ours):  # 5 clients, 2 rounds, both ways
+        wrapping = float(row["bytes_total_mean"]) - float(row["payload_total_mean"])
+        assert wrapping == 2 * 2 * 5 * WRAPPING
+    by_payload = float(dense["payload_total_mean"]) / float(ours["payload_total_mean"])
+    assert float(ours["communication_factor_payload_mean"]) == pytest.approx(by_payload)
+    assert by_payload > float(ours["communication_factor_mean"])
+    assert shown["payload"].endswith(f" MB (÷ {decimal(by_payload)})")
+    assert shown["traffic"].endswith(f" MB (÷ {decimal(float(ours['communication_factor_mean']))})")
+    assert "÷" not in shown_dense["payload"]
+
+
+def test_live_filters_are_those_of_the_last_round_over_seeds(run_folder, tmp_path):
+    folders = [
+        run_folder(method="autoprune", variant="inherit", seed=seed, shrink_rounds=[])
+        for seed in (1, 2)
+    ]
+    edited = folders[0] / "history.csv"
+    text = edited.read_text().replace("1.0000 0.5000", "1.0000 0.2500")
+    edited.write_text(text.replace("1.0000 0.7500", "0.0000 0.0000"))  # not the last round
+    (row,), (shown,) = tabulate(folders, tmp_path)
+    assert row["live_filters"] == "1.0000 0.3750"
+    assert shown["live filters"] == "1.00 0.38"
+
+
+def test_runs_that_counted_no_live_filters_have_a_dash(run_folder, tmp_path):
+    collect([run_folder()]).to_csv(tmp_path / "m.csv", index=False)
+    metrics = read_metrics(tmp_path / "m.csv")
+    raw, readable = results(metrics[~metrics["metric"].str.startswith("live_")])
+    assert list(raw["live_filters"]) == [""]
+    assert list(readable["live filters"]) == ["–"]
 
 
 def test_without_a_dense_run_there_is_no_comparison(run_folder, tmp_path):
@@ -135,3 +177,26 @@ def test_numbers_as_text():
 def test_known_arms_come_first():
     arms = [("zeta", ""), ("autoprune", "inherit"), ("alpha", "x"), ("dense", "fedavg")]
     assert arm_order(arms) == [arms[3], arms[1], arms[2], arms[0]]
+
+
+def named_arms(config):
+    """Every method/variant that a configuration file names, for all pairs or for one."""
+    pairs = config.get("pairs", {}).values()
+    places = [config, *pairs, *({"methods": pair.get("more_methods", {})} for pair in pairs)]
+    return {
+        f"{method}/{variant}"
+        for place in places
+        for method, variants in place.get("methods", {}).items()
+        for variant in variants
+    }
+
+
+@pytest.mark.parametrize("path", sorted(CONFIG.glob("*.yaml")), ids=lambda path: path.stem)
+def test_what_a_study_names_has_a_label(path):
+    config = yaml.safe_load(path.read_text("utf-8"))
+    assert not named_arms(config) - LABELS.keys()
+    assert not {name for name in config.get("datasets", {}) if "_" in name} - LABELS.keys()
+
+
+def test_no_two_things_have_one_label():
+    assert len(set(LABELS.values())) == len(LABELS)

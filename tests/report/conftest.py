@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from autoprune.findings import SHORT_TITLE
 from stages import run_stage
 
 ROOT = Path(__file__).parents[2]
 HISTORY = (
     *("round", "train_loss", "validation_accuracy", "validation_loss", "test_accuracy"),
     *("parameters", "parameters_with_statistics", "nonzeros", "widths", "clients"),
-    *("bytes_down", "bytes_up", "shrunk", "searching"),
+    *("bytes_down", "bytes_up", "payload_down", "payload_up"),
+    *("shrunk", "searching", "restarted", "live"),
 )
 ARMS = [
     ("dense", "fedavg"),
@@ -97,10 +97,12 @@ def write_run(folder: Path, dataset: str, method: str, variant: str, seed: int) 
         widths = [w - 2 if small and at >= 2 else w for w in START]
         size = 900 if small and at >= 2 else 1200
         accuracy = round(0.8 - 0.7 * math.exp(-at / 3) + draw.uniform(-0.02, 0.02), 6)
+        sent, carried = [2 * [bytes_ * size if at else 0] for bytes_ in (20, 16)]
         rows.append(
             [at, round(2 / (1 + at), 4) if at else "", accuracy, 1 - accuracy, accuracy, size,
-             size + 10, size, " ".join(map(str, widths)), 5 if at else 0, 20 * size if at else 0,
-             20 * size if at else 0, int(small and at == 2), int(small and at < 5)]
+             size + 10, size, " ".join(map(str, widths)), 5 if at else 0, *sent, *carried,
+             int(small and at == 2), int(small and at < 5),
+             int(variant == "reinit" and at == 2), f"1.0000 {0.5 if small else 1:.4f}"]
         )  # fmt: skip
     folder.mkdir(parents=True)
     with (folder / "history.csv").open("w", newline="") as stream:
@@ -110,6 +112,7 @@ def write_run(folder: Path, dataset: str, method: str, variant: str, seed: int) 
     accuracies += ("test_macro_accuracy", "test_accuracy_worst_decile")
     evaluation = dict.fromkeys(accuracies, final)
     evaluation |= {"test_loss": 0.5, "test_examples": 400, "nonzeros": size, "bits": 32 * size}
+    evaluation["validation_examples"] = 400
     write_json(folder / "evaluation.json", evaluation)
     counts = {"parameters": size, "parameters_with_statistics": size + 10, "classes": classes}
     counts["input_shape"] = [1, 28, 28]
@@ -164,9 +167,12 @@ def make_study(folder: Path) -> None:
         done = stage(name, *metrics, *flags, cwd=folder)
         assert done.returncode == 0, done.stderr
     (folder / "null").mkdir()
-    draws = "".join(f"{draw},{800 + 37 * draw % 400},8,9 9\n" for draw in range(40))
+    draws = "".join(
+        f"{('fresh', 'kept')[draw % 2]},{draw},{800 + 37 * draw % 400},8,9 9\n"
+        for draw in range(40)
+    )
     (folder / "null" / "mnist-cnn.csv").write_text(
-        "draw,parameters_with_statistics,rounds,widths\n" + draws
+        "null,draw,parameters_with_statistics,applications,widths\n" + draws
     )
     (folder / "figures").mkdir()
     (folder / "figures" / "partition.svg").write_text(
@@ -176,8 +182,8 @@ def make_study(folder: Path) -> None:
     flags = ["--metrics", "metrics.csv", "--kept", "none.csv", *forms]
     done = stage("figures_controls", "widths_by_layer", *flags, cwd=folder)
     assert done.returncode == 0, done.stderr
-    short = f"{SHORT_TITLE}\n\n| claim |\n|:---|\n| a claim of the table above |\n\n"
-    findings = f"# Findings\n\n{short}## mnist, CNN\n\n- {HOSTILE}\n"
+    figure = "![Accuracy by round](figures/accuracy_by_round.svg)"
+    findings = f"# Findings\n\n{figure}\n\n## mnist, CNN\n\n- {HOSTILE}\n"
     (folder / "findings.md").write_text(findings, "utf-8")
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoprune import environment
-from autoprune.metrics import GIVEN
+from autoprune.measure.table import GIVEN
 from autoprune.verify_causes import Causes, causes, changed_platform, changed_versions
 from autoprune.verify_compare import KINDS, Tolerances, compare, size
 from autoprune.verify_reference import Record, gather

@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from autoprune import exports
+from autoprune import exports, methods
 from autoprune.config import (
     METHODS,
     check,
+    differs,
     followed,
+    follows_dense,
     follows_plan,
     keeps_scores,
     methods_of,
@@ -47,6 +49,7 @@ def loaded(*overlays):
     "name",
     [
         *("config", "ci", "paper", "paper paper-uncropped", "femnist-leaf", "mnist", "controls"),
+        *("mnist-writers", "unipen", "femnist-leaf methods femnist-ablations"),
         *("mnist methods", "femnist-leaf methods", "paper methods", "paper methods paper-controls"),
     ],
 )
@@ -64,6 +67,42 @@ def test_a_pair_overrides_training_and_nothing_else_does():
     resolve(config)
     assert config["pairs"]["digits-cnn"]["rounds"] == 7
     assert config["pairs"]["faces-resnet"]["rounds"] == config["training"]["rounds"]
+
+
+def test_data_sets_are_standardised_where_they_do_not_say_otherwise():
+    config = loaded({"datasets": {"glyphs": {"preprocessing": {"resize": 14}}}})
+    config["datasets"]["digits"]["preprocessing"] = {"pixel_range": [-1, 1]}
+    config["datasets"]["faces"]["preprocessing"] = {"standardise": False}
+    check(config, [CONFIG], SCHEMA)
+    resolve(config)
+    found = {name: config["datasets"][name]["preprocessing"] for name in config["datasets"]}
+    assert found["glyphs"] == {"standardise": True, "resize": 14}
+    assert found["digits"] == {"pixel_range": [-1, 1]}
+    assert found["faces"] == {"standardise": False}
+
+
+def test_only_the_papers_own_study_leaves_pixels_from_0_to_1():
+    raw = []
+    for path in sorted((ROOT / "config").glob("*.yaml")):
+        overlay = yaml.safe_load(path.read_text())
+        config = loaded(overlay)
+        resolve(config)
+        # the overlay's own, not those of config.yaml beside them
+        for name in overlay.get("datasets", {}):
+            if not config["datasets"][name]["preprocessing"].get("standardise"):
+                raw.append(f"{path.stem} {name}")
+    assert raw == [
+        *("femnist-ablations femnist_raw", "femnist-ablations femnist_inverted"),
+        *("paper femnist", "paper celeba"),
+    ]
+
+
+def test_a_range_beside_standardising_is_refused():
+    both = {"pixel_range": [-1, 1], "standardise": True}
+    config = loaded({"datasets": {"glyphs": {"preprocessing": both}}})
+    refused = r"datasets\.glyphs\.preprocessing\.standardise: stands beside pixel_range"
+    with pytest.raises(InputError, match=refused):
+        check(config, [CONFIG], SCHEMA)
 
 
 def test_a_named_variant_sets_training_and_method():
@@ -105,6 +144,29 @@ def test_which_methods_follow_a_plan():
     assert found == set(METHODS) - {"dense", "autoprune", "null-norms"}
 
 
+def test_which_methods_prune_trained_networks():
+    found = {name for name in METHODS if follows_dense(name)}
+    assert found == {"l1-uniform", "l1-int8", "fpgm", "taylor", "slimming", "fedmap", "prunefl"}
+
+
+def test_when_to_prune_is_the_studys_unless_a_pair_says_so():
+    config = loaded({"pairs": {"digits-cnn": {"fpgm": {"prune_at": 0.5}}}})
+    resolve(config)
+    assert run_settings(config, "digits-cnn", "fpgm", "iterative")[1] == {"prune_at": 0.5}
+    assert run_settings(config, "faces-resnet", "fpgm", "iterative")[1] == {"prune_at": 0.9}
+    for method in ("ssfl", "narrow", "dense"):
+        assert run_settings(config, "digits-cnn", method, "any")[1] == {}
+
+
+def test_what_a_method_has_of_its_own_is_said():
+    """Read without torch, it is what the class says; of ours and of the controls it is nothing."""
+    said = {name: differs(name) for name in METHODS}
+    assert said == {name: methods.load(name).differs for name in METHODS}
+    assert {name for name, text in said.items() if text} == {
+        *("l1-uniform", "l1-int8", "fpgm", "taylor", "slimming", "fedmap", "prunefl", "ssfl")
+    }
+
+
 def test_which_methods_networks_can_be_rounded():
     assert {name for name in METHODS if keeps_scores(name)} == {"autoprune", "null-norms"}
 
@@ -138,6 +200,7 @@ REFUSED = [
     ({"seeds": "1"}, "seeds: found '1', expected array"),
     ({"seeds": []}, "seeds: found 0 entries, expected 1 or more"),
     ({"study": ["mnist-cnn"]}, "study.0: unknown pair 'mnist-cnn'; known are glyphs-cnn"),
+    ({"controls": {"prune_at": 0}}, "controls.prune_at: found 0, expected a number above 0"),
     ({"training": {"rounds": 0}}, "training.rounds: found 0, expected at least 1"),
     ({"training": {"rounds": 2.5}}, "training.rounds: found 2.5, expected integer"),
     (

@@ -280,9 +280,9 @@ def test_the_papers_configuration_starts_with_its_downloads(study):
     done = snakemake(study, "-n", "--quiet", "rules", "--configfile", *paper, "--", "all")
     assert "missing:" not in done.stderr
     jobs = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout, re.MULTILINE))
-    assert (jobs["download"], jobs["prepare"]) == ("2", "4")
-    # of five seeds: six pairs' 20 methods, slimming on two, 10 more and the ablations' two pairs
-    assert int(jobs["prune"]) == 5 * (6 * 20 + 2 * 2 + 10 + 2)
+    assert (jobs["download"], jobs["prepare"]) == ("2", "5")
+    # of five seeds: six pairs' 20 methods, slimming on two, 10 more and the ablations' three pairs
+    assert int(jobs["prune"]) == 5 * (6 * 20 + 2 * 2 + 10 + 4)
     uncropped = snakemake(
         *(study, "-n", "data", "--configfile", "config/paper.yaml", "config/paper-uncropped.yaml")
     )

@@ -13,7 +13,7 @@ from autoprune.errors import InputError
 from autoprune.evidence.abstract import ABSTRACT
 from autoprune.evidence.questions import QUESTIONS
 from autoprune.files import read_json, sha256_file
-from autoprune.metrics import RUN, read_metrics
+from autoprune.measure.table import RUN, read_metrics
 from autoprune.provenance import code_version
 from autoprune.style import STAND_IN
 
@@ -42,6 +42,7 @@ RESTS_ON = {
     "trained_rounds": ["rounds"],
     "with_clients": ["test_accuracy"],
     "communication_factor": ["bytes_total"],
+    "communication_factor_payload": ["payload_total"],
     "share_of_budget": ["nonzeros", "bits", "parameters_with_statistics"],
 }
 COMPARED = (
@@ -184,6 +185,10 @@ def recorded_links(folder: Path, about: dict[str, Any]) -> Iterator[Link]:
         link = compared("plan followed", recorded, recorded if recorded in now else "no such plan")
         link.facts |= {"file": str(now.get(recorded, "none of the autoprune runs of this seed"))}
         yield link
+    if "dense_checksum" in about:
+        dense = folder.parents[2] / "dense" / "fedavg" / folder.name / "history.csv"
+        now = sha256_file(dense) if dense.exists() else "no such run"
+        yield compared("dense run that says when to prune", about["dense_checksum"], now)
 
 
 def compared(name: str, recorded: str, now: str) -> Link:

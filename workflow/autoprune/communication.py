@@ -1,5 +1,9 @@
-"""What is sent: the bytes of a message's content as Flower serialises it."""
+"""What is sent: the bytes of a message's content as Flower serialises it, and of its numbers."""
 
+import math
+from dataclasses import astuple, dataclass
+
+import numpy as np
 from flwr.app import RecordDict
 from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
 from flwr.proto.recorddict_pb2 import RecordDict as ProtoRecordDict
@@ -21,3 +25,35 @@ def size(record: RecordDict) -> int:
     The envelope (ids, time stamps; some 100 bytes) is left out: it differs between transports.
     """
     return recorddict_to_proto(record).ByteSize()  # type: ignore[no-any-return]
+
+
+def payload(record: RecordDict) -> int:
+    """Bytes of the numbers in a message's arrays, without any header, name or setting."""
+    return sum(
+        np.dtype(array.dtype).itemsize * math.prod(array.shape)
+        for arrays in record.array_records.values()
+        for array in arrays.values()
+    )
+
+
+@dataclass
+class Traffic:
+    """Bytes from the server to its clients and back: ``size`` and ``payload`` of all messages."""
+
+    bytes_down: int = 0
+    bytes_up: int = 0
+    payload_down: int = 0
+    payload_up: int = 0
+
+    def down(self, record: RecordDict, times: int = 1) -> None:
+        """Count a content that went to so many clients."""
+        self.bytes_down += size(record) * times
+        self.payload_down += payload(record) * times
+
+    def up(self, record: RecordDict) -> None:
+        """Count the content of a reply."""
+        self.bytes_up += size(record)
+        self.payload_up += payload(record)
+
+    def __add__(self, other: "Traffic") -> "Traffic":
+        return Traffic(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))

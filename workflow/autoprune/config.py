@@ -1,5 +1,6 @@
 """The configuration: checked against its schema and for sense, one line for what is wrong."""
 
+import ast
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,23 @@ AFTER_WEIGHTS = ("autoprune", "null-norms", "narrow", "found-widths", "random-fi
 def follows_plan(method: str) -> bool:
     """Whether runs of a method need the plan of an autoprune run, as its imports tell."""
     return "autoprune.methods._following" in closure(module_of(method))
+
+
+def follows_dense(method: str) -> bool:
+    """Whether runs of a method need the history of the dense run, as its imports tell."""
+    return "autoprune.methods._trained" in closure(module_of(method))
+
+
+def differs(method: str) -> str:
+    """In what a method is not as its source has it, one sentence without its dot; "" for nothing.
+
+    Read from the text of the class, as importing it would take a second of torch.
+    """
+    path = Path(__file__).parent / "methods" / f"{method.replace('-', '_')}.py"
+    for part in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(part, ast.Assign) and ast.unparse(part.targets[0]) == "differs":
+            return str(ast.literal_eval(part.value))
+    return ""
 
 
 def keeps_scores(method: str) -> bool:
@@ -89,6 +107,11 @@ def check(config: Mapping[str, Any], files: Sequence[str | Path], schema: str | 
         if name not in METHODS:
             _refuse(files, ["variants"], f"unknown method {name!r}{_known(METHODS)}")
     datasets, pairs = config["datasets"], config["pairs"]
+    for name, dataset in datasets.items():
+        own = dataset.get("preprocessing", {})
+        if own.get("standardise") and "pixel_range" in own:
+            path = ["datasets", name, "preprocessing", "standardise"]
+            _refuse(files, path, "stands beside pixel_range, which it takes the place of; set one")
     for position, name in enumerate(config["study"]):
         if name not in pairs:
             _refuse(files, ["study", position], f"unknown pair {name!r}{_known(pairs)}")
@@ -152,10 +175,14 @@ def _check_followed(config: Mapping[str, Any], files: Sequence[str | Path]) -> N
 
 
 def resolve(config: Config) -> None:
-    """Fill each pair with what it does not set itself, in place.
+    """Fill each data set and pair with what it does not set itself, in place.
 
-    From ``training``; and the null control's settings from autoprune's.
+    From ``preprocessing``, which a range of the data set's own takes the place of; and from
+    ``training``. The null control's settings are autoprune's.
     """
+    for dataset in config["datasets"].values():
+        own = dataset.get("preprocessing", {})
+        dataset["preprocessing"] = own if "pixel_range" in own else config["preprocessing"] | own
     for name, pair in config["pairs"].items():
         config["pairs"][name] = {**config["training"], **pair}
         if "autoprune" in pair:
@@ -170,7 +197,8 @@ def run_settings(
     training = {key: config["pairs"][pair][key] for key in config["training"]}
     training |= {key: value for key, value in named.items() if key in training}
     own = {key: value for key, value in named.items() if key not in training}
-    return training, {**config["pairs"][pair].get(method, {}), **own}
+    when = {"prune_at": config["controls"]["prune_at"]} if follows_dense(method) else {}
+    return training, {**when, **config["pairs"][pair].get(method, {}), **own}
 
 
 def _explain(error: ValidationError) -> str:

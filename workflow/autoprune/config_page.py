@@ -144,6 +144,7 @@ def allowed(rule: Schema) -> str:
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
     bounds = [f"{sign} {rule[key]}" for key, sign in signs.items() if key in rule]
     words = {"object": "mapping", "string": "text", "null": "nothing", "integer": "whole number"}
+    words |= {"boolean": "`true`, `false`"}
     if kind == "array":
         number = f"{rule['minItems']} " if rule.get("maxItems") == rule.get("minItems", -1) else ""
         return f"list of {number}{allowed(rule['items'])}".replace("number", "numbers")
@@ -164,6 +165,7 @@ def method_rows(rules: Schema) -> Iterator[Row]:
         method = methods.load(name)
         module = inspect.getmodule(method)
         text = [_first_paragraph(module.__doc__), _first_paragraph(method.__doc__)]
+        text += [f"Differs from its source: {method.differs}."] if method.differs else []
         text += [about[name]["description"]] if "description" in about.get(name, {}) else []
         follows = follows_plan(name)
         names = ", ".join(f"`{variant}`" for variant in method.variants)
@@ -184,7 +186,7 @@ def setting_rows(rules: Schema) -> Iterator[Row]:
     own = rules["$defs"]["pair"]["properties"]["autoprune"]["properties"]
     for name in sorted(methods.known(), key=_rank):
         for flag in flags(methods.load(name).add_arguments).values():
-            if flag.dest != "plan" and flag.dest not in own:
+            if flag.dest not in ("plan", "dense", "prune_at") and flag.dest not in own:
                 yield {
                     "key": f"{name}.{flag.dest}",
                     "default": _default(flag),

@@ -11,31 +11,28 @@ from matplotlib.lines import Line2D
 
 from autoprune.drawing import (
     ARM,
+    COLOURS,
     COLUMNS,
-    DASHES,
     Look,
     add_figure_flags,
     arms_of,
-    chance_entry,
-    chance_line,
     current_page,
     finish,
-    log_axis,
     looks,
     of_arm,
     panels,
-    percent_axis,
     told_apart,
-    whole_axis,
     write_figure,
 )
 from autoprune.errors import InputError, run_main
 from autoprune.evidence.statistics import BASELINE, final_figures, require
-from autoprune.metrics import read_metrics
+from autoprune.measure.table import read_metrics
+from autoprune.publish.axes import chance_entry, chance_line, log_axis, percent_axis, whole_axis
 from autoprune.spots import say
 from autoprune.style import arm_label, dataset_label, label
 
 PAIR = ["dataset", "data_kind", "model"]
+LIVE = {"dashes": (2.5, 1.2), "linewidth": 1.1}  # the line of live filters
 MOST_INCHES = 8.6  # of panels under each other, so that they fit on a page
 
 
@@ -115,13 +112,31 @@ def mark_shrinks(ax: Axes, rows: pd.DataFrame, arms: dict[tuple[str, str], Look]
     ax.set_ylim(low - lane * (len(present) + 0.2) if present else low, high)
 
 
-def widths_by_round(metrics: pd.DataFrame) -> Figure:
-    """Filters of each layer by round, a panel per pair and arm; steps down are the shrinks."""
+def filters_by_round(metrics: pd.DataFrame) -> tuple[list[str], pd.DataFrame]:
+    """The names width_1 ... width_n, and a table with them, live_1 ... live_n and ``shrunk``.
+
+    ``live_k`` is a number of filters: the fraction at the last evaluation of the round's width, so
+    that a width which falls between two evaluations stays above it. NaN where none was counted.
+    Raises InputError when no run has widths.
+    """
+    found = set(metrics["metric"])
     names = sorted(
-        {name for name in metrics["metric"] if name.startswith("width_")},
+        (name for name in found if name.startswith("width_")),
         key=lambda name: int(name.removeprefix("width_")),
-    )
-    table = by_round(metrics, [*names, "shrunk"] if names else ["width_1", "shrunk"])
+    ) or ["width_1"]
+    lives = [name.replace("width", "live") for name in names]
+    table = by_round(metrics, [*names, *lives, "shrunk"])  # rounds in order
+    shares = table.groupby([*PAIR, *ARM, "seed"])[lives].ffill()
+    table[lives] = shares * table[names].to_numpy()
+    return names, table
+
+
+def widths_by_round(metrics: pd.DataFrame) -> Figure:
+    """Filters of each layer by round, a panel per pair and arm; steps down are the shrinks.
+
+    Beside them, dashed, those that are live; metrics of runs that counted none are drawn without.
+    """
+    names, table = filters_by_round(metrics)
     shrank = table.groupby([*PAIR, *ARM])["shrunk"].transform("max") > 0
     table = table[shrank] if shrank.any() else table  # an arm that never shrinks is flat lines
     table, more = told_apart(table)
@@ -143,44 +158,56 @@ def widths_by_round(metrics: pd.DataFrame) -> Figure:
         for dataset, kind, model, arm, *_ in shown
     ]
     figure, axes = panels(titles, columns)
-    colours = sns.color_palette("viridis", max(len(names), 2))
-    dashes = [DASHES[place % 3] or (1, 0) for place in range(len(names))]
+    colours = [COLOURS[place % len(COLOURS)] for place in range(len(names))]
     for ax, (*_, rows, widest) in zip(axes, shown, strict=True):
         if rows.empty:
             ax.text(0.5, 0.5, "no run", transform=ax.transAxes, ha="center")
             ax.set(xticks=[], yticks=[])
             continue
-        draw_widths(ax, rows, names, list(zip(colours, dashes, strict=False)))
+        draw_widths(ax, rows, names, colours)
         ax.set_ylim(0, 1.06 * widest)  # the same for all arms of a pair
         whole_axis(ax)
     entries = [
-        Line2D([], [], color=colour, dashes=dash, label=f"layer {layer}")
-        for layer, (colour, dash) in enumerate(zip(colours, dashes, strict=False), start=1)
+        Line2D([], [], color=colour, label=f"layer {layer}")
+        for layer, colour in enumerate(colours, start=1)
     ]
     note = "line: mean over seeds; band: narrowest to widest" + more
+    if table.filter(like="live_").notna().any(axis=None):
+        entries.append(Line2D([], [], color="#777777", **LIVE, label="of them live"))
+        note += "; dashed: filters that fire on any of 2,000 training images"
     return finish(figure, "round", "filters", entries, note)
 
 
-def draw_widths(ax: Axes, runs: pd.DataFrame, names: Sequence[str], styles: Sequence) -> None:
-    """A step line per layer: the mean over seeds, the band from the narrowest to the widest."""
-    seeds = runs.groupby("round")[list(names)]
+def draw_widths(ax: Axes, runs: pd.DataFrame, names: Sequence[str], colours: Sequence[str]) -> None:
+    """A step line per layer, the mean over seeds, and a dashed one of its live filters.
+
+    The band reaches from the narrowest to the widest.
+    """
+    lives = [name.replace("width", "live") for name in names]
+    seeds = runs.groupby("round")[[*names, *lives]]
     mean, low, high = seeds.mean(), seeds.min(), seeds.max()
-    for name, (colour, dash) in zip(names, styles, strict=False):
+    for name, live, colour in zip(names, lives, colours, strict=True):
         if mean[name].isna().all():  # this model has fewer layers
             continue
         band = {"step": "post", "color": colour, "alpha": 0.15, "linewidth": 0}
         ax.fill_between(mean.index, low[name], high[name], **band)
-        ax.plot(mean.index, mean[name], drawstyle="steps-post", color=colour, dashes=dash)
-        say_steps(ax, name, mean[name], low[name], high[name])
+        step = {"drawstyle": "steps-post", "color": colour}
+        ax.plot(mean.index, mean[name], **step)
+        if mean[live].notna().any():
+            ax.plot(mean.index, mean[live], **step, **LIVE)
+        say_steps(ax, name, mean[name], low[name], high[name], mean[live])
 
 
-def say_steps(ax: Axes, name: str, mean: pd.Series, low: pd.Series, high: pd.Series) -> None:
+def say_steps(
+    ax: Axes, name: str, mean: pd.Series, low: pd.Series, high: pd.Series, live: pd.Series
+) -> None:
     """The filters of a layer, by round, where they change and at the end."""
     layer = f"layer {name.removeprefix('width_')}"
     steps = mean.ne(mean.shift()) | (mean.index == mean.index.max())
     for at in mean.index[steps]:
         spread = f" ({low[at]:g} to {high[at]:g})" if high[at] > low[at] else ""
-        text = f"{layer}, round {at:g}: {mean[at]:.4g} filters{spread}"
+        firing = f", {live[at]:.4g} live" if pd.notna(live[at]) else ""
+        text = f"{layer}, round {at:g}: {mean[at]:.4g} filters{spread}{firing}"
         say(ax, at, mean[at], text, layer)
 
 

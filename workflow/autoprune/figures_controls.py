@@ -1,28 +1,22 @@
 """Stage: the figures of the controls: null, map over k and patience, widths, kept filters."""
 
 import argparse
-import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from autoprune.drawing import (
     ARM,
     COLOURS,
-    SCREEN,
     Look,
     add_figure_flags,
-    arms_of,
     current_page,
     finish,
-    log_axis,
     looks,
     of_arm,
     panels,
@@ -32,9 +26,10 @@ from autoprune.errors import run_main
 from autoprune.evidence.ablated import ALIKE, comparable
 from autoprune.evidence.statistics import final_figures, is_baseline, require
 from autoprune.figures import PAIR
-from autoprune.metrics import RUN, read_metrics, read_table
-from autoprune.spots import say
-from autoprune.style import arm_label, dataset_label, label
+from autoprune.measure.table import RUN, read_metrics, read_table
+from autoprune.publish.axes import log_axis
+from autoprune.publish.heat_maps import grid_of, grids, say_cells, small
+from autoprune.style import dataset_label, label
 
 MAPPED = ["parameters_with_statistics", "test_accuracy"]
 # arms that the rule made smaller, trained or not: what the null's distribution is held against
@@ -103,15 +98,6 @@ def k_patience_map(metrics: pd.DataFrame, null: Sequence[str], kept: str) -> Fig
     return figure
 
 
-def say_cells(ax: Axes, texts: pd.DataFrame, rows: Sequence[str], column: str) -> None:
-    """What each cell of a heat map says: its row and column, then its text, where it has one."""
-    for down, name in enumerate(rows):
-        for along, at in enumerate(texts.columns):
-            if text := texts.iloc[down, along]:
-                where = f"{name}, {column} {at:g}"
-                say(ax, along + 0.5, down + 0.5, f"{where}\n{text}", name, (1, 1))
-
-
 def same_training(runs: pd.DataFrame, values: pd.DataFrame) -> pd.Series:
     """The fresh-weight runs that train as their pair's dense/fedavg was asked to (ALIKE).
 
@@ -138,13 +124,18 @@ def base_widths(metrics: pd.DataFrame) -> dict[tuple[str, ...], tuple[int, ...]]
     }
 
 
+NULL_COLOURS = {"fresh": "#c8c8c8", "kept": "#8c8c8c"}
+
+
 def null_distribution(metrics: pd.DataFrame, null: Sequence[str], kept: str) -> Figure:
     """Final parameters of the rule on random networks, and those of the trained runs above it."""
     values, _ = final_figures(metrics)
     require(values, MAPPED)
     everyone = values
     values = values[values["method"].isin(SEARCHED)]
-    tables = {Path(path).stem: read_table(path, ["parameters_with_statistics"]) for path in null}
+    tables = {
+        Path(path).stem: read_table(path, ["null", "parameters_with_statistics"]) for path in null
+    }
     shown = [
         (pair, rows, tables[f"{pair[0]}-{pair[2]}"])
         for pair, rows in values.groupby(PAIR)
@@ -156,7 +147,10 @@ def null_distribution(metrics: pd.DataFrame, null: Sequence[str], kept: str) -> 
     figure, axes = panels([f"{dataset_label(p[0], p[1])}\n{label(p[2])}" for p, *_ in shown])
     for ax, (_, rows, draws) in zip(axes, shown, strict=True):
         found = draws["parameters_with_statistics"]
-        ax.hist(found, bins=24, color="#bbbbbb", edgecolor="white", linewidth=0.3)
+        bins = np.histogram_bin_edges(found, 24)
+        for null, colour in NULL_COLOURS.items():
+            own = found[draws["null"] == null]
+            ax.hist(own, bins, color=colour, edgecolor="white", linewidth=0.3, alpha=0.75)
         top = ax.get_ylim()[1]
         for lane, arm in enumerate(a for a in arms if not of_arm(rows, a).empty):
             mine = of_arm(rows, arm)["parameters_with_statistics"]
@@ -167,10 +161,14 @@ def null_distribution(metrics: pd.DataFrame, null: Sequence[str], kept: str) -> 
         ax.set_yticks([])
         everything = pd.concat([found, rows["parameters_with_statistics"]])
         log_axis(ax, everything.min(), everything.max())
-    entries = [Line2D([], [], color="#bbbbbb", linewidth=6, label="the rule on random networks")]
+    entries = [
+        Line2D([], [], color=colour, linewidth=6, label=f"random networks, {null}")
+        for null, colour in NULL_COLOURS.items()
+    ]
     style = {"linestyle": "none", "markersize": 5, "markeredgewidth": 0}
     entries += [look.entry(marker=look.marker, **style) for look in arms.values()]
-    note = "grey: share of searches in which nothing was learnt; markers: runs, one a seed"
+    note = "grey: searches in which nothing was learnt, on a random network that is drawn fresh\n"
+    note += "every time or kept until filters go; markers: runs, one a seed"
     return finish(figure, "final parameters (Keras total)", "", entries, note)
 
 
@@ -223,55 +221,6 @@ def kept_similarity(metrics: pd.DataFrame, null: Sequence[str], kept: str) -> Fi
     return grids(shown, "Jaccard index of the filters that two seeds keep (in brackets: by chance)")
 
 
-def grid_of(rows: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Means over seeds of a column: a row for each arm in order, a column for each layer."""
-    means = rows.groupby([*ARM, "layer"])[name].mean().unstack("layer")  # noqa: PD010
-    return means.reindex(pd.MultiIndex.from_tuples(arms_of(rows), names=ARM))
-
-
-def fitting(text: str, room: int) -> str:
-    """A cell's text in ``room`` letters: without what is in brackets, or none at all."""
-    candidates = (text, text.partition(" (")[0], "")
-    return next(part for part in candidates if len(part) <= max(room, 0))
-
-
-def small() -> float:
-    """The font size in points of what has to fit into a cell, and never below 6."""
-    return max(6.0, current_page().font - 1)
-
-
-Grid = tuple[tuple[str, ...], pd.DataFrame, pd.DataFrame, pd.DataFrame]
-
-
-def grids(shown: Sequence[Grid], note: str) -> Figure:
-    """A heat map a pair, one under the other: (pair, shares in [0, 1], texts, long texts)."""
-    rows = [len(shares) for _, shares, *_ in shown]
-    page = current_page()
-    scale, width = page.font / SCREEN.font, page.width or 7
-    lines = textwrap.wrap(note, int(width / (0.07 * scale)))
-    figure, axes = plt.subplots(
-        len(shown),
-        1,
-        squeeze=False,
-        figsize=(width, scale * (0.19 * sum(rows) + 0.5 * len(rows) + 0.16 * len(lines) + 0.25)),
-        gridspec_kw={"height_ratios": rows},
-    )
-    for ax, (pair, shares, texts, spoken) in zip(axes.flat, shown, strict=True):
-        style: dict[str, Any] = {"cmap": "cividis", "vmin": 0, "vmax": 1, "cbar": False}
-        cell = (width - 1.6) / shares.shape[1]  # inches; the names beside it take the rest
-        texts = texts.map(fitting, room=int(72 * cell / (0.6 * small())))
-        sns.heatmap(shares, annot=texts, fmt="", annot_kws={"size": small()}, ax=ax, **style)
-        ax.set_title(f"{dataset_label(pair[0], pair[1])}, {label(pair[2])}")
-        ax.set_yticks([place + 0.5 for place in range(len(shares))])
-        names = [arm_label(*arm) for arm in shares.index]
-        ax.set_yticklabels(names, rotation=0, fontsize=small())
-        say_cells(ax, spoken, names, "layer")
-        ax.set(ylabel="", xlabel="")
-    axes.flat[-1].set_xlabel("layer")
-    figure.suptitle("\n".join(lines), fontsize=page.font + 0.5)
-    return figure
-
-
 FIGURES: dict[str, Callable[[pd.DataFrame, Sequence[str], str], Figure]] = {
     "k_patience_map": k_patience_map,
     "null_distribution": null_distribution,
@@ -285,7 +234,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", choices=sorted(FIGURES), help="which figure")
     parser.add_argument("--metrics", required=True, help="tidy metrics, as CSV")
-    parser.add_argument("--null", nargs="*", default=[], help="CSVs of autoprune.null, by pair")
+    parser.add_argument(
+        "--null", nargs="*", default=[], help="CSVs of autoprune.measure.nulls, by pair"
+    )
     parser.add_argument("--kept", required=True, help="CSV of autoprune.kept")
     add_figure_flags(parser)
     arguments = parser.parse_args(argv)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from autoprune.figures import PAIR
-from autoprune.metrics import INPUT
+from autoprune.measure.table import INPUT
 from autoprune.models import Architecture
 from autoprune.pruning.budget import cost
 

@@ -7,7 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from autoprune.drawing import ARM, Look, finish, log_axis, looks, panels, told_apart
+from autoprune.drawing import ARM, Look, finish, looks, panels, told_apart
+from autoprune.publish.axes import log_axis
 from autoprune.spots import say
 from autoprune.style import dataset_label, label
 

@@ -18,8 +18,16 @@ from autoprune.latex import BOLD, Paper, latex_table
 # new method or data set needs no entry here.
 LABELS = {
     "femnist": "FEMNIST",
+    "femnist_cropped": "FEMNIST cropped",
+    "femnist_inverted": "FEMNIST light on dark",
+    "femnist_raw": "FEMNIST raw pixels",
+    "femnist_standardised": "FEMNIST standardised",
+    "femnist_whole": "FEMNIST whole",
     "celeba": "CelebA",
+    "celeba_smiling": "CelebA Smiling",
+    "faces_male": "faces Male",
     "mnist": "MNIST",
+    "unipen": "UNIPEN",
     "cnn": "CNN",
     "resnet": "ResNet",
     "inception": "Inception",
@@ -28,26 +36,43 @@ LABELS = {
     "autoprune/inherit": "autoprune, kept weights",
     "autoprune/reinit-once": "autoprune, fresh at the end",
     "autoprune/rewind": "autoprune, initial weights",
+    "autoprune/rewind-once": "autoprune, initial at the end",
     "autoprune/inherit-low": "autoprune, kept weights, low tail",
     "found-widths/reinit": "found widths, from scratch",
+    "found-widths/inherit": "kept weights' widths from scratch",
     "narrow/reinit": "narrow, from scratch",
-    "null-norms/reinit": "null norms, fresh weights",
-    "null-norms/inherit": "null norms, kept weights",
+    "narrow/inherit": "narrow, kept weights' size",
+    "null-norms/reinit": "random norms, fresh weights",
+    "null-norms/inherit": "random norms, kept weights",
     "random-filters/inherit": "random filters, kept weights",
     "random-filters/inherit-low": "random filters, low tail's widths",
     "l1-uniform/one-shot": "L1 norm, one shot",
+    "l1-uniform/classical": "L1 norm, trained then pruned",
     "l1-uniform/iterative": "L1 norm, iterative",
     "fpgm/one-shot": "FPGM, one shot",
+    "fpgm/classical": "FPGM, trained then pruned",
     "fpgm/iterative": "FPGM, iterative",
     "slimming/one-shot": "slimming, one shot",
+    "slimming/classical": "slimming, trained then pruned",
     "slimming/iterative": "slimming, iterative",
     "taylor/one-shot": "Taylor, one shot",
+    "taylor/classical": "Taylor, trained then pruned",
     "taylor/iterative": "Taylor, iterative",
     "fedmap/global": "FedMap-like",
     "prunefl/adaptive": "PruneFL-like",
-    "ssfl/one-shot": "SSFL-like",
-    "joint-int8/iterative": "L1 norm and int8, equal bits",
-    "joint-int8/quarter": "L1 norm and int8, a quarter of the bits",
+    "ssfl/one-shot": "SSFL",
+    "l1-int8/iterative": "L1 norm and int8",
+    # one change at a time, behind what is compared
+    "autoprune/pooled": "autoprune, all layers pooled",
+    "autoprune/carried": "autoprune, Adam carried",
+    "dense/carried": "dense, Adam carried",
+    **{f"autoprune/clients-{n}": f"autoprune, {n} clients" for n in (10, 20)},
+    **{f"dense/clients-{n}": f"dense, {n} clients" for n in (10, 20)},
+    **{
+        f"autoprune/k{k}-p{patience}": f"autoprune, k {k}, patience {patience}"
+        for k in (1.6, 2.2, 2.8)
+        for patience in (1, 3, 5)
+    },
 }
 MINUS = "\N{MINUS SIGN}"
 STAND_IN = " (stand-in)"  # beside the name of a data set that stands in for another
@@ -87,6 +112,11 @@ def decimal(value: float | None, places: int = 2, sign: bool = False) -> str:
     if float(text.replace(",", "")) == 0:  # never "-0.00"
         text = text.lstrip("+-")
     return text.replace("-", MINUS)
+
+
+def by_layer(fractions: str) -> str:
+    """Fractions by layer to read, "1.00 0.34" of "1.0000 0.3412"; a dash for none."""
+    return " ".join(decimal(float(part)) for part in fractions.split()) or "–"
 
 
 def with_interval(summary: Summary, places: int = 2, unit: str = "", sign: bool = False) -> str:

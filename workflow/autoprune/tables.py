@@ -15,11 +15,12 @@ from autoprune.evidence.statistics import (
     summarise,
 )
 from autoprune.latex import Paper
-from autoprune.metrics import RUN, read_metrics
+from autoprune.measure.table import RUN, read_metrics
 from autoprune.style import (
     add_table_flags,
     arm_label,
     arm_order,
+    by_layer,
     dataset_label,
     decimal,
     label,
@@ -30,13 +31,17 @@ from autoprune.style import (
 
 ARM = ["dataset", "data_kind", "stands_for", "model", "method", "variant"]
 # What is summarised: from a run alone, and from a run beside its dense twin.
-OWN = ["accuracy", "test_accuracy", "parameters", "macs", "flops_tf_profiler", "bytes_total"]
+OWN = [
+    *("accuracy", "test_accuracy", "parameters", "macs", "flops_tf_profiler"),
+    *("bytes_total", "payload_total"),
+]
 PAIRED = {
     "accuracy_change": "accuracy_change_points",
     "parameters_reduction": "parameters_reduction_percent",
     "macs_reduction": "macs_reduction_percent",
     "flops_tf_profiler_reduction": "flops_tf_profiler_reduction_percent",
     "communication_factor": "communication_factor",
+    "communication_factor_payload": "communication_factor_payload",
 }
 # parameters_with_statistics is not shown, but against_dense() needs it.
 NEEDED = [*OWN, "parameters_with_statistics", "rounds", "clients_per_round"]
@@ -51,8 +56,14 @@ NOTES = [
     "MACs count a multiply-add as one; FLOPs follow TensorFlow's profiler, as the paper does. "
     "Traffic is what the server and its clients sent in all rounds, 1 MB = 10⁶ bytes; the factor "
     "is dense bytes over own bytes.",
+    "Payload is the numbers alone, without what names and wraps them in a message: the smaller "
+    "the network, the more of the traffic is wrapping. Live filters: the share of each layer's "
+    "that fire on any of 2,000 training images in the last round, first layer first, mean over "
+    "seeds.",
 ]
-PAPER = Paper(headings=["data", "model"], left_out=["rounds × clients", "MACs"])
+PAPER = Paper(
+    headings=["data", "model"], left_out=["rounds × clients", "MACs", "payload", "live filters"]
+)
 STAND_IN_NOTE = (
     "Data marked (stand-in) are generated or borrowed in place of the paper's: such rows show "
     "that the pipeline works, not that the paper's figures hold."
@@ -69,6 +80,17 @@ def final_widths(metrics: pd.DataFrame) -> pd.Series:
     return texts.groupby([rows[name] for name in RUN]).agg(" ".join)
 
 
+def final_live(metrics: pd.DataFrame) -> pd.DataFrame:
+    """The fraction of live filters in each run's last evaluated round, indexed by RUN.
+
+    A column a layer (1, 2, ...), NaN where a network has fewer; no column without such metrics.
+    """
+    rows = metrics[metrics["metric"].str.fullmatch(r"live_\d+")]
+    rows = rows[rows["round"] == rows.groupby(RUN)["round"].transform("max")]
+    layer = rows["metric"].str.removeprefix("live_").astype(int)
+    return rows.assign(layer=layer).set_index([*RUN, "layer"])["value"].unstack()  # noqa: PD010
+
+
 def _columns(name: str, summary: Summary) -> dict[str, float | int | None]:
     return {f"{name}_{part}": value for part, value in summary._asdict().items()}
 
@@ -82,7 +104,9 @@ def results(metrics: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     require(values, NEEDED)
     runs = pd.MultiIndex.from_frame(values[RUN])
     values["widths"] = final_widths(metrics).reindex(runs, fill_value="").to_numpy()
+    live = final_live(metrics).reindex(runs).set_axis(values.index)
     pairs = against_dense(values)
+    pairs["communication_factor_payload"] = pairs["payload_total_dense"] / pairs["payload_total"]
     raw, readable = [], []
     groups = {tuple(key): runs for key, runs in values.groupby(ARM)}
     arms = arm_order(key[4:] for key in groups)
@@ -102,6 +126,9 @@ def results(metrics: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         row["final_widths"] = "; ".join(
             f"seed {seed}: {widths}"
             for seed, widths in zip(runs["seed"], runs["widths"], strict=True)
+        )
+        row["live_filters"] = " ".join(
+            f"{share:.4f}" for share in live.loc[runs.index].mean().dropna()
         )
         row["source_files"] = files_behind(sources, NEEDED, runs, twins)
         raw.append(row)
@@ -128,10 +155,12 @@ def _readable(row: dict, summaries: dict[str, Summary]) -> dict[str, str]:
             for place, part in enumerate(summaries["accuracy"])
         )
     )
-    traffic = decimal(summaries["bytes_total"].mean / 1e6, 2) + " MB"
-    factor = summaries["communication_factor"]
-    if factor.mean is not None:
-        traffic += f" (÷ {decimal(factor.mean, 2)})"
+
+    def sent(name: str, factor: str) -> str:
+        amount = decimal(summaries[name].mean / 1e6, 2) + " MB"
+        by = summaries[factor].mean
+        return amount if by is None else f"{amount} (÷ {decimal(by, 2)})"
+
     return {
         "data": row["dataset_label"],
         "model": label(row["model"]),
@@ -142,7 +171,9 @@ def _readable(row: dict, summaries: dict[str, Summary]) -> dict[str, str]:
         "parameters": less("parameters"),
         "MACs": less("macs"),
         "FLOPs (TF profiler)": less("flops_tf_profiler"),
-        "traffic": traffic,
+        "traffic": sent("bytes_total", "communication_factor"),
+        "payload": sent("payload_total", "communication_factor_payload"),
+        "live filters": by_layer(row["live_filters"]),
     }
 
 

@@ -55,6 +55,11 @@ def parser_of_run() -> argparse.ArgumentParser:
         default="fresh",
         help="fresh at every client, or carried from client to client within a round",
     )
+    add(
+        "--batch-norm",
+        default="refreshed",
+        help="its statistics in evaluations: refreshed by the cohort, or averaged from training",
+    )
     add("--min-clients", type=int, default=1, help="usable replies that a round needs")
     add("--evaluate-every", type=int, required=True, help="rounds between validations")
     add("--checkpoint-every", type=int, required=True, help="rounds between checkpoints")

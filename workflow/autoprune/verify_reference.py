@@ -17,7 +17,7 @@ from autoprune import provenance
 from autoprune.config import module_of
 from autoprune.errors import InputError
 from autoprune.files import read_json, write_json, write_text
-from autoprune.metrics import GIVEN, read_metrics, written
+from autoprune.measure.table import GIVEN, read_metrics, written
 
 SCHEMA_VERSION = 1
 MADE_BY = "made_by.json"
@@ -25,7 +25,7 @@ MADE_BY = "made_by.json"
 KEYS = {
     "data": ("dataset",),
     "published": ("dataset", "model", "widths"),
-    "null": ("pair", "draw"),
+    "null": ("pair", "null", "draw"),
     "plans": ("run", "round", "layer"),
     "runs": ("run",),
     "rounds": ("run", "round"),
@@ -57,7 +57,7 @@ def name_of(run: Mapping[str, Any]) -> str:
 
 
 def modules_of(run: str) -> tuple[str, ...]:
-    """The modules whose import closure is the code of a run; as ``federation.run`` has them."""
+    """The modules whose import closure is a run's code; as ``federation.identity`` has them."""
     _, model, method, *_ = run.split("/")
     return "autoprune.train", f"autoprune.models.{model}", module_of(method)
 
@@ -152,7 +152,7 @@ def digest(value: object) -> str:
 
 def _settings(run: str, about: Mapping[str, Any], plan: Mapping[str, Any]) -> Row:
     """What was asked of a run, which code ran, and what its shrinks were decided on."""
-    decided = "trained weights" if plan.get("norms") != "null" else "random weights"
+    decided = "random weights" if str(plan.get("norms")).startswith("null") else "trained weights"
     row = {"run": run, "decided_on": decided if plan else "nothing", "code": about["code"]}
     return row | {name: str(value) for name, value in about["settings"].items()}
 

@@ -13,8 +13,8 @@ from pathlib import Path
 WORKFLOW = Path(workflow.current_basedir).parent
 sys.path.insert(0, str(WORKFLOW))
 
-from autoprune.config import METHODS, ablation_flags, check, followed, follows_plan, keeps_scores
-from autoprune.config import methods_of, resolve, run_settings
+from autoprune.config import METHODS, ablation_flags, check, followed, follows_dense, follows_plan
+from autoprune.config import differs, keeps_scores, methods_of, resolve, run_settings
 from autoprune.errors import InputError
 from autoprune.failures import Failure, describe, is_stop, last_error
 from autoprune.provenance import code_version
@@ -42,7 +42,7 @@ resolve(config)
 PAIRS = {pair: config["pairs"][pair] for pair in config["study"]}
 DATASETS = list(dict.fromkeys(pair["dataset"] for pair in PAIRS.values()))
 # options of sources that name files or folders, and the endings of the files that are read there
-PLACES = ["folder", "train", "test", "raw", "local", "archive", "database", "table"]
+PLACES = "folder train test raw local archive database table writers".split()
 FILES_READ = set(".json .txt .zip .gz .xz .bz2 .lzma .h5 .sqlite .parquet .csv .tsv".split())
 # networks as files: formats, and multiples for widths where a method's plan has filters' scores
 FORMATS = config["deploy"]["formats"]
@@ -59,6 +59,8 @@ if any({"k", "patience"} & set(own) for own in config["variants"].get("autoprune
     CONTROL_FIGURES.append("k_patience_map")
 SEARCHED = [name for name in PAIRS if "autoprune" in methods_of(config, name)]
 NULL_FILES = [f"<results>/null/{name}.csv" for name in SEARCHED]
+# what tables and pages say of them, which is read from files that no code version of theirs covers
+DIFFERENCES = [differs(method) for method in sorted({run.method for run in runs_of(config)})]
 TABLES = ["claims", "results", "partition", "ablations"]
 if any(config["controls"]["reference"] in methods_of(config, n)["autoprune"] for n in SEARCHED):
     TABLES.append("comparisons")
@@ -184,10 +186,12 @@ def folders(name):
 
 
 def flags(settings):
-    """Settings as command-line words: {"crop": [5, 20]} becomes --crop 5 20."""
+    """Settings as command-line words: {"crop": [5, 20], "x": true} becomes --crop 5 20 --x."""
     words = []
     for name, value in settings.items():
-        values = value if isinstance(value, list) else [value]
+        if value is False:
+            continue
+        values = value if isinstance(value, list) else [] if value is True else [value]
         words += [f"--{name.replace('_', '-')}", *map(str, values)]
     return words
 
@@ -195,7 +199,7 @@ def flags(settings):
 def source_flags(wildcards):
     """The flags of a data set's source and of what is done to its images."""
     dataset = config["datasets"][wildcards.dataset]
-    return flags(dataset["options"] | dataset.get("preprocessing", {}))
+    return flags(dataset["options"] | dataset["preprocessing"])
 
 
 def partition_flags(wildcards):
@@ -226,8 +230,9 @@ def margin_flags(flag):
 
 
 def plan_flags(wildcards, input):
-    """The plan that a method follows; apart, as Snakemake reruns for no param made from input."""
-    return ["--plan", str(input.plan)] if input.get("plan") else []
+    """What a method follows; apart, as Snakemake reruns for no param made from input."""
+    files = {name: input.get(name) for name in ("plan", "dense")}
+    return flags({name: str(file) for name, file in files.items() if file})
 
 
 def reference_flags(wildcards):
@@ -249,6 +254,14 @@ def plan_followed(wildcards):
     variant = followed(config, wildcards.method, wildcards.variant)
     run = f"{wildcards.dataset}/{wildcards.model}/autoprune/{variant}/seed-{wildcards.seed}"
     return f"<results>/runs/{run}/plan.json"
+
+
+def dense_followed(wildcards):
+    """The history of the dense run that says when a network is trained; none for most methods."""
+    if not follows_dense(wildcards.method):
+        return []
+    run = f"{wildcards.dataset}/{wildcards.model}/dense/fedavg/seed-{wildcards.seed}"
+    return f"<results>/runs/{run}/history.csv"
 
 
 def readers(wildcards):

@@ -1,15 +1,16 @@
 """Evidence: is it the method, or would anything of that size have done? Tests, null, ablations.
 
-in:  <results>/metrics.csv, <results>/runs/.../{run,plan}.json, <results>/data/{dataset}/store/
-out: <results>/tables/{comparisons,ablations}.*, <results>/null/, <results>/kept.csv and the
-     figures of CONTROL_FIGURES
+in:  <results>/{metrics,units}.csv, <results>/runs/.../{run,plan}.json, <results>/data/{dataset}/store/
+out: <results>/tables/{comparisons,ablations}.*, <results>/null/, <results>/published_nulls.csv,
+     <results>/kept.csv, <results>/findings.md and the figures of CONTROL_FIGURES
 """
 
 
 rule compare:
-    """Every method against the paper's, at equal parameters and at equal bytes."""
+    """Every method against the paper's, at equal rounds, training rounds and bytes."""
     input:
-        "<results>/metrics.csv",
+        metrics="<results>/metrics.csv",
+        units="<results>/units.csv",
     output:
         csv="<results>/tables/comparisons.csv",
         html=report(
@@ -27,11 +28,13 @@ rule compare:
     params:
         reference=lookup(dpath="controls/reference", within=config),
         margin=margin_flags("--margin"),
+        differences=DIFFERENCES,
         code=stage("autoprune.evidence.comparisons"),
     shell:
         """
         python -m autoprune.evidence.comparisons \
-            --metrics {input:q} \
+            --metrics {input.metrics:q} \
+            --units {input.units:q} \
             --reference {params.reference:q} \
             {params.margin:q} \
             --csv {output.csv:q} \
@@ -76,16 +79,16 @@ rule ablate:
         """
 
 
-rule draw_null:
+rule nulls:
     """The rule on random networks, many times over: how much it prunes with nothing learnt."""
     input:
         "<results>/data/{dataset}/store/header.json",
     output:
         "<results>/null/{dataset}-{model}.csv",
     log:
-        "<logs>/draw_null/{dataset}-{model}.log",
+        "<logs>/nulls/{dataset}-{model}.log",
     benchmark:
-        "<benchmarks>/draw_null/{dataset}-{model}.tsv"
+        "<benchmarks>/nulls/{dataset}-{model}.tsv"
     params:
         store=subpath(input[0], parent=True),
         target=lookup(dpath="datasets/{dataset}/target", within=config),
@@ -94,10 +97,10 @@ rule draw_null:
         patience=lookup(dpath="pairs/{dataset}-{model}/autoprune/patience", within=config),
         cap=lookup(dpath="pairs/{dataset}-{model}/autoprune/cap", within=config),
         draws=lookup(dpath="controls/null_draws", within=config),
-        code=stage("autoprune.null", "autoprune.models.{model}"),
+        code=stage("autoprune.measure.nulls", "autoprune.models.{model}"),
     shell:
         """
-        python -m autoprune.null \
+        python -m autoprune.measure.nulls \
             --store {params.store:q} \
             --target {params.target:q} \
             --model {wildcards.model:q} \
@@ -105,6 +108,34 @@ rule draw_null:
             --k {params.k:q} \
             --patience {params.patience:q} \
             --cap {params.cap:q} \
+            --draws {params.draws:q} \
+            --output {output:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule published_nulls:
+    """Where the sizes that the notebooks print lie among those of networks that learn nothing."""
+    input:
+        "config/published.tsv",
+    output:
+        "<results>/published_nulls.csv",
+    log:
+        "<logs>/published_nulls.log",
+    benchmark:
+        "<benchmarks>/published_nulls.tsv"
+    params:
+        draws=lookup(dpath="controls/null_draws", within=config),
+        code=stage(
+            "autoprune.measure.published_nulls",
+            "autoprune.models.cnn",
+            "autoprune.models.resnet",
+            "autoprune.models.inception",
+        ),
+    shell:
+        """
+        python -m autoprune.measure.published_nulls \
+            --published {input:q} \
             --draws {params.draws:q} \
             --output {output:q} \
             >{log:q} 2>&1
@@ -187,10 +218,10 @@ rule findings:
         "<benchmarks>/findings.tsv"
     params:
         results=subpath(input[0], ancestor=2),
-        code=stage("autoprune.findings"),
+        code=stage("autoprune.publish.findings"),
     shell:
         """
-        python -m autoprune.findings \
+        python -m autoprune.publish.findings \
             --study "This study" {params.results:q} \
             --output {output:q} \
             >{log:q} 2>&1

@@ -1,7 +1,7 @@
 """Publishing: one tidy table of metrics, and from it alone the tables, the figures, the report.
 
 in:  <results>/runs/, <results>/published_counts.json, config/published.tsv
-out: <results>/metrics.csv, <results>/tables/, <results>/figures/, <results>/report/index.html,
+out: <results>/{metrics,units}.csv, <results>/tables/, <results>/figures/, <results>/report/index.html,
      <results>/report.html
 """
 
@@ -13,8 +13,10 @@ rule collect_metrics:
         evaluation=runs("evaluation.json"),
         complexity=runs("complexity.json"),
         run=runs("run.json"),
+        units=runs("units.csv"),
     output:
-        "<results>/metrics.csv",
+        metrics="<results>/metrics.csv",
+        units="<results>/units.csv",
     log:
         "<logs>/collect_metrics.log",
     benchmark:
@@ -26,7 +28,8 @@ rule collect_metrics:
         """
         python -m autoprune.metrics \
             --runs {params.runs:q} \
-            --output {output:q} \
+            --units {output.units:q} \
+            --output {output.metrics:q} \
             >{log:q} 2>&1
         """
 
@@ -69,6 +72,8 @@ rule check_claims:
         metrics="<results>/metrics.csv",
         counts="<results>/published_counts.json",
         published="config/published.tsv",
+        units="<results>/units.csv",
+        nulls="<results>/published_nulls.csv",
         android="<results>/latency/android.csv",
     output:
         csv="<results>/tables/claims.csv",
@@ -95,6 +100,8 @@ rule check_claims:
             --metrics {input.metrics:q} \
             --published {input.published:q} \
             --counts {input.counts:q} \
+            --units {input.units:q} \
+            --null-published {input.nulls:q} \
             --android {input.android:q} \
             --reference {params.reference:q} \
             {params.margin:q} \
@@ -168,6 +175,7 @@ rule write_report:
     params:
         runs=folders("run"),
         benchmarks=lookup(dpath="pathvars/benchmarks", within=config),
+        differences=DIFFERENCES,
         code=stage("autoprune.report.__main__"),
     shell:
         """

@@ -2,7 +2,7 @@
 
 in:  <results>/data/{dataset}/{store,partition}/
 out: <results>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}/
-     history.csv, evaluation.json, architecture.json, weights.safetensors, run.json, and the
+     history.csv, evaluation.json, units.csv, architecture.json, weights.safetensors, run.json, and the
      pruning plan.json where the method has one
 
 While it lasts, a run writes two files beside its outputs: checkpoint.safetensors, at which it goes
@@ -23,6 +23,7 @@ rule baseline:
     output:
         history="<results>/runs/{dataset}/{model}/dense/{variant}/seed-{seed}/history.csv",
         evaluation="<results>/runs/{dataset}/{model}/dense/{variant}/seed-{seed}/evaluation.json",
+        units="<results>/runs/{dataset}/{model}/dense/{variant}/seed-{seed}/units.csv",
         architecture="<results>/runs/{dataset}/{model}/dense/{variant}/seed-{seed}/architecture.json",
         weights="<results>/runs/{dataset}/{model}/dense/{variant}/seed-{seed}/weights.safetensors",
         run="<results>/runs/{dataset}/{model}/dense/{variant}/seed-{seed}/run.json",
@@ -51,6 +52,7 @@ rule baseline:
         epsilon=training("epsilon"),
         precision=training("precision"),
         optimizer_state=training("optimizer_state"),
+        batch_norm=training("batch_norm"),
         min_clients=training("min_clients"),
         evaluate_every=training("evaluate_every"),
         checkpoint_every=training("checkpoint_every"),
@@ -78,6 +80,7 @@ rule baseline:
             --epsilon {params.epsilon:q} \
             --precision {params.precision:q} \
             --optimizer-state {params.optimizer_state:q} \
+            --batch-norm {params.batch_norm:q} \
             --min-clients {params.min_clients:q} \
             --evaluate-every {params.evaluate_every:q} \
             --checkpoint-every {params.checkpoint_every:q} \
@@ -97,9 +100,11 @@ use rule baseline as prune with:
         partition="<results>/data/{dataset}/partition/partition.json",
         indices="<results>/data/{dataset}/partition/indices.npy",
         plan=plan_followed,
+        dense=dense_followed,
     output:
         history="<results>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}/history.csv",
         evaluation="<results>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}/evaluation.json",
+        units="<results>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}/units.csv",
         architecture="<results>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}/architecture.json",
         weights="<results>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}/weights.safetensors",
         run="<results>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}/run.json",

@@ -28,13 +28,15 @@ class Images:
     (path, [client ids], first row). ``read(part)`` (picklable: a module-level function, or a
     functools.partial of one) yields blocks (rows, images): row numbers (n,) int64 of the source's
     order and their images (n, H, W, C) uint8, some MB a block. Every row comes exactly once over
-    all parts. ``read`` may run in another process, and may raise InputError. ``places`` is for
-    ``take``: where each row of the source's order stands here, -1 for one that was left out.
+    all parts. ``read`` may run in another process, and may raise InputError. ``file(part)`` is the
+    file that a part is of, where the data are few large ones. ``places`` is for ``take``: where
+    each row of the source's order stands here, -1 for one that was left out.
     """
 
     shape: tuple[int, int, int, int]
     parts: Sequence[Any]
     read: Callable[[Any], Iterable[tuple[np.ndarray, np.ndarray]]]
+    file: Callable[[Any], Path] | None = None
     places: np.ndarray | None = None
 
     def __len__(self) -> int:
@@ -64,12 +66,13 @@ class Job:
     shape: tuple[int, ...]  # of one image
 
 
-def write_images(path: Path, images: Images, order: np.ndarray, workers: int) -> None:
+def write_images(path: Path, images: Images, order: np.ndarray, workers: int) -> np.ndarray:
     """Write image ``order[i]`` as row i of a .npy file, parts read by ``workers`` processes.
 
-    The bytes do not depend on ``workers``; with 1 no process is started. Raises InputError when a
-    part cannot be read or written or a worker is killed, ValueError unless every row comes
-    exactly once and with its shape (a source's mistake).
+    Returns the number (N,) of the part that each row of the file is of. The bytes do not depend on
+    ``workers``; with 1 no process is started. Raises InputError when a part cannot be read or
+    written or a worker is killed, ValueError unless every row comes exactly once and with its
+    shape (a source's mistake).
     """
     from tqdm import tqdm
 
@@ -82,19 +85,25 @@ def write_images(path: Path, images: Images, order: np.ndarray, workers: int) ->
         stream.truncate(offset + math.prod(images.shape))
     job = Job(images.read, images.moved(row), path, offset, images.shape[1:])
     seen = np.zeros(len(job.places), bool)
+    part_of = np.empty(len(job.places), np.int32)
     with (
         tqdm(total=len(seen), desc="images", unit="", disable=None, leave=False) as bar,
         closing(processes.each(write_part, job, images.parts, workers)) as arrivals,
     ):
-        for rows in arrivals:
+        for part, rows in enumerate(arrivals):
             found, times = np.unique(rows, return_counts=True)
             again = found[(times > 1) | seen[found]]
             if len(again):
                 raise ValueError(f"row {again[0]} of the source came more than once")
             seen[rows] = True
+            part_of[rows] = part
             bar.update(len(rows))
     if not seen.all():
         raise ValueError(f"row {np.argmin(seen)} of the source never came")
+    kept = job.places >= 0
+    found = np.empty(len(order), np.int32)
+    found[job.places[kept]] = part_of[kept]
+    return found
 
 
 def write_part(job: Job, part: Any) -> np.ndarray:

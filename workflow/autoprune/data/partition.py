@@ -17,7 +17,7 @@ from autoprune.data.store import ClientStore, whole_folder
 from autoprune.errors import InputError, run_main
 from autoprune.files import read_json, write_json
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 FILES = ("partition.json", "offsets.npy", "indices.npy", "label_counts.csv")
 
 
@@ -141,6 +141,7 @@ def make_partition(
         "classes_per_client": spread((counts > 0).sum(axis=1)),
         "mean_label_entropy_bits": float(entropy_bits(counts).mean()),
         "samples": dict(store.samples),
+        "repeated": store.repeated,
         "dropped": [
             *({**entry, "stage": "store"} for entry in store.dropped),
             *({**entry, "stage": "partition"} for entry in dropped),

@@ -27,7 +27,10 @@ MOST_LABELS = 10  # of a client that are read out
 BARS = 0.7  # inches; height of the bars over a heat map
 INK = "#333333"
 TITLE = "Clients and samples"
-PAPER = Paper(below=["dropped, why"], left_out=["target", "dropped clients", "dropped samples"])
+PAPER = Paper(
+    below=["dropped, why"],
+    left_out=["target", "of these, other labels", "dropped clients", "dropped samples"],
+)
 
 
 def title(header: dict) -> str:
@@ -81,6 +84,10 @@ def table(headers: Sequence[dict]) -> pd.DataFrame:
         sizes, samples, dropped = (
             header[key] for key in ("samples_per_client", "samples", "dropped")
         )
+        repeated = {
+            key: sum(split[key] for split in header["repeated"].values())
+            for key in ("images", "same_labels")
+        }
         rows.append(
             {
                 "dataset": title(header),
@@ -96,6 +103,8 @@ def table(headers: Sequence[dict]) -> pd.DataFrame:
                 "train": samples["train"],
                 "validation": samples["validation"],
                 "test": samples["test"],
+                "held out, also trained on": repeated["images"],
+                "of these, other labels": repeated["images"] - repeated["same_labels"],
                 "dropped clients": sum(entry["client"] is not None for entry in dropped),
                 "dropped samples": sum(entry["samples"] for entry in dropped),
                 "dropped, why": reasons(dropped),

@@ -6,8 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from autoprune.data import preprocess, sources
-from autoprune.data.store import write_store
 from autoprune.data.workers import given_cores
+from autoprune.data.write import write_store
 from autoprune.errors import run_main
 
 
@@ -35,7 +35,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Prepare one data set; raises InputError for wrong input, and then writes nothing."""
     args = parse(argv)
-    pixel_range = preprocess.checked_range(*args.pixel_range)
+    pixel_range = preprocess.chosen_range(args.pixel_range, args.standardise)
     samples = sources.discover()[args.source].prepare(args)
     steps = preprocess.chosen(samples, args.crop, args.resize, args.polarity)
     samples = preprocess.preprocessed(samples, steps)
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         source=args.source,
         **vars(samples),
         pixel_range=pixel_range,
-        preprocessing=asdict(steps),
+        preprocessing={**asdict(steps), "standardised": args.standardise},
         workers=args.workers,
     )
     print(

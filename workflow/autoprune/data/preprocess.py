@@ -1,4 +1,4 @@
-"""What may be done to every image between its source and the store: crop, resize, invert."""
+"""What may be done to every image between its source and training: crop, resize, invert, scale."""
 
 import argparse
 from collections.abc import Callable, Iterable, Iterator
@@ -42,9 +42,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pixel-range",
         type=checked(float, -1e6, 1e6, "a number between -1e6 and 1e6"),
         nargs=2,
-        default=(0.0, 1.0),
         metavar=("LOW", "HIGH"),
-        help="what training scales the stored 0 and 255 to; 0 1 is the paper's",
+        help="what training scales the stored 0 and 255 to (default: 0 1, the paper's)",
+    )
+    group.add_argument(
+        "--standardise",
+        action="store_true",
+        help="instead the range that gives the training images' pixels mean 0 and standard "
+        "deviation 1; where most pixels are paper, filters die without it",
     )
 
 
@@ -148,8 +153,20 @@ def _read(
     return ((rows, steps(images)) for rows, images in read(part))
 
 
-def checked_range(low: float, high: float) -> tuple[float, float]:
-    """(low, high) of ``--pixel-range``; InputError unless low < high."""
+def chosen_range(
+    pixel_range: tuple[float, float] | None, standardise: bool
+) -> tuple[float, float] | None:
+    """(low, high) that training scales 0 and 255 to, None where the pixels are to tell it.
+
+    Raises InputError unless low < high, and for both flags at once.
+    """
+    if pixel_range is None:
+        return None if standardise else (0, 1)
+    low, high = pixel_range
+    if standardise:
+        raise InputError(
+            f"--pixel-range {low:g} {high:g} and --standardise exclude each other; leave one out"
+        )
     if not low < high:
         raise InputError(f"--pixel-range {low:g} {high:g}: expected LOW < HIGH")
     return low, high

@@ -1,6 +1,5 @@
 """The client store: every sample of one data set on disk, its client, labels and split."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -9,18 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from autoprune.data.images import (
-    Images,
-    checksum,
-    need_space,
-    read_singly,
-    write_array,
-    write_images,
-)
+from autoprune.data.images import Images, checksum, read_singly
 from autoprune.errors import InputError
-from autoprune.files import read_json, whole_file, write_json
+from autoprune.files import read_json, whole_file
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 SPLITS = ("train", "validation", "test")
 KINDS = ("real", "stand-in")
 POLARITIES = ("dark-on-light", "light-on-dark", "colour")
@@ -28,7 +20,7 @@ ARRAYS = ("images", "labels", "clients", "splits")
 HEADER_KEYS = {
     *("schema_version", "name", "source", "kind", "shape", "targets", "clients", "samples"),
     *("dropped", "polarity", "natural_clients", "checksum"),
-    *("pixel_range", "preprocessing"),
+    *("repeated", "pixels", "pixel_range", "preprocessing"),
 }
 
 
@@ -78,115 +70,14 @@ def whole_folder(folder: str | Path, names: Sequence[str]) -> Iterator[dict[str,
                 path.rmdir()
 
 
-def write_store(
-    folder: str | Path,
-    *,
-    name: str,
-    source: str,
-    kind: str,
-    images: np.ndarray | Images,
-    labels: np.ndarray,
-    clients: np.ndarray,
-    splits: np.ndarray,
-    client_ids: Sequence[str],
-    targets: Sequence[Mapping[str, Any]],
-    dropped: Sequence[Mapping[str, Any]],
-    polarity: str,
-    natural_clients: bool,
-    pixel_range: tuple[float, float] = (0, 1),
-    preprocessing: Mapping[str, Any] | None = None,
-    workers: int = 1,
-) -> None:
-    """Write a store, rows sorted by (split, client), stable; shapes as in ``Samples``.
-
-    ``Images`` are read by ``workers`` processes; the files do not depend on their number, nor on
-    whether the images came as an array. ``pixel_range`` is what training scales 0 and 255 to,
-    ``preprocessing`` what was done to the images; both are only recorded. Raises InputError for
-    an empty data set or split, a full disk and what ``Images`` cannot read; ValueError for arrays
-    that contradict each other (a source's mistake, not the user's). On failure no file is left
-    behind and a store that stood there before is untouched.
-    """
-    samples = Samples(
-        *(images, labels, clients, splits, client_ids, targets, dropped),
-        *(polarity, natural_clients, kind),
-    )
-    _check(name, samples)
-    order = np.lexsort((clients, splits))
-    widest = max(len(target["classes"]) for target in targets)
-    columns = {
-        "labels": labels.astype(np.uint8 if widest <= 256 else np.uint16),
-        "clients": clients.astype(np.int32),
-        "splits": splits.astype(np.uint8),
-    }
-    more = sum(column.nbytes for column in columns.values())
-    need_space(Path(folder), math.prod(images.shape) + more)
-    with whole_folder(folder, ["header.json", *(f"{array}.npy" for array in ARRAYS)]) as scratch:
-        if isinstance(images, Images):
-            write_images(scratch["images.npy"], images, order, workers)
-        else:
-            columns["images"] = images
-        for array, values in columns.items():
-            write_array(scratch[f"{array}.npy"], values, order)
-        header = {
-            "schema_version": SCHEMA_VERSION,
-            "name": name,
-            "source": source,
-            "kind": kind,
-            "shape": [int(size) for size in images.shape[1:]],
-            "targets": [{"name": t["name"], "classes": list(t["classes"])} for t in targets],
-            "clients": list(client_ids),
-            "samples": dict(zip(SPLITS, np.bincount(splits, minlength=3).tolist(), strict=True)),
-            "dropped": [dict(entry) for entry in dropped],
-            "polarity": polarity,
-            "natural_clients": bool(natural_clients),
-            "pixel_range": [float(end) for end in pixel_range],
-            "preprocessing": dict(preprocessing or {}),
-            "checksum": checksum({array: scratch[f"{array}.npy"] for array in ARRAYS}),
-        }
-        write_json(scratch["header.json"], header)
-
-
-def _check(name: str, samples: Samples) -> None:
-    """Raise InputError for emptiness, ValueError for samples that no source may hand over."""
-    count = len(samples.images)
-    if count == 0 or not samples.client_ids:
-        raise InputError(
-            f"data set {name!r} is empty: no client is left ({len(samples.dropped)} dropped); "
-            "lower --min-samples or give more data"
-        )
-    sizes = np.bincount(samples.splits, minlength=3)
-    for split, size in zip(SPLITS, sizes, strict=True):
-        if size == 0:
-            raise InputError(
-                f"data set {name!r} has no {split} samples (train {sizes[0]}, validation "
-                f"{sizes[1]}, test {sizes[2]}): give more data or change the test fraction"
-            )
-    shapes = {
-        "images": len(samples.images.shape) == 4
-        and (isinstance(samples.images, Images) or samples.images.dtype == np.uint8),
-        "labels": samples.labels.shape == (count, len(samples.targets)),
-        "clients": samples.clients.shape == (count,),
-        "splits": samples.splits.shape == (count,),
-        "kind": samples.kind in KINDS,
-        "polarity": samples.polarity in POLARITIES,
-        "client number": samples.clients.min() >= 0
-        and samples.clients.max() < len(samples.client_ids),
-        "class number": samples.labels.min() >= 0
-        and all(
-            column.max() < len(target["classes"])
-            for column, target in zip(samples.labels.T, samples.targets, strict=True)
-        ),
-    }
-    for what, right in shapes.items():
-        if not right:
-            raise ValueError(f"data set {name!r}: the {what} does not fit the other arrays")
-
-
 @dataclass(frozen=True, eq=False)
 class ClientStore:
     """An opened store; N rows sorted by (split, client), arrays memory-mapped and read-only.
 
-    images (N, H, W, C) uint8, labels (N, T), clients (N,) int32, splits (N,) uint8.
+    images (N, H, W, C) uint8, labels (N, T), clients (N,) int32, splits (N,) uint8. ``repeated``
+    says how many images of "validation" and of "test" are training images too, and how many of
+    them have the same labels there. ``pixels`` has mean and sd of all pixels of the training split,
+    in [0, 1]; training scales 0 and 255 to the ends of ``pixel_range``.
     """
 
     folder: Path
@@ -200,6 +91,8 @@ class ClientStore:
     dropped: list[dict[str, Any]]
     polarity: str
     natural_clients: bool
+    repeated: dict[str, dict[str, int]]
+    pixels: dict[str, float]
     pixel_range: tuple[float, float]
     preprocessing: dict[str, Any]
     checksum: str
@@ -273,18 +166,19 @@ def _read_header(folder: Path) -> dict[str, Any]:
             "make one with python -m autoprune.data.prepare"
         )
     header = read_json(path)
-    missing = HEADER_KEYS - header.keys() if isinstance(header, dict) else HEADER_KEYS
-    if missing:
+    header = header if isinstance(header, dict) else {}
+    version = header.get("schema_version", SCHEMA_VERSION)
+    if version != SCHEMA_VERSION:  # first: what else an old store lacks is no fault
+        raise InputError(
+            f"{path}: schema_version {version!r}, this code reads {SCHEMA_VERSION}; prepare the "
+            "data again"
+        )
+    if missing := HEADER_KEYS - header.keys():
         raise InputError(f"{path}: not a client store's header, no {', '.join(sorted(missing))}")
     if set(header["samples"]) != set(SPLITS) or not all(
         isinstance(header[key], list) for key in ("shape", "targets", "clients", "dropped")
     ):
         raise InputError(f"{path}: not a client store's header; prepare the data again")
-    if header["schema_version"] != SCHEMA_VERSION:
-        raise InputError(
-            f"{path}: schema_version {header['schema_version']!r}, this code reads "
-            f"{SCHEMA_VERSION}; prepare the data again"
-        )
     return header
 
 

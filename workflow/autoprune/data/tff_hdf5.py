@@ -4,6 +4,7 @@ import functools
 import itertools
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +59,12 @@ def read_hdf5(train: Path, test: Path, processes: int = 1) -> Examples:
         clients=np.repeat(*np.array(order, np.int64).T),
         client_ids=ids,
         test=np.repeat([False, True], counts),
-        images=Images((sum(counts), *layout.shape), parts, functools.partial(read_part, layout)),
+        images=Images(
+            (sum(counts), *layout.shape),
+            parts,
+            functools.partial(read_part, layout),
+            itemgetter(0),
+        ),
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from autoprune.metrics import RULE, TRAINING
+from autoprune.measure.table import RULE, TRAINING
 
 Ablation = tuple[str, str, str]  # its name, the arm with the change, the arm without
 PairOf = tuple[str, str]  # data set, model

@@ -17,7 +17,7 @@ from autoprune.evidence.statistics import (
     require,
     summarise,
 )
-from autoprune.metrics import read_metrics
+from autoprune.measure.table import read_metrics
 from autoprune.style import add_table_flags, decimal, with_interval, with_spread, write_table
 
 ARM = ["dataset", "model", "method", "variant"]

@@ -21,7 +21,7 @@ from autoprune.evidence.statistics import add_margin_flag, against_dense, final_
 from autoprune.evidence.verdicts import COUNTS, accuracy_row, android_rows, count_row
 from autoprune.files import read_json
 from autoprune.latex import Paper
-from autoprune.metrics import number, read_metrics
+from autoprune.measure.table import number, read_metrics
 from autoprune.style import add_table_flags, decimal, write_table
 
 PUBLISHED = (

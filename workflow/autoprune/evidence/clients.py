@@ -10,7 +10,7 @@ import pandas as pd
 
 from autoprune.errors import InputError
 from autoprune.evidence.readings import PAIR, Arm, Pair
-from autoprune.metrics import RUN
+from autoprune.measure.table import RUN
 from autoprune.seeds import generator
 
 COLUMNS = [*RUN, "unit", "examples", "right"]

@@ -8,6 +8,7 @@ import pandas as pd
 
 from autoprune.errors import InputError, run_main
 from autoprune.evidence.clients import Units, add_units_flag, read_units
+from autoprune.evidence.differences import differences_note
 from autoprune.evidence.family import (
     FAMILY,
     Difference,
@@ -40,7 +41,7 @@ from autoprune.evidence.statistics import (
     summarise,
 )
 from autoprune.latex import Paper
-from autoprune.metrics import read_metrics
+from autoprune.measure.table import read_metrics
 from autoprune.style import (
     add_table_flags,
     arm_label,
@@ -275,6 +276,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "others are compared; add it to methods, or set controls.reference"
         )
     notes = [note.format(reference=arm_label(*reference)) for note in NOTES] + arguments.note
+    notes += differences_note({record["method"] for record in records})
     text = readable(records)
     write_table(arguments, raw(records), text, TITLE, notes, group=2, paper=PAPER)
 

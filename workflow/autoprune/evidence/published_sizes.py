@@ -8,7 +8,7 @@ from autoprune.errors import InputError
 from autoprune.evidence.inference import LEVEL
 from autoprune.evidence.statistics import UNRESOLVED
 from autoprune.evidence.verdicts import row
-from autoprune.metrics import read_table
+from autoprune.measure.table import read_table
 from autoprune.style import decimal, label
 
 NULLS = ("fresh", "kept")  # weights of a network at whose shrink nothing goes

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from autoprune.evidence.statistics import LAST, Summary, held_out, summarise
-from autoprune.metrics import RUN
+from autoprune.measure.table import RUN
 
 PAIR = ["dataset", "data_kind", "model"]
 Pair = tuple[str, ...]

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.special import stdtrit  # scipy.stats.t asks it too, and takes a second to load
 
 from autoprune.errors import InputError
-from autoprune.metrics import RUN
+from autoprune.measure.table import RUN
 
 CONFIDENCE = 0.95
 TWIN = ["dataset", "model", "seed"]

@@ -25,7 +25,7 @@ class Checkpoint:
     """The state after ``round``: the aggregate, the method's memory, the history so far.
 
     ``wire`` and ``wire_tensors`` are what the wire remembers, ``clients`` what the clients do:
-    by node, serialised.
+    by node, serialised. ``recent`` are the right answers by unit of the last evaluations.
     """
 
     round: int
@@ -36,6 +36,7 @@ class Checkpoint:
     wire: dict[str, Any] = field(default_factory=dict)
     wire_tensors: Mapping[str, torch.Tensor] = field(default_factory=dict)
     clients: Mapping[int, bytes] = field(default_factory=dict)
+    recent: list[list[int]] = field(default_factory=list)
 
 
 def fingerprint(settings: Settings, data: str, code: str) -> str:
@@ -53,6 +54,7 @@ def save(path: str | Path, mark: str, checkpoint: Checkpoint) -> None:
         "method": json.dumps(checkpoint.method),
         "wire": json.dumps(checkpoint.wire),
         "history": json.dumps([asdict(row) for row in checkpoint.history]),
+        "recent": json.dumps(checkpoint.recent),
     }
     tensors = {STATE + name: tensor for name, tensor in checkpoint.state.items()}
     tensors |= {WIRE + name: tensor for name, tensor in checkpoint.wire_tensors.items()}
@@ -85,6 +87,7 @@ def load(path: str | Path, mark: str) -> Checkpoint | None:
         json.loads(notes["wire"]),
         _under(WIRE, tensors),
         {int(n): t.numpy().tobytes() for n, t in _under(CLIENT, tensors).items()},
+        json.loads(notes["recent"]),
     )
 
 

@@ -1,4 +1,4 @@
-"""The ClientApp: train the network that a message brings on this client's partition."""
+"""The ClientApp: train, or measure, the network that a message brings on this client's images."""
 
 from functools import cache
 
@@ -9,20 +9,57 @@ from flwr.clientapp import ClientApp
 
 from autoprune.data.partition import Partition
 from autoprune.data.store import ClientStore
-from autoprune.federation.messages import OPTIMIZER, read_instruction, reply
+from autoprune.federation import batch_norm
+from autoprune.federation.encoding import flat
+from autoprune.federation.inquiry import ACTION, answer
+from autoprune.federation.messages import OPTIMIZER, read_instruction, reply, statistics_reply
 from autoprune.federation.settings import Settings
-from autoprune.federation.training import importance, keep_memory, to_input, train, workspace
+from autoprune.federation.training import (
+    answer_shapes,
+    importance,
+    keep_memory,
+    to_input,
+    train,
+    workspace,
+)
 from autoprune.federation.wire import answered, arrays, received, tensors
 from autoprune.models import load_state
+from autoprune.models.layers import Network
 from autoprune.seeds import generator
 
 app = ClientApp()
+# an importance too, but of the steps of training (Jiang et al. 2022): their gradients' sum, squared
+SQUARED_GRADIENTS = "squared-gradients"
 
 
 @cache
 def _data(store: str, partition: str) -> tuple[ClientStore, Partition]:
     """The data set and its partition, memory-mapped once a process."""
     return ClientStore.open(store), Partition.open(partition)
+
+
+def _own(settings: Settings, client: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The client's images (image, channel, height, width) and labels (image,)."""
+    store, partition = _data(settings.store, settings.partition)
+    rows = partition.indices(client)
+    labels = store.labels[rows, store.target_column(settings.target)]
+    images = to_input(store.images[rows], store.pixel_range)
+    return images, torch.from_numpy(labels.astype(np.int64))
+
+
+def _in_order(kind: str, network: Network, answers: dict[str, torch.Tensor]) -> torch.Tensor | None:
+    """The answers as the server expects them: flat, in its order; None when nothing is asked."""
+    if not kind:
+        return None
+    return flat({name: answers[name] for name in answer_shapes(kind, network)})
+
+
+def _begin(context: Context) -> tuple[Settings, int]:
+    """The run's settings and this client's number; the process is made ready to compute."""
+    keep_memory()
+    settings = Settings.from_run_config(dict(context.run_config))
+    torch.set_num_threads(settings.torch_threads)  # the order of sums depends on it
+    return settings, int(context.node_config["partition-id"])
 
 
 @app.query()
@@ -40,25 +77,14 @@ def fit(message: Message, context: Context) -> Message:
     configuration; only masks and int8's rounding errors are kept between rounds, in the context.
     The shuffling depends on (seed, round, client) only.
     """
-    keep_memory()
-    settings = Settings.from_run_config(dict(context.run_config))
-    torch.set_num_threads(settings.torch_threads)  # the order of sums depends on it
-    client = int(context.node_config["partition-id"])
+    settings, client = _begin(context)
     architecture, server_round, ask = read_instruction(message.content)
-    store, partition = _data(settings.store, settings.partition)
-
-    rows = partition.indices(client)
-    images = to_input(store.images[rows], store.pixel_range)
-    column = store.target_column(settings.target)
-    labels = torch.from_numpy(store.labels[rows, column].astype(np.int64))
-
+    images, labels = _own(settings, client)
     network = workspace(architecture)
     state, masks = received(message.content, context, network.state_dict())
     load_state(network, state)
     kind = str(ask.get("importance", ""))
-    answers = {}
-    if kind and ask.get("when", "after") == "before":
-        answers = importance(kind, network, images, labels, settings.batch_size)
+    gradients: dict[str, torch.Tensor] | None = {} if kind == SQUARED_GRADIENTS else None
     moments = None
     if settings.optimizer_state == "carried":
         came = message.content.array_records.get(OPTIMIZER)
@@ -76,11 +102,46 @@ def fit(message: Message, context: Context) -> Message:
         masks=masks,
         norm_l1=float(ask.get("norm-l1", 0)),
         moments=moments,
+        gradients=gradients,
     )
-    if kind and not answers:
+    answers = {}
+    if gradients is not None:
+        answers = {name: total.square() for name, total in gradients.items()}
+    elif kind:
         answers = importance(kind, network, images, labels, settings.batch_size)
-    sent = answered(message.content, context, network.state_dict(), masks)
-    content = reply(client, sent, len(rows), loss, answers)
+    sent = answered(message.content, context, network.state_dict(), state, masks)
+    content = reply(client, sent, len(labels), loss, _in_order(kind, network, answers))
     if moments is not None:
         content[OPTIMIZER] = arrays(moments)
     return Message(content, reply_to=message)
+
+
+@app.query(ACTION)
+def weigh(message: Message, context: Context) -> Message:
+    """Answer what the weights that came matter for this client's images; nothing is trained."""
+    settings, client = _begin(context)
+    architecture, _, ask = read_instruction(message.content)
+    images, labels = _own(settings, client)
+    network = workspace(architecture)
+    state, _ = received(message.content, context, network.state_dict())
+    load_state(network, state)
+    kind = str(ask["importance"])
+    found = importance(kind, network, images, labels, settings.batch_size)
+    content = answer(client, _in_order(kind, network, found), len(labels))
+    return Message(content, reply_to=message)
+
+
+@app.query("refresh")
+def refresh(message: Message, context: Context) -> Message:
+    """Send back the batch-norm statistics of this client's images; nothing is trained.
+
+    The network comes as it does for training, and what the context needs for that is kept in it.
+    """
+    settings, client = _begin(context)
+    architecture, _, _ = read_instruction(message.content)
+    images, labels = _own(settings, client)
+    network = workspace(architecture)
+    state, _ = received(message.content, context, network.state_dict())
+    load_state(network, state)
+    found = batch_norm.statistics(network, images)
+    return Message(statistics_reply(client, flat(found), len(labels)), reply_to=message)

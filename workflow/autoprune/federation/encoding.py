@@ -1,5 +1,6 @@
 """A network's state in fewer bytes and back: values under masks, int8 with scales. Pure tensors."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -7,7 +8,24 @@ import torch
 from torch import Tensor
 
 State = Mapping[str, Tensor]
+Shapes = Mapping[str, tuple[int, ...]]
 SCALE = ".scale"  # suffix of the scales that belong to an int8 kernel
+
+
+def shapes(state: State) -> dict[str, tuple[int, ...]]:
+    """The shapes of a state's tensors, in its order."""
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+def flat(state: State) -> Tensor:
+    """All numbers (number,) of a state, tensor after tensor in its order, each row by row."""
+    return torch.cat([tensor.flatten() for tensor in state.values()])
+
+
+def unflat(values: Tensor, of: Shapes) -> dict[str, Tensor]:
+    """The inverse of ``flat`` for tensors of these shapes, as views of ``values``."""
+    parts = values.split([math.prod(shape) for shape in of.values()])
+    return {name: part.view(of[name]) for name, part in zip(of, parts, strict=True)}
 
 
 def maskable(state: State) -> list[str]:
@@ -17,45 +35,45 @@ def maskable(state: State) -> list[str]:
 
 def pack_mask(masks: State) -> Tensor:
     """Boolean masks as the smaller of a bitmap (uint8) and the places of the ones (int32)."""
-    flat = torch.cat([mask.flatten() for mask in masks.values()]).numpy()
-    bitmap, places = np.packbits(flat), np.flatnonzero(flat).astype(np.int32)
+    flags = flat(masks).numpy()
+    bitmap, places = np.packbits(flags), np.flatnonzero(flags).astype(np.int32)
     return torch.from_numpy(bitmap if bitmap.nbytes <= places.nbytes else places)
 
 
 def unpack_mask(packed: Tensor, like: State) -> dict[str, Tensor]:
     """The inverse of ``pack_mask`` for a network whose state has the shapes of ``like``."""
-    names = maskable(like)
-    total = sum(like[name].numel() for name in names)
+    of = shapes({name: like[name] for name in maskable(like)})
+    total = sum(map(math.prod, of.values()))
     if packed.dtype == torch.uint8:
-        flat = torch.from_numpy(np.unpackbits(packed.numpy(), count=total)).bool()
+        flags = torch.from_numpy(np.unpackbits(packed.numpy(), count=total)).bool()
     else:
-        flat = torch.zeros(total, dtype=torch.bool)
-        flat[packed.long()] = True
-    parts = flat.split([like[name].numel() for name in names])
-    return {name: part.view(like[name].shape) for name, part in zip(names, parts, strict=True)}
+        flags = torch.zeros(total, dtype=torch.bool)
+        flags[packed.long()] = True
+    return unflat(flags, of)
 
 
-def compress(state: State, masks: State) -> dict[str, Tensor]:
-    """Of a masked tensor only the values at the ones, flat; the others as they are."""
-    return {
-        name: tensor[masks[name]] if name in masks else tensor for name, tensor in state.items()
-    }
+def compress(state: State, masks: State) -> Tensor:
+    """The numbers (number,) at the masks' ones, and all of the tensors that have none."""
+    return flat(state)[_places(masks, shapes(state))] if masks else flat(state)
 
 
-def expand(values: State, masks: State) -> dict[str, Tensor]:
-    """The inverse of ``compress``, with zeros elsewhere; raises ValueError when it cannot be."""
-    state = {}
-    for name, tensor in values.items():
-        if name not in masks:
-            state[name] = tensor
-            continue
-        if tensor.shape != (int(masks[name].sum()),):
-            raise ValueError(
-                f"{name} has {tuple(tensor.shape)} values, its mask {int(masks[name].sum())} ones"
-            )
-        state[name] = torch.zeros(masks[name].shape, dtype=tensor.dtype)
-        state[name][masks[name]] = tensor
-    return state
+def expand(values: Tensor, masks: State, of: Shapes) -> dict[str, Tensor]:
+    """The inverse of ``compress``, zeros elsewhere; raises ValueError for another number."""
+    places = _places(masks, of)
+    if values.shape != (int(places.sum()),):
+        raise ValueError(f"{tuple(values.shape)} values, the masks have {int(places.sum())} ones")
+    whole = torch.zeros(len(places), dtype=values.dtype)
+    whole[places] = values
+    return unflat(whole, of)
+
+
+def _places(masks: State, of: Shapes) -> Tensor:
+    """Where of all numbers of a state (number,) those are that no mask takes away."""
+    parts = [
+        masks[name].flatten() if name in masks else torch.ones(math.prod(shape), dtype=torch.bool)
+        for name, shape in of.items()
+    ]
+    return torch.cat(parts)
 
 
 def quantise(state: State) -> dict[str, Tensor]:
@@ -89,11 +107,36 @@ def dequantise(sent: State) -> dict[str, Tensor]:
     return state
 
 
-def corrected(state: State, residual: State) -> dict[str, Tensor]:
-    """``state`` plus what earlier roundings lost, where its shape is still the same."""
+def pack_int8(quantised: State) -> Tensor:
+    """What ``quantise`` made as bytes (byte,) uint8.
+
+    First the int8 of all kernels and matrices, then, as little-endian float32, for each tensor of
+    the state its scales or, where it has none, its numbers; both in the state's order.
+    """
+    steps = [t.flatten() for t in quantised.values() if t.dtype == torch.int8]
+    rest = [t.flatten() for t in quantised.values() if t.dtype != torch.int8]
+    floats = torch.cat(rest).numpy().astype("<f4").view(np.uint8)
+    return torch.cat([torch.cat(steps).view(torch.uint8), torch.from_numpy(floats)])
+
+
+def unpack_int8(packed: Tensor, of: Shapes) -> dict[str, Tensor]:
+    """The inverse of ``pack_int8``; raises ValueError for another number of bytes."""
+    kernels = {name: shape for name, shape in of.items() if len(shape) > 1}
+    others = {n + SCALE if n in kernels else n: s[:1] if n in kernels else s for n, s in of.items()}
+    split = sum(map(math.prod, kernels.values()))
+    if len(packed) != split + 4 * sum(map(math.prod, others.values())):
+        raise ValueError(f"{len(packed)} bytes are not those of this network in int8")
+    floats = np.frombuffer(packed[split:].numpy().tobytes(), "<f4").astype(np.float32)
+    found = unflat(packed[:split].view(torch.int8), kernels)
+    found |= unflat(torch.from_numpy(floats), others)
+    return {key: found[key] for name in of for key in (name, name + SCALE) if key in found}
+
+
+def corrected(update: State, residual: State) -> dict[str, Tensor]:
+    """``update`` plus what earlier roundings lost, where its shape is still the same."""
     return {
         name: tensor + residual[name]
         if name in residual and residual[name].shape == tensor.shape
         else tensor
-        for name, tensor in state.items()
+        for name, tensor in update.items()
     }

@@ -14,10 +14,13 @@ class Row:
 
     ``train_loss`` is the clients' mean in their last local epoch; validation and test are empty in
     rounds without an evaluation. ``nonzeros`` are the numbers of the network that no mask takes
-    away, batch-norm statistics included. ``bytes_*`` sum over the round's ``clients``.
+    away, batch-norm statistics included. ``bytes_*`` sum over the round's messages to its
+    ``clients`` and back, ``payload_*`` are the bytes of the numbers in them, without any header.
     ``shrunk``: the network lost filters at the start of the round. ``searching``: the search was
-    on.
+    on. ``restarted``: the weights were set anew at its start.
     ``failures``: clients that were left out, "client: reason" each, joined by "; ".
+    ``live``: where the round was evaluated, the fraction of each prunable layer's filters that fire
+    on any of a sample of training images, in the order of ``widths``.
     """
 
     round: int
@@ -32,9 +35,13 @@ class Row:
     clients: int
     bytes_down: int
     bytes_up: int
+    payload_down: int
+    payload_up: int
     shrunk: int
     searching: int
+    restarted: int
     failures: str
+    live: str
 
 
 def write_history(path: str | Path, rows: list[Row]) -> None:

@@ -3,22 +3,33 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from flwr.app import ConfigRecord, MetricRecord, RecordDict
 from torch import Tensor
 
-from autoprune.federation.encoding import State
-from autoprune.federation.wire import arrays, tensors
+from autoprune.federation.wire import one, only
 from autoprune.models import Architecture
 
+REFRESH = "query.refresh"  # the kind of message that asks for batch-norm statistics
 OPTIMIZER = "optimizer"  # the record of an optimizer's state that goes from client to client
 
 
 @dataclass(frozen=True)
-class Update:
-    """A client's reply: its weights after training, how many images, its mean training loss.
+class Reply:
+    """What came from a client, as it travelled: flat arrays, and of how many images.
 
-    ``state`` is as it travelled (see ``wire``), ``answers`` what the method asked for besides.
+    ``answers`` are what the method asked for besides the weights, None when nothing came.
     """
+
+    client: int
+    weights: Tensor
+    examples: int
+    train_loss: float
+    answers: Tensor | None
+
+
+@dataclass(frozen=True)
+class Update:
+    """A client's weights after training, how many images, its mean training loss, its answers."""
 
     client: int
     state: dict[str, Tensor]
@@ -29,11 +40,11 @@ class Update:
 
 def instruction(
     architecture: Architecture,
-    weights: ArrayRecord,
+    weights: Tensor,
     server_round: int,
     ask: Mapping[str, str | float] | None = None,
 ) -> RecordDict:
-    """What the server sends: the weights and, beside them, the architecture they belong to.
+    """What the server sends: flat weights and, beside them, the architecture they belong to.
 
     A client rebuilds the network from it, so the paper's pruning asks nothing else of clients.
     Other methods may ``ask`` for more.
@@ -47,7 +58,7 @@ def instruction(
             "classes": architecture.classes,
         }
     )
-    content = RecordDict({"arrays": weights, "config": config})
+    content = RecordDict({"arrays": one("weights", weights), "config": config})
     if ask:
         content["ask"] = ConfigRecord(dict(ask))
     return content
@@ -68,31 +79,60 @@ def read_instruction(content: RecordDict) -> tuple[Architecture, int, dict[str, 
 
 def reply(
     client: int,
-    state: State,
+    weights: Tensor,
     examples: int,
     train_loss: float,
-    answers: State | None = None,
+    answers: Tensor | None = None,
 ) -> RecordDict:
     """What a client sends back; ``num-examples`` is its weight in the average."""
     content = RecordDict(
         {
-            "arrays": arrays(state),
+            "arrays": one("weights", weights),
             "metrics": MetricRecord({"num-examples": examples, "train-loss": train_loss}),
             "client": ConfigRecord({"partition-id": client}),
         }
     )
-    if answers:
-        content["answers"] = arrays(answers)
+    if answers is not None:
+        content["answers"] = one("answers", answers)
     return content
 
 
-def read_reply(content: RecordDict) -> Update:
+def read_reply(content: RecordDict) -> Reply:
     """The inverse of ``reply``."""
     metrics = content.metric_records["metrics"]
-    return Update(
+    return Reply(
         int(content.config_records["client"]["partition-id"]),  # type: ignore[arg-type]
-        tensors(content.array_records["arrays"]),
+        only(content, "arrays"),
         int(metrics["num-examples"]),  # type: ignore[arg-type]
         float(metrics["train-loss"]),  # type: ignore[arg-type]
-        tensors(content.array_records.get("answers", ArrayRecord())),
+        only(content, "answers") if "answers" in content.array_records else None,
+    )
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """A client's reply to ``REFRESH``: its batch-norm statistics, of how many images."""
+
+    client: int
+    values: Tensor
+    examples: int
+
+
+def statistics_reply(client: int, found: Tensor, examples: int) -> RecordDict:
+    """What a client sends back: the statistics (number,), one after the other in their order."""
+    return RecordDict(
+        {
+            "statistics": one("statistics", found),
+            "metrics": MetricRecord({"num-examples": examples}),
+            "client": ConfigRecord({"partition-id": client}),
+        }
+    )
+
+
+def read_statistics(content: RecordDict) -> Statistics:
+    """The inverse of ``statistics_reply``."""
+    return Statistics(
+        int(content.config_records["client"]["partition-id"]),  # type: ignore[arg-type]
+        only(content, "statistics"),
+        int(content.metric_records["metrics"]["num-examples"]),  # type: ignore[arg-type]
     )

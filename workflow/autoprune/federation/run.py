@@ -2,9 +2,9 @@
 
 import sys
 from collections.abc import Iterable
+from dataclasses import astuple
 from pathlib import Path
 
-import numpy as np
 import torch
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
@@ -12,8 +12,12 @@ from flwr.serverapp import Grid
 from autoprune import methods
 from autoprune.data.partition import Partition
 from autoprune.data.store import ClientStore
+from autoprune.federation import batch_norm
 from autoprune.federation import checkpoint as checkpoints
+from autoprune.federation.evaluation import Evaluation
 from autoprune.federation.history import Row, write_history
+from autoprune.federation.identity import fingerprint_of, provenance
+from autoprune.federation.inquiry import ask_all
 from autoprune.federation.interruption import Interrupted, interruptible
 from autoprune.federation.local_grid import LocalGrid
 from autoprune.federation.messages import OPTIMIZER
@@ -21,24 +25,15 @@ from autoprune.federation.progress import Progress
 from autoprune.federation.scores import scores_of
 from autoprune.federation.settings import Settings
 from autoprune.federation.strategy import SeededFedAvg, TooFewClients
-from autoprune.federation.training import keep_memory, predict
+from autoprune.federation.training import keep_memory
+from autoprune.federation.units import write_units
 from autoprune.federation.wire import WIRES, arrays
-from autoprune.files import sha256_file, write_json
+from autoprune.files import write_json
 from autoprune.models import Architecture, build, count_parameters, load_state, new_network
-from autoprune.models.layers import Network, to_channels_last
-from autoprune.provenance import code_version, versions
+from autoprune.models.layers import Network
 from autoprune.weights import save_weights
 
 CHECKPOINT = "checkpoint.safetensors"
-
-
-def stage_code(settings: Settings) -> str:
-    """The code a run's numbers come from, the family and the method loaded by name included."""
-    return code_version(
-        "autoprune.train",
-        f"autoprune.models.{settings.model}",
-        f"autoprune.methods.{settings.method.replace('-', '_')}",
-    )
 
 
 class Run:
@@ -55,7 +50,8 @@ class Run:
         build(base)  # refuses widths that are not the family's, whatever the method starts from
         method = methods.load(settings.method)
         own_variant = settings.like or settings.variant
-        self.method = method(base, settings.seed, own_variant, settings.method_settings)
+        own = settings.method_settings | {"rounds": settings.rounds}
+        self.method = method(base, settings.seed, own_variant, own)
         self.architecture: Architecture = self.method.begin()
         self.network: Network = new_network(self.architecture, settings.seed)
         self.wire = WIRES[self.method.encoding]()
@@ -66,19 +62,10 @@ class Run:
             settings.seed,
             self.wire,
         )
+        self.evaluation = Evaluation(self.store, self.partition, settings.target, settings.seed)
         self.history: list[Row] = []
         self.output = Path(settings.output)
-        self.mark = checkpoints.fingerprint(settings, self.data_checksum(), stage_code(settings))
-
-    def data_checksum(self) -> str:
-        """Which data: the store's checksum, what its bytes are scaled to, the partition's."""
-        parts = [self.store.checksum, self.store.pixel_range, self.partition.checksum]
-        return " ".join(map(str, [*parts, *self.plan_checksum().values()]))
-
-    def plan_checksum(self) -> dict[str, str]:
-        """Of the plan that the method follows, where it follows one."""
-        plan = self.settings.method_settings.get("plan")
-        return {"plan_checksum": sha256_file(plan)} if plan else {}
+        self.mark = fingerprint_of(settings, self.store, self.partition)
 
     def execute(self) -> None:
         """Run all rounds, from a checkpoint where there is one, and write the outputs.
@@ -124,6 +111,7 @@ class Run:
             list(self.history),
             *self.wire.memory(),
             self.grid.kept() if self.clients_remember else {},
+            list(self.evaluation.recent),
         )
 
     @property
@@ -144,15 +132,17 @@ class Run:
                     file=sys.stderr,
                 )
             self.history = [self.row(0, None, evaluated=True)]
+            self.evaluation.recent = []  # what was learnt is the score, not what was drawn
             return 1
         self.network = new_network(found.architecture, self.settings.seed)
         load_state(self.network, found.state)
         self.architecture = found.architecture
         self.method.restore(found.method)
-        self.wire.restore(found.wire, found.wire_tensors, found.state)
+        self.wire.restore(found.wire, found.wire_tensors, self.network.state_dict())
         if isinstance(self.grid, LocalGrid):
             self.grid.restore(found.clients)
         self.history = list(found.history)
+        self.evaluation.recent = list(found.recent)
         print(f"{path}: going on after round {found.round}", file=sys.stderr, flush=True)
         return found.round + 1
 
@@ -160,6 +150,16 @@ class Run:
         """Let the method change the network, then one FedAvg round, then perhaps evaluate."""
         widths = self.architecture.widths
         searching = self.method.searching(server_round)
+        asked = ask_all(
+            self.grid,
+            self.architecture,
+            self.network.state_dict(),
+            self.method.ask_all(server_round),
+            server_round,
+            self.settings.min_clients,
+        )
+        if asked.mean:
+            self.method.learn_of_all(server_round, asked.mean)
         self.architecture, self.network = self.method.before_round(
             server_round, self.architecture, self.network
         )
@@ -172,16 +172,21 @@ class Run:
         aggregate, metrics = self.strategy.aggregate_train(server_round, self.send(messages))
         assert aggregate is not None
         assert metrics is not None
+        self.strategy.traffic += asked.traffic
+        self.strategy.failures = asked.failures | self.strategy.failures
         load_state(self.network, {n: torch.from_numpy(a.numpy()) for n, a in aggregate.items()})
         self.method.learn(server_round, self.architecture, self.network, self.strategy.answers)
         settings = self.settings
+        evaluated = server_round % settings.evaluate_every == 0 or server_round == settings.rounds
+        if evaluated and settings.batch_norm == "refreshed":
+            self.refresh(server_round)
         return self.row(
             server_round,
             float(metrics["train-loss"]),  # type: ignore[arg-type]
-            evaluated=server_round % settings.evaluate_every == 0
-            or server_round == settings.rounds,
+            evaluated=evaluated,
             shrunk=self.architecture.widths != widths,
             searching=searching,
+            restarted=self.method.restarted(server_round),
         )
 
     def send(self, messages: Iterable[Message]) -> Iterable[Message]:
@@ -201,6 +206,19 @@ class Run:
             replies += self.grid.send_and_receive([message])
         return replies
 
+    def refresh(self, server_round: int) -> None:
+        """Take batch norm's statistics from the round's cohort; where none answers, leave them.
+
+        Training in later rounds is by its batches' own statistics, so it does not depend on these.
+        """
+        state = self.network.state_dict()
+        statistics = {name: state[name] for name in batch_norm.names(self.network)}
+        if not statistics:
+            return
+        messages = self.strategy.configure_refresh(server_round, arrays(state))
+        replies = self.grid.send_and_receive(messages)
+        load_state(self.network, state | self.strategy.aggregate_refresh(replies, statistics))
+
     def row(
         self,
         server_round: int,
@@ -209,24 +227,30 @@ class Run:
         evaluated: bool,
         shrunk: bool = False,
         searching: bool = False,
+        restarted: bool = False,
     ) -> Row:
         """The history's row of a round that has just ended."""
         strategy = self.strategy
-        validation = self.evaluate("validation") if evaluated else (None, None)
+        validation, test, live = (None, None), (None, None), ""
+        if evaluated:
+            network = self.deployed()
+            validation, test = self.evaluation.scores(network)
+            live = self.evaluation.live(network)
         return Row(
             server_round,
             train_loss,
             *validation,
-            self.evaluate("test")[0] if evaluated else None,
+            test[0],
             *count_parameters(self.network),
             self.wire.nonzeros(self.network.state_dict()),
             " ".join(map(str, self.architecture.widths)),
             len(strategy.clients),
-            strategy.bytes_down,
-            strategy.bytes_up,
+            *astuple(strategy.traffic),
             int(shrunk),
             int(searching),
+            int(restarted),
             "; ".join(f"{client}: {reason}" for client, reason in strategy.failures.items()),
+            live,
         )
 
     def deployed(self) -> Network:
@@ -235,22 +259,9 @@ class Run:
         load_state(network, self.wire.deployed(self.network.state_dict()))
         return network
 
-    def evaluate(self, split: str) -> tuple[float, float]:
-        """Accuracy (fraction) and loss of the network in hand on a pooled split of the store."""
-        labels, found, loss = self.predict(split)
-        return int((found == labels).sum()) / len(labels), loss
-
-    def predict(self, split: str) -> tuple[np.ndarray, np.ndarray, float]:
-        """Of a pooled split: labels (image,), classes found (image,), mean loss."""
-        rows = self.store.rows(split)
-        labels = self.store.labels[rows, self.store.target_column(self.settings.target)]
-        network = to_channels_last(self.deployed())
-        images = self.store.images[rows]
-        return labels, *predict(network, images, labels, self.store.pixel_range)
-
     def write_outputs(self) -> None:
         """The files of a finished run; see the README's list of what a run leaves."""
-        labels, found, test_loss = self.predict("test")
+        labels, found, test_loss = self.evaluation.predict(self.deployed(), "test")
         last = self.history[-1]
         evaluation = {
             **scores_of(self.history, labels, found, self.store, self.partition),
@@ -263,6 +274,7 @@ class Run:
             "bits": self.wire.bits(self.network.state_dict()),
         }
         write_history(self.output / "history.csv", self.history)
+        write_units(self.output / "units.csv", self.evaluation.examples, self.evaluation.recent)
         write_json(self.output / "evaluation.json", evaluation)
         write_json(self.output / "architecture.json", self.architecture.to_json())
         save_weights(
@@ -270,28 +282,4 @@ class Run:
         )
         if memory := self.method.to_json():
             write_json(self.output / "plan.json", memory)
-        write_json(self.output / "run.json", self.provenance())
-
-    def provenance(self) -> dict[str, object]:
-        """The run: its settings, data, code and versions; nothing that a repeat would change."""
-        settings = self.settings
-        return {
-            "dataset": settings.dataset,
-            "data_kind": self.store.kind,
-            "stands_for": "" if settings.stands_for == "none" else settings.stands_for,
-            "model": settings.model,
-            "method": settings.method,
-            "variant": settings.variant,
-            "seed": settings.seed,
-            "clients": self.partition.clients,
-            "settings": {
-                name: value
-                for name, value in settings.run_config().items()
-                if name not in ("output", "store", "partition", "plan")
-            },
-            **self.plan_checksum(),
-            "store_checksum": self.store.checksum,
-            "partition_checksum": self.partition.checksum,
-            "code": stage_code(settings),
-            "versions": versions(),
-        }
+        write_json(self.output / "run.json", provenance(self.settings, self.store, self.partition))

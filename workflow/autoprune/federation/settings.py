@@ -10,6 +10,7 @@ from autoprune.models import Architecture
 
 PRECISIONS = ("fp32", "bf16")
 OPTIMIZER_STATES = ("fresh", "carried")
+BATCH_NORMS = ("refreshed", "averaged")
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Settings:
     epsilon: float
     precision: str
     optimizer_state: str
+    batch_norm: str
     min_clients: int
     evaluate_every: int
     checkpoint_every: int
@@ -60,7 +62,11 @@ class Settings:
         ):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}: found {getattr(self, name)}, expected at least 1")
-        for name, known in (("precision", PRECISIONS), ("optimizer_state", OPTIMIZER_STATES)):
+        for name, known in (
+            ("precision", PRECISIONS),
+            ("optimizer_state", OPTIMIZER_STATES),
+            ("batch_norm", BATCH_NORMS),
+        ):
             if getattr(self, name) not in known:
                 raise InputError(
                     f"{name}: unknown {getattr(self, name)!r}; known are {', '.join(known)}"

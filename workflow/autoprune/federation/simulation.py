@@ -13,7 +13,7 @@ from flwr.clientapp.typing import ClientAppCallable
 from flwr.serverapp import Grid, ServerApp
 
 from autoprune.errors import InputError
-from autoprune.federation import client_app, server_app
+from autoprune.federation import client_app, inquiry, server_app
 
 
 def with_run_config(config: UserConfig) -> tuple[ServerApp, ClientApp]:
@@ -36,6 +36,8 @@ def with_run_config(config: UserConfig) -> tuple[ServerApp, ClientApp]:
     client = ClientApp(mods=[configure])
     client.train()(deliver)
     client.query()(deliver)
+    client.query("refresh")(deliver)
+    client.query(inquiry.ACTION)(deliver)
     server = ServerApp()
 
     @server.main()

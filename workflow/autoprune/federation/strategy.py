@@ -1,7 +1,7 @@
 """The Strategy: Flower's FedAvg with seeded cohorts and an average that has one order."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import torch
 from flwr.app import (
@@ -15,10 +15,12 @@ from flwr.app import (
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 
-from autoprune import communication
-from autoprune.federation.encoding import State
+from autoprune.communication import Traffic
+from autoprune.federation.batch_norm import pooled
+from autoprune.federation.encoding import Shapes, State, shapes, unflat
 from autoprune.federation.local_grid import LocalGrid
-from autoprune.federation.messages import OPTIMIZER, Update, instruction, read_reply
+from autoprune.federation.messages import OPTIMIZER, REFRESH, Statistics, Update, instruction
+from autoprune.federation.replies import fault_of, read_refreshed, read_update, reason_of
 from autoprune.federation.training import answer_shapes
 from autoprune.federation.wire import Dense, tensors
 from autoprune.federation.wire import arrays as to_arrays
@@ -27,7 +29,7 @@ from autoprune.seeds import generator
 
 QUESTION_TIMEOUT = 120  # seconds; a runtime that has crashed never answers
 
-Shapes = Mapping[str, tuple[int, ...]]
+R = TypeVar("R", Update, Statistics)
 
 
 class TooFewClients(RuntimeError):
@@ -87,52 +89,13 @@ def partitions(grid: Grid) -> dict[int, int]:
     return dict(sorted(found.items()))
 
 
-def reason_of(reply: Message) -> str:
-    """The last line of an error reply, where Python puts what was raised."""
-    lines = str(reply.error.reason).strip().splitlines()
-    return lines[-1].strip() if lines else "no reason given"
-
-
-def fault(update: Update, sent: Shapes, asked: Shapes) -> str:
-    """What makes a reply unusable, in a few words; "" when nothing does.
-
-    ``sent`` are the shapes of the arrays that went out, ``asked`` those of the answers wanted.
-    """
-    if found := misfit(update.state, sent):
-        return found
-    if not finite(update.state):
-        return "weights are not finite: its training diverged"
-    if update.examples < 1:
-        return f"trained on {update.examples} examples"
-    if asked and not update.answers:
-        return "the importance that was asked for is missing"
-    if found := misfit(update.answers, asked):
-        return f"importance: {found}"
-    return "" if finite(update.answers) else "importance is not finite"
-
-
-def misfit(found: State, expected: Shapes) -> str:
-    """Which names or shapes of the tensors are not those expected; "" when all are."""
-    if found.keys() != expected.keys():
-        return f"arrays {sorted(found.keys() ^ expected.keys())} are missing or were not asked for"
-    for name, tensor in found.items():
-        if tuple(tensor.shape) != expected[name]:
-            return f"{name} has shape {tuple(tensor.shape)}, expected {expected[name]}"
-    return ""
-
-
-def finite(state: State) -> bool:
-    """Whether all numbers are neither infinite nor NaN."""
-    return all(bool(tensor.isfinite().all()) for tensor in state.values())
-
-
 class SeededFedAvg(FedAvg):
     """FedAvg whose cohorts and sums are reproducible, and which counts the bytes of each round.
 
     ``architecture`` is that of the weights in hand; the server sets it before each round. After a
     round, ``clients`` are the cohort, ``failures`` those of it that were left out, with reasons,
     and ``answers`` the mean of what the others were asked for (``ask``) besides their weights.
-    ``wire`` encodes the weights.
+    ``wire`` encodes the weights, ``traffic`` counts the round's bytes.
     """
 
     def __init__(
@@ -151,12 +114,12 @@ class SeededFedAvg(FedAvg):
         self.clients_per_round = clients_per_round
         self.min_clients = min_clients
         self.seed = seed
-        self.bytes_down = 0
-        self.bytes_up = 0
+        self.traffic = Traffic()
         self.clients: list[int] = []
         self.failures: dict[int, str] = {}
         self._nodes: dict[int, int] = {}
-        self._sent: Shapes = {}
+        self._like: State = {}
+        self._sent = torch.empty(0)
         self._asked: Shapes = {}
 
     def configure_train(
@@ -165,30 +128,37 @@ class SeededFedAvg(FedAvg):
         """One message for each client of the cohort, all with the same weights."""
         self._nodes = self._nodes or partitions(grid)
         self.clients = cohort(self.seed, server_round, len(self._nodes), self.clients_per_round)
-        sent = self.wire.outgoing(tensors(arrays))
-        self._sent = {name: tuple(tensor.shape) for name, tensor in sent.items()}
+        self.traffic = Traffic()
+        self._like = tensors(arrays)
+        self._sent = self.wire.outgoing(self._like)
         kind = str(self.ask.get("importance", ""))
         self._asked = answer_shapes(kind, build(self.architecture)) if kind else {}
-        content = instruction(self.architecture, to_arrays(sent), server_round, self.ask)
+        content = instruction(self.architecture, self._sent, server_round, self.ask)
+        return self._messages(content, MessageType.TRAIN, server_round)
+
+    def configure_refresh(self, server_round: int, arrays: ArrayRecord) -> list[Message]:
+        """One message for each client of the round's cohort, with the aggregate to be measured.
+
+        It travels as for training, and its bytes are the round's as well.
+        """
+        sent = self.wire.outgoing(tensors(arrays))
+        content = instruction(self.architecture, sent, server_round)
+        return self._messages(content, REFRESH, server_round)
+
+    def _messages(self, content: RecordDict, kind: str, server_round: int) -> list[Message]:
+        """The content, with what each client needs besides, to the cohort; counts the bytes."""
         contents: dict[
             tuple[str, ...], RecordDict
         ] = {}  # few: clients that need the same share one
         messages = []
-        self.bytes_down = 0
         for client in self.clients:
             notes = self.wire.notes(client)
             key = tuple(notes)
             if key not in contents:
                 contents[key] = RecordDict({**content, **notes})
-            self.bytes_down += communication.size(contents[key])
-            messages.append(
-                Message(
-                    contents[key],
-                    self._nodes[client],
-                    MessageType.TRAIN,
-                    group_id=str(server_round),
-                )
-            )
+            self.traffic.down(contents[key])
+            node, group = self._nodes[client], str(server_round)
+            messages.append(Message(contents[key], node, kind, group_id=group))
         return messages
 
     def aggregate_train(
@@ -196,30 +166,11 @@ class SeededFedAvg(FedAvg):
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """The weighted mean of the usable replies, in the order of the clients' numbers.
 
-        A client that raised, did not answer, or sent other names, shapes or non-finite numbers,
-        be it as weights or as answers, is left out and recorded in ``failures``. Raises
-        TooFewClients when fewer than ``min_clients`` remain.
+        A client that raised, did not answer, or sent arrays of another length or type or with
+        non-finite numbers, be it as weights or as answers, is left out and recorded in
+        ``failures``. Raises TooFewClients when fewer than ``min_clients`` remain.
         """
-        client_of = {node: client for client, node in self._nodes.items()}
-        self.failures = dict.fromkeys(self.clients, "no reply in time")
-        self.bytes_up = 0
-        updates = []
-        for message in replies:
-            client = client_of[message.metadata.src_node_id]
-            if message.has_error():
-                self.failures[client] = reason_of(message)
-                continue
-            self.bytes_up += communication.size(without_optimizer(message.content))
-            update, unusable = self._read(message)
-            if update is None:
-                self.failures[client] = unusable
-            else:
-                del self.failures[client]
-                self.wire.arrived(client)
-                updates.append(update)
-        self.failures = dict(sorted(self.failures.items()))
-        for client in self.failures:
-            self.wire.lost(client)
+        updates, self.failures = self._usable(replies, self.read)
         if len(updates) < self.min_clients:
             first = next(iter(self.failures.items()), None)
             why = f"; client {first[0]}: {first[1]}" if first else ""
@@ -227,22 +178,55 @@ class SeededFedAvg(FedAvg):
                 f"round {server_round}: {len(updates)} usable replies of {len(self.clients)}, "
                 f"min_clients is {self.min_clients}{why}"
             )
-        updates.sort(key=lambda update: update.client)
         examples = sum(update.examples for update in updates)
         loss = sum(update.train_loss * update.examples for update in updates) / examples
         self.answers = mean_of([(update.answers, update.examples) for update in updates])
         metrics = MetricRecord({"num-examples": examples, "train-loss": loss})
         return to_arrays(weighted_mean(updates)), metrics
 
-    def _read(self, message: Message) -> tuple[Update | None, str]:
-        """A reply's update, or None and what is wrong with it."""
-        try:
-            update = read_reply(message.content)
-            if unusable := fault(update, self._sent, self._asked):
-                return None, unusable  # and not decoded: its arrays may be anything
-            return replace(update, state=self.wire.incoming(update.state)), ""
-        except (KeyError, TypeError, ValueError) as error:
-            return None, f"reply cannot be read: {type(error).__name__}: {error}"
+    def read(self, content: RecordDict) -> Update:
+        """The update in a reply; raises Unusable, KeyError, TypeError or ValueError."""
+        return read_update(content, self._sent, self.wire, self._like, self._asked)
+
+    def aggregate_refresh(self, replies: Iterable[Message], like: State) -> dict[str, torch.Tensor]:
+        """The batch-norm statistics of the usable replies, pooled; ``like`` has their shapes.
+
+        Failures join the round's, with "refresh: " before the reason. Empty when all failed.
+        """
+        numbers = sum(tensor.numel() for tensor in like.values())
+        usable, failures = self._usable(replies, lambda content: read_refreshed(content, numbers))
+        for client, reason in failures.items():
+            self.failures.setdefault(client, f"refresh: {reason}")
+        self.failures = dict(sorted(self.failures.items()))
+        found = [(unflat(own.values, shapes(like)), own.examples) for own in usable]
+        return pooled(found) if found else {}
+
+    def _usable(
+        self, replies: Iterable[Message], read: Callable[[RecordDict], R]
+    ) -> tuple[list[R], dict[int, str]]:
+        """Replies that can be read, in the order of the clients, and what is wrong with others.
+
+        Counts the bytes of all that came, and tells the wire who holds what was sent.
+        """
+        client_of = {node: client for client, node in self._nodes.items()}
+        failures = dict.fromkeys(self.clients, "no reply in time")
+        usable = []
+        for message in replies:
+            client = client_of[message.metadata.src_node_id]
+            if message.has_error():
+                failures[client] = reason_of(message)
+                continue
+            self.traffic.up(without_optimizer(message.content))
+            try:
+                usable.append(read(message.content))
+            except (KeyError, TypeError, ValueError) as error:
+                failures[client] = fault_of(error)
+            else:
+                del failures[client]
+                self.wire.arrived(client)
+        for client in failures:
+            self.wire.lost(client)
+        return sorted(usable, key=lambda found: found.client), dict(sorted(failures.items()))
 
 
 def without_optimizer(content: RecordDict) -> RecordDict:

@@ -67,6 +67,7 @@ def train(
     masks: Mapping[str, Tensor] | None = None,
     norm_l1: float = 0.0,
     moments: dict[str, Tensor] | None = None,
+    gradients: dict[str, Tensor] | None = None,
 ) -> float:
     """Train in place with Adam; return the mean loss of the last epoch.
 
@@ -74,9 +75,12 @@ def train(
     smaller batch of an epoch counts, as in Keras' fit. With ``precision`` "bf16" convolutions and
     linear layers compute in bfloat16 (torch.autocast); weights, optimizer and loss stay float32.
 
-    Weights whose place in ``masks`` is False stay as they are. ``norm_l1`` adds that times the
-    sum of |scale| of all batch norms to the loss (Liu et al. 2017, eq. 1). Adam is fresh, or goes
-    on from ``moments``, which are then replaced by its last ones.
+    Weights whose place in ``masks`` is False stay as they are. Each step then takes ``norm_l1``
+    times the learning rate from every |scale| of the batch norms, down to 0: the proximal step of
+    the penalty of Liu et al. 2017, eq. 1, apart from Adam, which would divide it away. Adam is
+    fresh, or goes on from ``moments``, which are then replaced by its last ones. ``gradients``
+    gets, of every kernel and matrix, the sum of the loss' gradients over all steps, of masked
+    weights too.
     """
     network.train()
     weights = flatten(network)
@@ -86,6 +90,7 @@ def train(
         optimizer.state[weights] = dict(moments)
     trained = flat_mask(network, masks) if masks else None
     scales = [m.weight for m in network.modules() if norm_l1 and isinstance(m, nn.BatchNorm2d)]
+    summed = torch.zeros_like(weights) if gradients is not None else None
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     total = torch.zeros(())
     for _ in range(epochs):
@@ -95,14 +100,22 @@ def train(
         for batch, targets in batches:
             weights.grad.zero_()
             total += network.backward(batch, targets, dtype) * len(targets)
-            for scale in scales:
-                assert scale.grad is not None
-                scale.grad.add_(scale.detach().sign(), alpha=norm_l1)
+            if summed is not None:
+                summed.add_(weights.grad)
             if trained is not None:
                 weights.grad.mul_(trained)
             optimizer.step()
+            for scale in scales:
+                scale.data.copy_(F.softshrink(scale.detach(), norm_l1 * learning_rate))
     if moments is not None:
         moments |= optimizer.state[weights]
+    if gradients is not None and summed is not None:
+        weights.grad.copy_(summed)  # of which the parameters' own gradients are views
+        gradients |= {
+            name: parameter.grad.clone(memory_format=torch.contiguous_format)
+            for name, parameter in network.named_parameters()
+            if parameter.dim() > 1 and parameter.grad is not None
+        }
     return float(total) / len(labels)
 
 
@@ -117,7 +130,7 @@ def flat_mask(network: Network, masks: Mapping[str, Tensor]) -> Tensor:
     return torch.cat(parts).float()
 
 
-IMPORTANCES = ("taylor", "squared-gradients", "sensitivity")
+IMPORTANCES = ("taylor", "sensitivity")
 
 
 def importance(
@@ -129,7 +142,6 @@ def importance(
       filter that is 1 (Molchanov et al. 2019). It stands behind batch norm, and is
       ``scale·dL/dscale + shift·dL/dshift`` there, summed over the batch norms that hold the filter;
       without them it is ``sum w·dL/dw`` over the kernels and biases that do;
-    - ``squared-gradients``: of every kernel and matrix ``(dL/dw)²`` (Jiang et al. 2022);
     - ``sensitivity``: of every kernel and matrix ``|w·dL/dw|`` (Lee et al. 2019, eq. 6).
 
     The network is left as it was, batch-norm statistics included.
@@ -155,10 +167,8 @@ def importance(
 
 def _scores(kind: str, network: Network, weights: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
     """``importance`` of one batch, whose gradients are in place."""
-    if kind == "squared-gradients":
-        return {name: w.grad.square() for name, w in weights.items()}  # type: ignore[union-attr]
     if kind == "sensitivity":
-        return {name: (w.detach() * w.grad).abs() for name, w in weights.items()}
+        return {name: (w.detach() * w.grad).abs() for name, w in weights.items()}  # type: ignore[operator]
     if kind != "taylor":
         raise InputError(f"importance: unknown {kind!r}; known are {', '.join(IMPORTANCES)}")
     return {name: _gates(network, n).square() for n, name in enumerate(network.prunable)}
@@ -181,7 +191,7 @@ def _gates(network: Network, layer: int) -> Tensor:
 
 
 def answer_shapes(kind: str, network: Network) -> dict[str, tuple[int, ...]]:
-    """The shapes that ``importance``'s tensors have, by their names.
+    """The shapes of what a client answers to ``kind``, by their names; see client_app.
 
     The server holds the answers of clients with such a network against them.
     """

@@ -1,6 +1,7 @@
-"""How a network's state travels: dense, sparse under a mask, or int8 with error feedback.
+"""How a network's state travels: dense, sparse under a mask, or int8. One flat array a message.
 
-A wire is the server's end. What it makes of a state are named tensors, sent as Flower arrays; the
+A wire is the server's end. What it makes of a state are numbers one after the other, in the order
+of the network's state; their shapes follow from the architecture, which the message names. The
 client's end (``received`` and ``answered``) undoes and repeats it with what the message says.
 """
 
@@ -18,9 +19,14 @@ from autoprune.federation.encoding import (
     corrected,
     dequantise,
     expand,
+    flat,
     maskable,
+    pack_int8,
     pack_mask,
     quantise,
+    shapes,
+    unflat,
+    unpack_int8,
     unpack_mask,
 )
 
@@ -35,6 +41,17 @@ def tensors(record: ArrayRecord) -> dict[str, Tensor]:
     return {name: torch.from_numpy(array.numpy()) for name, array in record.items()}
 
 
+def one(name: str, values: Tensor) -> ArrayRecord:
+    """A record of a single array, which ``only`` gives back."""
+    return arrays({name: values})
+
+
+def only(content: RecordDict, record: str) -> Tensor:
+    """The single array of a record of a message; raises KeyError or ValueError without it."""
+    (values,) = tensors(content.array_records[record]).values()
+    return values
+
+
 class Dense:
     """Every number as float32."""
 
@@ -43,17 +60,20 @@ class Dense:
     def use(self, masks: State | None, server_round: int) -> None:
         """Travel under these masks from this round on, where the wire has any."""
 
-    def outgoing(self, state: State) -> dict[str, Tensor]:
-        """The tensors to send for a state, the same for all clients of the round."""
-        return dict(state)
+    def outgoing(self, state: State) -> Tensor:
+        """The flat array to send for a state, the same for all clients of the round."""
+        return flat(state)
 
     def notes(self, client: int) -> dict[str, RecordDict | ArrayRecord | ConfigRecord]:
-        """Records that go to this client beside the tensors; none when it needs none."""
+        """Records that go to this client beside the array; none when it needs none."""
         return {}
 
-    def incoming(self, sent: State) -> dict[str, Tensor]:
-        """A client's upload as a state; raises ValueError when it is none."""
-        return dict(sent)
+    def incoming(self, sent: Tensor, like: State) -> dict[str, Tensor]:
+        """A client's upload as a state with the shapes of ``like``, the one that was sent.
+
+        The upload has the type and the number of values of what was sent.
+        """
+        return unflat(sent, shapes(like))
 
     def arrived(self, client: int) -> None:
         """The client has answered, so it holds what was sent to it."""
@@ -100,9 +120,9 @@ class Sparse(Dense):
             return
         self.masks, self.version = dict(masks), server_round
 
-    def outgoing(self, state: State) -> dict[str, Tensor]:
+    def outgoing(self, state: State) -> Tensor:
         """The values at the mask's ones."""
-        return dict(state) if self.masks is None else compress(state, self.masks)
+        return compress(state, self.masks or {})
 
     def notes(self, client: int) -> dict[str, RecordDict | ArrayRecord | ConfigRecord]:
         """The mask's version, and the mask unless the client holds it."""
@@ -110,12 +130,12 @@ class Sparse(Dense):
             return {}
         version: dict[str, Any] = {"mask": ConfigRecord({"version": self.version})}
         if self.holders.get(client) != self.version:
-            version["mask-bits"] = arrays({"mask": pack_mask(self.masks)})
+            version["mask-bits"] = one("mask", pack_mask(self.masks))
         return version
 
-    def incoming(self, sent: State) -> dict[str, Tensor]:
+    def incoming(self, sent: Tensor, like: State) -> dict[str, Tensor]:
         """Zeros where the mask is zero."""
-        return dict(sent) if self.masks is None else expand(sent, self.masks)
+        return expand(sent, self.masks or {}, shapes(like))
 
     def arrived(self, client: int) -> None:
         """The client holds the mask of this version."""
@@ -152,28 +172,29 @@ class Sparse(Dense):
 
 
 class Int8(Dense):
-    """int8 in both directions; each end adds what its last rounding lost (error feedback)."""
+    """int8 in both directions: weights down, what training changed in them up.
+
+    Down there is no feedback: a client gets the rounding error of one sending, where weights that
+    make up for the sending before would have that of two. Up, each client adds to its update what
+    the rounding of its earlier ones lost, so that nothing is lost for good. The server adds the
+    updates to its own weights, unrounded: on those it sent, all that changes less than half a step
+    would be rounded away again in every round.
+    """
 
     name = "int8"
 
-    def __init__(self) -> None:
-        self.residual: dict[str, Tensor] = {}
-
-    def outgoing(self, state: State) -> dict[str, Tensor]:
-        """The quantised state; keeps the error of this rounding for the next."""
-        wanted = corrected(state, self.residual)
-        sent = quantise(wanted)
-        got = dequantise(sent)
-        self.residual = {n: wanted[n] - got[n] for n in maskable(wanted)}
-        return sent
+    def outgoing(self, state: State) -> Tensor:
+        """The quantised state."""
+        return pack_int8(quantise(state))
 
     def notes(self, client: int) -> dict[str, RecordDict | ArrayRecord | ConfigRecord]:
-        """A word that the tensors are quantised."""
+        """A word that the array is quantised."""
         return {"int8": ConfigRecord({"symmetric": True})}
 
-    def incoming(self, sent: State) -> dict[str, Tensor]:
-        """As float32."""
-        return dequantise(sent)
+    def incoming(self, sent: Tensor, like: State) -> dict[str, Tensor]:
+        """The server's weights with the client's update."""
+        update = dequantise(unpack_int8(sent, shapes(like)))
+        return {name: tensor + update[name] for name, tensor in like.items()}
 
     def deployed(self, state: State) -> dict[str, Tensor]:
         """What is left of the state after rounding."""
@@ -181,18 +202,7 @@ class Int8(Dense):
 
     def bits(self, state: State) -> int:
         """8 a weight of a kernel or matrix, 32 a scale and whatever else."""
-        return sum(
-            tensor.numel() * (8 if tensor.dtype == torch.int8 else 32)
-            for tensor in quantise(state).values()
-        )
-
-    def memory(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """The error of the last rounding."""
-        return {}, self.residual
-
-    def restore(self, value: Mapping[str, Any], kept: State, like: State) -> None:
-        """Take up the error of the last rounding."""
-        self.residual = dict(kept)
+        return 8 * len(self.outgoing(state))
 
 
 WIRES: dict[str, type[Dense]] = {wire.name: wire for wire in (Dense, Sparse, Int8)}
@@ -206,11 +216,11 @@ def received(
     A mask that came along is kept in the client's context. Raises InputError when the message
     speaks of a mask that this client was never sent.
     """
-    sent = tensors(content.array_records["arrays"])
+    sent = only(content, "arrays")
     if "int8" in content.config_records:
-        return dequantise(sent), {}
+        return dequantise(unpack_int8(sent, shapes(like))), {}
     if "mask" not in content.config_records:
-        return sent, {}
+        return unflat(sent, shapes(like)), {}
     version = content.config_records["mask"]["version"]
     if "mask-bits" in content.array_records:
         context.state["mask"] = content.config_records["mask"]
@@ -218,19 +228,24 @@ def received(
     held = context.state.config_records.get("mask")
     if held is None or held["version"] != version:
         raise InputError(f"the mask of round {version} is not here; it must be sent again")
-    masks = unpack_mask(tensors(context.state.array_records["mask-bits"])["mask"], like)
-    return expand(sent, masks), masks
+    masks = unpack_mask(only(context.state, "mask-bits"), like)
+    return expand(sent, masks, shapes(like)), masks
 
 
 def answered(
-    content: RecordDict, context: Context, state: State, masks: State
-) -> dict[str, Tensor]:
-    """The client's end: the tensors to send back, encoded as ``content`` was."""
-    if "int8" in content.config_records:
-        before = context.state.array_records.get("residual")
-        wanted = corrected(state, tensors(before) if before is not None else {})
-        sent = quantise(wanted)
-        got = dequantise(sent)
-        context.state["residual"] = arrays({n: wanted[n] - got[n] for n in maskable(wanted)})
-        return sent
-    return compress(state, masks) if masks else dict(state)
+    content: RecordDict, context: Context, state: State, before: State, masks: State
+) -> Tensor:
+    """The client's end: the flat array to send back, encoded as ``content`` was.
+
+    ``state`` is that after training, ``before`` and ``masks`` are what ``received`` gave. The
+    error of an update's rounding is kept in the client's context.
+    """
+    if "int8" not in content.config_records:
+        return compress(state, masks)
+    lost = context.state.array_records.get("residual")
+    update = {name: tensor - before[name] for name, tensor in state.items()}
+    wanted = corrected(update, tensors(lost) if lost is not None else {})
+    sent = quantise(wanted)
+    got = dequantise(sent)
+    context.state["residual"] = arrays({n: wanted[n] - got[n] for n in maskable(wanted)})
+    return pack_int8(sent)

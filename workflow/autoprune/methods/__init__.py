@@ -21,11 +21,14 @@ class Base:
     """One run's method, with whatever it must remember between rounds.
 
     The defaults are those of plain FedAvg; a method overrides what it does otherwise. ``variants``
-    are the names it knows, none for any; ``encoding``: how weights travel, see ``federation.wire``.
+    are the names it knows, none for any; ``encoding``: how weights travel, see ``federation.wire``;
+    ``differs``: in what it is not as its source has it, written out as text in the class, where
+    ``config.differs`` reads it. ``settings`` are the values of its flags, and the run's ``rounds``.
     """
 
     variants: tuple[str, ...] = ()
     encoding = "dense"
+    differs = ""
 
     def __init__(
         self, base: Architecture, seed: int, variant: str, settings: dict[str, Any]
@@ -55,8 +58,18 @@ class Base:
         """Boolean masks of the kernels and matrices in force; only for the encoding "sparse"."""
         return None
 
+    def ask_all(self, server_round: int) -> str:
+        """What all clients are asked before this round begins, an ``importance``; "" for nothing.
+
+        Unlike ``ask`` it reaches those that are not in the round's cohort, and nobody trains.
+        """
+        return ""
+
+    def learn_of_all(self, server_round: int, answers: Mapping[str, Tensor]) -> None:
+        """Take the mean of what all clients answered, each counting alike."""
+
     def ask(self, server_round: int) -> dict[str, str | float]:
-        """What clients do besides: ``importance`` and ``when``, ``norm-l1``; see client_app."""
+        """What clients of the round do besides: ``importance``, ``norm-l1``; see client_app."""
         return {}
 
     def learn(
@@ -70,6 +83,10 @@ class Base:
 
     def searching(self, server_round: int) -> bool:
         """Whether the architecture or mask may still change at the start of this round."""
+        return False
+
+    def restarted(self, server_round: int) -> bool:
+        """Whether this round's weights did not come from the aggregate but were set anew."""
         return False
 
     def to_json(self) -> dict[str, Any]:

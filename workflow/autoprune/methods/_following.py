@@ -47,7 +47,7 @@ class Following(Base):
     """A method that gets the plan of an autoprune run of the same data, network and seed.
 
     The workflow gives ``--plan`` to every method that imports this module. It keeps a record of
-    the method's own cuts.
+    the method's own cuts. When a method that prunes does so is a matter of ``_trained``.
     """
 
     def __init__(

@@ -21,7 +21,6 @@ class Masked(Following):
     """
 
     encoding = "sparse"
-    variants: tuple[str, ...] = ("global",)
 
     def __init__(
         self, base: Architecture, seed: int, variant: str, settings: dict[str, Any]
@@ -62,10 +61,6 @@ class Masked(Following):
         for name, mask in (self._masks or {}).items():
             network.get_parameter(name).mul_(mask)
         return architecture, network
-
-    def searching(self, server_round: int) -> bool:
-        """Up to the reference's last shrink."""
-        return 1 < server_round <= self.reference.stop
 
     def to_json(self) -> dict[str, Any]:
         """The changes of the mask, and the mask itself, packed as it travels."""

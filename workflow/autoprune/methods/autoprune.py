@@ -9,7 +9,7 @@ from autoprune.models import Architecture
 from autoprune.models.layers import Network
 from autoprune.pruning.options import STATISTICS, TAILS, WEIGHTS
 from autoprune.pruning.plan import Plan
-from autoprune.pruning.search import advance, searching
+from autoprune.pruning.search import advance, began_anew, searching
 
 
 class Method(Base):
@@ -19,7 +19,6 @@ class Method(Base):
     """
 
     variants = WEIGHTS
-    norms = "trained"
 
     def __init__(
         self, base: Architecture, seed: int, variant: str, settings: dict[str, Any]
@@ -30,7 +29,7 @@ class Method(Base):
             raise InputError(f"k: found {k}, expected a number above 0 (standard deviations)")
         for name, value in (("patience", patience), ("cap", cap)):
             if value < 1:
-                raise InputError(f"{name}: found {value}, expected at least 1 round")
+                raise InputError(f"{name}: found {value}, expected at least 1 application")
         tails, statistics = settings.get("tails", "both"), settings.get("statistics", "layer")
         for name, found, choices in (
             ("tails", tails, TAILS),
@@ -38,7 +37,12 @@ class Method(Base):
         ):
             if found not in choices:
                 raise InputError(f"{name}: unknown {found!r}; known are {', '.join(choices)}")
-        self.plan = Plan(base, variant, seed, k, patience, cap, tails, statistics, self.norms)
+        norms = self.norms()
+        self.plan = Plan(base, variant, seed, k, patience, cap, tails, statistics, norms)
+
+    def norms(self) -> str:
+        """Whose norms the rule is fed; see ``autoprune.pruning.search.judged_network``."""
+        return "trained"
 
     @staticmethod
     def add_arguments(parser: ArgumentParser) -> None:
@@ -48,10 +52,10 @@ class Method(Base):
             "--patience",
             type=int,
             required=True,
-            help="rounds without a smaller network after which the search stops",
+            help="applications of the rule without a smaller network, after which the search stops",
         )
         parser.add_argument(
-            "--cap", type=int, required=True, help="rounds the search lasts at most"
+            "--cap", type=int, required=True, help="applications of the rule at most"
         )
         parser.add_argument("--tails", default="both", help="filters that go: both tails, or low")
         parser.add_argument(
@@ -65,8 +69,12 @@ class Method(Base):
         return advance(self.plan, server_round, architecture, network)
 
     def searching(self, server_round: int) -> bool:
-        """Whether the search shrinks at the start of this round."""
+        """Whether the rule is applied at the start of this round."""
         return searching(self.plan, server_round)
+
+    def restarted(self, server_round: int) -> bool:
+        """Whether this round began with weights that were set anew."""
+        return began_anew(self.plan, server_round)
 
     def to_json(self) -> dict[str, Any]:
         """The pruning plan."""

@@ -1,25 +1,31 @@
 """FedMap-like: nested masks by magnitude, the same on all clients, made on the server.
 
-Source: Herzog et al. 2024, "FedMap". Their schedule is tuned by hand; ours is declared: the cubic
-one, in every round up to the reference's last shrink.
+Source: Herzog et al. 2024, "FedMap: Iterative Magnitude-Based Pruning for Communication-Efficient
+Federated Learning".
 """
 
 from autoprune.methods._masked import Masked
+from autoprune.methods._trained import Trained
 from autoprune.models import Architecture
 from autoprune.models.layers import Network
 from autoprune.pruning.budget import cubic
 
 
-class Method(Masked):
+class Method(Masked, Trained):
     """A weight that is gone stays gone."""
+
+    variants = ("global",)
+    differs = (
+        "goes by the cubic schedule from the round on in which the network is trained, where the "
+        "original has steps of its own from an untrained network on"
+    )
 
     def before_round(
         self, server_round: int, architecture: Architecture, network: Network
     ) -> tuple[Architecture, Network]:
         """Mask the smallest of the weights that are left."""
         if self.searching(server_round):
-            progress = (server_round - 1) / (self.reference.stop - 1)
-            goal = cubic(self.total(), self.reference.budget, progress)
+            goal = cubic(self.total(), self.reference.budget, self.progress(server_round))
             state = network.state_dict()
             held = self._masks or {}
             scores = {

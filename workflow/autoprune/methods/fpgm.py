@@ -1,6 +1,7 @@
 """Fixed ratio by geometric median: the filters that the others of their layer can stand for go.
 
-Source: He et al. 2019, "Filter Pruning via Geometric Median", eq. 6.
+Source: He et al. 2019, "Filter Pruning via Geometric Median", eq. 6, and its published code
+(he-y/filter-pruning-geometric-median), with the share pruned by norm at 0.
 """
 
 from torch import Tensor
@@ -10,6 +11,12 @@ from autoprune.methods._ratio import Uniform
 
 class Method(Uniform):
     """A filter's score is the sum of its distances to the other filters, signs and all."""
+
+    differs = (
+        "filters leave for good, where the original zeroes them, chooses anew after every epoch "
+        "and cuts at the end; filters that a skip path couples go by the sum of their distances, "
+        "where the original chooses in each convolution by itself"
+    )
 
     @staticmethod
     def score(kernel: Tensor) -> list[float]:

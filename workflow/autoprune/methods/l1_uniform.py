@@ -10,4 +10,9 @@ from autoprune.pruning.rule import scores
 class Method(Uniform):
     """Scores are the rule's own, without its upper boundary."""
 
+    differs = (
+        "prunes every layer, where the original spares those that it finds sensitive; filters that "
+        "a skip path couples go by the sum of their norms, where the original lets the shortcut "
+        "decide; iterative is not the original's, classical is its form"
+    )
     score = staticmethod(scores)

@@ -1,12 +1,12 @@
 """PruneFL-like: a mask by magnitude, then again and again by the clients' squared gradients.
 
-Source: Jiang et al. 2022, "Model Pruning Enables Efficient Federated Learning on Edge Devices":
-the loss falls by about the sum of squared gradients of what is trained. In each layer the larger of
-the weights in use stay; the smaller ones compete by squared gradients with those that are gone.
-Ours differs, declared: the number of weights is the budget instead of what their model of training
-time finds best; squared gradients are those of the round before an adaptation, as a cohort lasts
-one round, where their clients stay and gather several; the share that competes is constant, where
-theirs halves in 10,000 rounds; the mask is adapted up to the reference's last shrink only.
+Source: Jiang et al. 2022, "Model Pruning Enables Efficient Federated Learning on Edge Devices", and
+its published code (jiangyuang/PruneFL, bases/fl/simulation/adaptive.py and control/algorithm.py):
+the loss falls by about the sum of squared gradients of what is trained. A client adds up the
+gradients of all its steps of a round, of weights that are gone too, and squares the sum; the server
+adds up these squares times the clients' examples. In each layer the larger of the weights in use
+stay; the smaller ones, a share that halves in 10,000 rounds, compete by the squares with those that
+are gone.
 """
 
 from argparse import ArgumentParser
@@ -17,16 +17,29 @@ import torch
 from torch import Tensor
 
 from autoprune.errors import InputError
-from autoprune.methods._following import Following
 from autoprune.methods._masked import Masked
+from autoprune.methods._trained import Trained
 from autoprune.models import Architecture
 from autoprune.models.layers import Network
 
+HALF_LIFE = 10_000  # rounds in which the share that competes halves, as in the published code
 
-class Method(Masked):
-    """The upload of a number a weight is charged in the rounds before an adaptation."""
+
+class Method(Masked, Trained):
+    """The upload of a number a weight is charged in the rounds before an adaptation.
+
+    The first mask comes in the round ``start``; it is adapted in half of the rounds that are left,
+    and stands in the others.
+    """
 
     variants = ("adaptive",)
+    differs = (
+        "the number of weights is the budget, where the original finds the one that lowers the "
+        "loss most for the time a round takes; the first mask is of the network trained so far, "
+        "where the original prunes at one client first; squares are those of the round before an "
+        "adaptation, where the original's clients stay and gather several rounds; the mask stands "
+        "in the second half of the rounds that are left, where the original adapts to the end"
+    )
 
     def __init__(
         self, base: Architecture, seed: int, variant: str, settings: dict[str, Any]
@@ -39,8 +52,8 @@ class Method(Masked):
 
     @staticmethod
     def add_arguments(parser: ArgumentParser) -> None:
-        """The run that is followed, and how often the mask is adapted."""
-        Following.add_arguments(parser)
+        """The runs that are followed, and how often the mask is adapted."""
+        Trained.add_arguments(parser)
         parser.add_argument("--interval", type=int, default=2, help="rounds between adaptations")
         parser.add_argument(
             "--exchange",
@@ -49,15 +62,19 @@ class Method(Masked):
             help="share of a layer's weights in use, the smallest, that others may replace",
         )
 
+    def span_of(self, left: int) -> int:
+        """Half of the rounds that are left."""
+        return max(1, left // 2)
+
     def _adapts(self, server_round: int) -> bool:
-        after = server_round - 2
+        after = server_round - self.start
         return self.searching(server_round) and after > 0 and after % self._interval() == 0
 
     def _interval(self) -> int:
         return max(1, int(self.settings["interval"]))
 
     def ask(self, server_round: int) -> dict[str, str | float]:
-        """Squared gradients, when the next round adapts."""
+        """The squares of the summed gradients, when the next round adapts."""
         return {"importance": "squared-gradients"} if self._adapts(server_round + 1) else {}
 
     def learn(
@@ -69,19 +86,22 @@ class Method(Masked):
     ) -> None:
         """The first mask by magnitude, the others by magnitude and importance."""
         magnitudes = {name: tensor.abs() for name, tensor in network.state_dict().items()}
-        if server_round == 1:
-            self.keep(2, magnitudes, self.reference.budget)
-        elif self._adapts(server_round + 1):
+        coming = server_round + 1
+        if coming == self.start:
+            self.keep(coming, magnitudes, self.reference.budget)
+        elif self._adapts(coming):
+            share = self.settings["exchange"] * 0.5 ** (server_round / HALF_LIFE)
             scores = {
-                name: answers[name].masked_fill(self._stays(magnitudes[name], mask), torch.inf)
+                name: answers[name].masked_fill(stays(magnitudes[name], mask, share), torch.inf)
                 for name, mask in (self.masks() or {}).items()
             }
-            self.keep(server_round + 1, scores, self.reference.budget)
+            self.keep(coming, scores, self.reference.budget)
 
-    def _stays(self, magnitudes: Tensor, mask: Tensor) -> Tensor:
-        """The weights in use that do not compete: all but the smallest share ``exchange``."""
-        in_use = int(mask.sum())
-        larger = magnitudes.masked_fill(~mask, -1).flatten().sort(descending=True, stable=True)
-        stays = torch.zeros(mask.numel(), dtype=torch.bool)
-        stays[larger.indices[: in_use - int(self.settings["exchange"] * in_use)]] = True
-        return stays.view(mask.shape)
+
+def stays(magnitudes: Tensor, mask: Tensor, share: float) -> Tensor:
+    """Which weights in use do not compete: all but the smallest ``share`` of them."""
+    in_use = int(mask.sum())
+    order = magnitudes.masked_fill(~mask, -1).flatten().sort(descending=True, stable=True)
+    chosen = torch.zeros(mask.numel(), dtype=torch.bool)
+    chosen[order.indices[: in_use - int(share * in_use)]] = True
+    return chosen.view(mask.shape)

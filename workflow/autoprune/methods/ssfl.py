@@ -1,8 +1,9 @@
-"""SSFL-like: one mask for all, from the sensitivity of the first weights on the clients' data.
+"""SSFL: one mask for all, from the sensitivity of the first weights on all clients' data.
 
-After Ohib et al. 2023, "Sparse federated learning with salient subnetworks", and Lee et al. 2019
-(SNIP). Ours differs, declared: the first round also trains, dense; the mask holds from round 2, and
-comes from that round's clients, not from all.
+Source: Ohib et al. 2024, "SSFL: Discovering Sparse Unified Subnetworks at Initialization for
+Efficient Federated Learning", and its published code (riohib/SSFL, api/sparsity), which has the
+score of Lee et al. 2019 (SNIP): |w·dL/dw|, a plain mean over the clients, the largest of all
+layers stay. Nothing is trained before.
 """
 
 from collections.abc import Mapping
@@ -10,30 +11,27 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from autoprune.methods._masked import Masked
-from autoprune.models import Architecture
-from autoprune.models.layers import Network
 
 
 class Method(Masked):
-    """One shot; the clients' upload of a number a weight is charged."""
+    """One shot, before the first round: all clients are sent the network and answer a number a
+    weight, which is charged to that round.
+    """
 
     variants = ("one-shot",)
+    differs = (
+        "a client's score is the mean over all its batches, where the original takes one batch, "
+        "or as many as it is told"
+    )
 
-    def ask(self, server_round: int) -> dict[str, str | float]:
+    def ask_all(self, server_round: int) -> str:
         """The sensitivity of the initial weights, once."""
-        return {"importance": "sensitivity", "when": "before"} if server_round == 1 else {}
+        return "sensitivity" if server_round == 1 else ""
 
-    def learn(
-        self,
-        server_round: int,
-        architecture: Architecture,
-        network: Network,
-        answers: Mapping[str, Tensor],
-    ) -> None:
-        """Keep the most sensitive weights."""
-        if server_round == 1:
-            self.keep(2, answers, self.reference.budget)
+    def learn_of_all(self, server_round: int, answers: Mapping[str, Tensor]) -> None:
+        """Keep the most sensitive weights, from this round on."""
+        self.keep(server_round, answers, self.reference.budget)
 
     def searching(self, server_round: int) -> bool:
         """Only in the round in which the mask comes into force."""
-        return server_round == 2
+        return server_round == 1

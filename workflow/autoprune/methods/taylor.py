@@ -2,8 +2,7 @@
 
 Source: Molchanov et al. 2019, "Importance Estimation for Neural Network Pruning", first order, with
 a gate a filter: behind batch norm where there is one, else behind the convolution and its bias, as
-in their LeNet. Coupled places share one gate. Their code divides the scores on a skip path by its
-number of blocks; ours, declared, does not.
+in their LeNet. Coupled places share one gate.
 """
 
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from torch import Tensor
 from autoprune.methods._ratio import Ratio
 from autoprune.models import Architecture
 from autoprune.models.layers import Network
-from autoprune.pruning.budget import globally_largest
+from autoprune.pruning.budget import cost, globally_largest
 from autoprune.pruning.shrink import Kept, cut
 
 
@@ -22,6 +21,12 @@ class Method(Ratio):
 
     Decides when the answers come in, and cuts at the start of the next round.
     """
+
+    differs = (
+        "scores are one round's mean over its clients' batches, where the original smooths them "
+        "over mini-batches and prunes every 30 of them; scores on a skip path are not divided by "
+        "its number of blocks, as the original's code does; classical is not the original's form"
+    )
 
     def ask(self, server_round: int) -> dict[str, str | float]:
         """The importance of each filter after local training, when the next round prunes."""
@@ -36,10 +41,10 @@ class Method(Ratio):
     ) -> None:
         """Choose the filters of the next cut."""
         budget = self.budget_of(server_round + 1)
-        if budget is None or self.count(architecture) <= budget:
+        if budget is None or cost(architecture) <= budget:
             return
         scores = [answers[name].tolist() for name in network.prunable]
-        kept = globally_largest(architecture, scores, budget, self.count)
+        kept = globally_largest(architecture, scores, budget)
         smaller = architecture.with_widths([len(indices) for indices in kept])
         self.record(server_round + 1, smaller, kept)
 

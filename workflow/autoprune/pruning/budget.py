@@ -1,7 +1,7 @@
 """Widths and filters for a budget of parameters: by bisection, then up to the last filter."""
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
 
@@ -9,8 +9,6 @@ import torch
 
 from autoprune.models import Architecture, build, count_parameters
 from autoprune.pruning.shrink import Kept
-
-Cost = Callable[[Architecture], int]
 
 
 @lru_cache(maxsize=4096)
@@ -20,20 +18,7 @@ def cost(architecture: Architecture) -> int:
         return count_parameters(build(architecture))[1]
 
 
-@lru_cache(maxsize=4096)
-def cost_in_bits(architecture: Architecture) -> int:
-    """Bits of an architecture whose kernels and matrices are int8, a scale an output channel."""
-    with torch.device("meta"):
-        state = build(architecture).state_dict().values()
-    return sum(
-        8 * tensor.numel() + 32 * tensor.shape[0] if tensor.dim() > 1 else 32 * tensor.numel()
-        for tensor in state
-    )
-
-
-def uniform_widths(
-    base: Architecture, limit: Sequence[int], budget: int, count: Cost = cost
-) -> tuple[int, ...]:
+def uniform_widths(base: Architecture, limit: Sequence[int], budget: int) -> tuple[int, ...]:
     """The widest network within ``budget`` whose layers keep the same share of the base's filters.
 
     No layer exceeds ``limit`` or falls below 1 filter. The largest share that fits is found by
@@ -50,13 +35,13 @@ def uniform_widths(
         )
 
     shares = sorted({Fraction(n, width) for width in base.widths for n in range(1, width + 1)})
-    fitting = bisect_right(shares, budget, key=lambda share: count(base.with_widths(at(share))))
+    fitting = bisect_right(shares, budget, key=lambda share: cost(base.with_widths(at(share))))
     widths = list(at(shares[fitting - 1] if fitting else Fraction(0)))
     while True:
         wider = []
         for layer, (width, most) in enumerate(zip(widths, limit, strict=True)):
             more = [*widths[:layer], width + 1, *widths[layer + 1 :]]
-            if width < most and count(base.with_widths(more)) <= budget:
+            if width < most and cost(base.with_widths(more)) <= budget:
                 wider.append((Fraction(width, base.widths[layer]), layer))
         if not wider:
             return tuple(widths)
@@ -64,10 +49,7 @@ def uniform_widths(
 
 
 def globally_largest(
-    architecture: Architecture,
-    scores: Sequence[Sequence[float]],
-    budget: int,
-    count: Cost = cost,
+    architecture: Architecture, scores: Sequence[Sequence[float]], budget: int
 ) -> Kept:
     """The filters that stay when the lowest scores of all layers go until the budget is met.
 
@@ -91,7 +73,7 @@ def globally_largest(
         )
 
     def excess(gone: int) -> bool:
-        return count(architecture.with_widths([len(kept) for kept in left(gone)])) <= budget
+        return cost(architecture.with_widths([len(kept) for kept in left(gone)])) <= budget
 
     gone = bisect_right(range(len(order) + 1), False, key=excess)
     return left(min(gone, len(order)))

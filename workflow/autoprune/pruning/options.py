@@ -1,6 +1,9 @@
 """The names that a pruning plan's options can take; imports nothing, so that config can use it."""
 
 # what becomes of the weights of the filters that stay; see plan.Plan
-WEIGHTS = ("reinit", "inherit", "reinit-once", "rewind")
+ANEW = ("reinit", "rewind")  # set anew wherever the network shrinks
+ONCE = ("reinit-once", "rewind-once")  # kept while the search lasts, set anew when it stops
+WEIGHTS = ("reinit", "inherit", "reinit-once", "rewind", "rewind-once")
+NORMS = ("trained", "null-kept", "null-fresh")  # whose norms the rule is fed
 TAILS = ("both", "low")
 STATISTICS = ("layer", "pooled")

@@ -13,7 +13,7 @@ from autoprune.pruning.options import WEIGHTS
 from autoprune.pruning.rule import Boundaries
 from autoprune.pruning.shrink import Kept, cut
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 OPTIONS = ("weights", "seed", "k", "patience", "cap", "tails", "statistics", "norms")
@@ -23,7 +23,8 @@ OPTIONS = ("weights", "seed", "k", "patience", "cap", "tails", "statistics", "no
 class Shrink:
     """One application of the rule, at the start of round ``round``.
 
-    ``kept`` are the filters whose weights stay (``inherit``) or would (``reinit``);
+    ``kept`` are the filters whose weights stay (``inherit``) or would (``reinit``), all of them
+    where none went;
     ``parameters`` counts batch-norm statistics too, as the patience rule does.
     """
 
@@ -57,12 +58,15 @@ class Plan:
 
     ``seed`` is the run's: fresh weights are drawn from (seed, round). ``weights`` is one of
 
-    - ``reinit``: fresh weights at every shrink, as the authors' code does;
+    - ``reinit``: fresh weights wherever the network shrinks, as the authors' code does; where it
+      does not, the trained ones go on;
     - ``inherit``: the filters that stay keep their trained weights;
     - ``reinit-once``: as ``inherit`` while the search lasts, fresh weights when it stops;
-    - ``rewind``: the filters that stay go back to their initial weights (Frankle & Carbin 2019).
+    - ``rewind``: wherever the network shrinks, the filters that stay go back to their initial
+      weights (Frankle & Carbin 2019);
+    - ``rewind-once``: as ``inherit`` while the search lasts, initial weights when it stops.
 
-    ``norms`` "null" says that the rule was fed the norms of fresh random filters.
+    ``norms`` says whose norms the rule is fed, see ``search.judged_network``.
     """
 
     base: Architecture
@@ -111,35 +115,42 @@ class Plan:
 
 
 def shrunk(
-    plan: Plan,
-    server_round: int,
-    architecture: Architecture,
-    state: Mapping[str, torch.Tensor],
-    kept: Kept,
+    plan: Plan, server_round: int, architecture: Architecture, network: Network, kept: Kept
 ) -> tuple[Architecture, Network]:
-    """The network after a further shrink of ``plan`` that keeps ``kept``; see ``Plan.weights``."""
-    if plan.weights in ("inherit", "reinit-once"):
-        return cut(architecture, state, kept)
-    if plan.weights == "rewind":
-        return rewound(plan, kept)
+    """The network after a further shrink of ``plan`` that keeps ``kept``; see ``Plan.weights``.
+
+    Where no filter goes it is the very network that was given. Raises InputError for unknown
+    ``weights``.
+    """
+    if plan.weights not in WEIGHTS:
+        raise InputError(f"weights: unknown {plan.weights!r}; known are {', '.join(WEIGHTS)}")
+    smaller = architecture.with_widths([len(indices) for indices in kept])
+    if smaller == architecture:
+        return architecture, network
     if plan.weights == "reinit":
-        smaller = architecture.with_widths([len(indices) for indices in kept])
         return smaller, new_network(smaller, plan.seed, "reinit", server_round)
-    raise InputError(f"weights: unknown {plan.weights!r}; known are {', '.join(WEIGHTS)}")
+    if plan.weights == "rewind":
+        return smaller, rewound(plan, kept)
+    return cut(architecture, network.state_dict(), kept)
 
 
-def rewound(plan: Plan, kept: Kept) -> tuple[Architecture, Network]:
-    """The initial weights of the filters that all shrinks of ``plan``, and then ``kept``, leave."""
+def rewound(plan: Plan, *further: Kept) -> Network:
+    """The initial weights of the filters that all shrinks of ``plan``, and then ``further``, leave.
+
+    The base network is drawn again from the plan's seed.
+    """
     architecture, network = plan.base, new_network(plan.base, plan.seed)
-    for indices in (*(shrink.kept for shrink in plan.shrinks), kept):
+    for indices in (*(shrink.kept for shrink in plan.shrinks), *further):
         architecture, network = cut(architecture, network.state_dict(), indices)
-    return architecture, network
+    return network
 
 
 def restarted(plan: Plan, architecture: Architecture, network: Network) -> Network:
-    """What training goes on with when the search has stopped: fresh weights in ``reinit-once``."""
-    if plan.weights == "reinit-once" and plan.stopped:
+    """What training goes on with when the search has stopped: set anew in the variants ONCE."""
+    if plan.stopped and plan.weights == "reinit-once":
         return new_network(architecture, plan.seed, "reinit", plan.stopped["round"])
+    if plan.stopped and plan.weights == "rewind-once":
+        return rewound(plan)
     return network
 
 
@@ -154,9 +165,7 @@ def replay(plan: Plan, state: Mapping[str, torch.Tensor]) -> tuple[Architecture,
     load_state(network, state)
     done = replace(plan, shrinks=[])
     for step in plan.shrinks:
-        architecture, network = shrunk(
-            done, step.round, architecture, network.state_dict(), step.kept
-        )
+        architecture, network = shrunk(done, step.round, architecture, network, step.kept)
         done.shrinks.append(step)
         if architecture.widths != step.widths:
             raise InputError(

@@ -2,6 +2,7 @@
 
 from autoprune.models import Architecture, count_parameters, new_network
 from autoprune.models.layers import Network
+from autoprune.pruning.options import ANEW, ONCE
 from autoprune.pruning.plan import Plan, Shrink, layer_record, restarted, shrunk
 from autoprune.pruning.shrink import decide, inherited_filters
 
@@ -11,22 +12,17 @@ def advance(
 ) -> tuple[Architecture, Network]:
     """What the server does to the network at the start of ``server_round`` (1, 2, ...).
 
-    While the search is on and the round is not the first, shrink by the rule and append to
-    ``plan``. The search stops after ``plan.patience`` consecutive rounds in which the total
-    parameter count did not fall, or after ``plan.cap`` rounds. Source: method.md. Each
-    application counts as a shrink even if it removes nothing, so ``reinit`` draws fresh weights
-    then too, as the authors' code does. A plan of ``norms`` "null" decides on the norms of a
-    fresh random network of the same widths: the rule without what was learnt. Each variant draws
-    its own, so that two arms are two samples.
+    While the search is on and the round is not the first, apply the rule and append to ``plan``.
+    The search stops after ``plan.patience`` applications in a row in which the total parameter
+    count did not fall, or after ``plan.cap`` applications. Where it did not fall, the trained
+    network goes on, whatever the variant, as in the authors' code. Source: method.md.
     """
     if not searching(plan, server_round):
         return architecture, network
-    judged = network
-    if plan.norms == "null":
-        judged = new_network(architecture, plan.seed, f"null-{plan.weights}", server_round)
+    judged = judged_network(plan, server_round, architecture, network)
     decisions = decide(judged, plan.k, plan.tails, plan.statistics)
     kept = inherited_filters(judged, decisions)
-    architecture, network = shrunk(plan, server_round, architecture, network.state_dict(), kept)
+    architecture, network = shrunk(plan, server_round, architecture, network, kept)
     layers = tuple(
         layer_record(name, decision, indices)
         for name, decision, indices in zip(network.prunable, decisions, kept, strict=True)
@@ -35,22 +31,53 @@ def advance(
     plan.shrinks.append(Shrink(server_round, layers, architecture.widths, total))
     if stalled(plan) >= plan.patience:
         plan.stopped = {"round": server_round, "reason": "patience"}
-    elif server_round >= plan.cap:
+    elif len(plan.shrinks) >= plan.cap:
         plan.stopped = {"round": server_round, "reason": "cap"}
     return architecture, restarted(plan, architecture, network)
 
 
+def judged_network(
+    plan: Plan, server_round: int, architecture: Architecture, network: Network
+) -> Network:
+    """The network whose norms decide: the trained one, or one that learnt nothing.
+
+    ``plan.norms`` "null-fresh" draws a random network of the current widths for every
+    application, "null-kept" one that stays until filters go. Each variant draws its own, so that
+    two arms are two samples.
+    """
+    if plan.norms == "trained":
+        return network
+    drawn = server_round if plan.norms == "null-fresh" else last_fall(plan)
+    return new_network(architecture, plan.seed, f"{plan.norms}-{plan.weights}", drawn)
+
+
 def searching(plan: Plan, server_round: int) -> bool:
-    """Whether the server shrinks at the start of this round."""
-    return plan.stopped is None and 1 < server_round <= plan.cap
+    """Whether the server applies the rule at the start of this round: rounds 2 to cap + 1."""
+    return plan.stopped is None and 1 < server_round <= plan.cap + 1
 
 
 def stalled(plan: Plan) -> int:
-    """Number of shrinks at the plan's end that did not lower the parameter count."""
+    """Number of applications at the plan's end that did not lower the parameter count."""
+    return sum(1 for shrink in plan.shrinks if shrink.round > last_fall(plan))
+
+
+def last_fall(plan: Plan) -> int:
+    """The last round at whose start the parameter count fell; 0 if it never did."""
+    return max(falls(plan), default=0)
+
+
+def falls(plan: Plan) -> list[int]:
+    """The rounds at whose start the parameter count fell."""
     widths = [plan.base.widths, *(shrink.widths for shrink in plan.shrinks)]
-    count = 0
-    for before, after in zip(widths[-2::-1], widths[:0:-1], strict=True):
-        if after != before:
-            break
-        count += 1
-    return count
+    return [
+        shrink.round
+        for before, shrink in zip(widths[:-1], plan.shrinks, strict=True)
+        if shrink.widths != before
+    ]
+
+
+def began_anew(plan: Plan, server_round: int) -> bool:
+    """Whether the weights of this round did not come from the aggregate but were set anew."""
+    if plan.weights in ONCE:
+        return plan.stopped is not None and plan.stopped["round"] == server_round
+    return plan.weights in ANEW and server_round in falls(plan)

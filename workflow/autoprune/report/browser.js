@@ -1,11 +1,13 @@
 // The run browser: one run's curve, widths, plan, origin and files.
 
+const megabytes = (value) => number(value === null ? null : value / 1e6, 2);
 const FINAL = [
   ["test_accuracy", "test accuracy", percent, "evaluation.json"],
   ["parameters", "parameters", number, "complexity.json"],
   ["macs", "MACs", number, "complexity.json"],
   ["flops_tf_profiler", "FLOPs (TF profiler)", number, "complexity.json"],
-  ["bytes_total", "MB sent", (value) => number(value / 1e6, 2), "history.csv"],
+  ["bytes_total", "MB sent", megabytes, "history.csv"],
+  ["payload_total", "MB of payload", megabytes, "history.csv"],
 ];
 const LAYERS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8a6d00", "#56B4E9", "#7a68c8", "#a05a2c", "#888888"];
 
@@ -73,15 +75,24 @@ function runCurve(run) {
 }
 
 function runWidths(run) {
-  const last = run.curves.round.at(-1);
-  const layers = run.curves.widths[0].length - 1;
-  const series = Array.from({ length: layers }, (_, layer) => {
-    const points = run.curves.widths.map((row) => ({ x: row[0], y: row[layer + 1], say: `from round ${row[0]} on: ${row[layer + 1]} filters${removedAt(run, row[0], layer)}` }));
-    points.push({ ...points.at(-1), x: last, say: `round ${last}: ${points.at(-1).y} filters` });
-    const name = run.plan?.shrinks[0]?.layers[layer]?.layer ?? `layer ${layer + 1}`;
-    return { name, colour: LAYERS[layer % LAYERS.length], dash: [[], [4, 2], [1.5, 1.5]][layer % 3], marker: "o", size: 0.7, step: true, points };
+  const { widths, live, round } = run.curves;
+  const last = round.at(-1);
+  const layers = widths[0].length - 1;
+  const named = (layer) => run.plan?.shrinks[0]?.layers[layer]?.layer ?? `layer ${layer + 1}`;
+  const colour = (layer) => LAYERS[layer % LAYERS.length];
+  // A step line of one layer; what is said of its last value is said again at the end.
+  const steps = (rows, layer, what) => {
+    const points = rows.map((row) => ({ x: row[0], y: row[layer + 1], say: `from round ${row[0]} on: ${row[layer + 1]} ${what(row)}` }));
+    return [...points, { ...points.at(-1), x: last, say: `round ${last}: ${points.at(-1).y} ${what()}` }];
+  };
+  const all = Array.from({ length: layers }, (_, layer) => layer);
+  const series = all.map((layer) => {
+    const points = steps(widths, layer, (row) => `filters${row ? removedAt(run, row[0], layer) : ""}`);
+    return { name: named(layer), colour: colour(layer), marker: "o", size: 0.7, step: true, points };
   });
-  return { title: "Filters by round", heading: "h4", about: `One step line for each of ${layers} layers.`, x: { label: `round (${layers} layers, first to last; point to name one)` }, y: { low: 0 }, series };
+  if (live.length) series.push(...all.map((layer) => ({ name: named(layer), colour: colour(layer), dash: [3, 2], step: true, points: steps(live, layer, () => "live filters") })));
+  const dashed = live.length ? "; dashed: live" : "";
+  return { title: "Filters by round", heading: "h4", about: `One step line for each of ${layers} layers${live.length ? ", and a dashed one of its filters that fire on any of 2,000 training images" : ""}.`, x: { label: `round (${layers} layers${dashed}; point to name one)` }, y: { low: 0 }, series };
 }
 
 // What went from a layer in a round, and beyond which boundaries its norms lay.

@@ -71,26 +71,30 @@ function accuracyByParameters(groups, dataset) {
   return { title: "Test accuracy against parameters", about: "Strong markers are means over seeds, faint ones single seeds.", x: { label: "parameters (log)", log: true }, y: { format: percent }, series, rules: chanceRule(dataset) };
 }
 
-function nullDistribution(groups, draws) {
+function nullDistribution(groups, nulls) {
   const finals = groups.flatMap(([, runs]) => runs.map((run) => run.final.parameters_with_statistics));
-  const low = Math.min(...draws, ...finals), high = Math.max(...draws, ...finals);
+  const everything = [...Object.values(nulls).flat(), ...finals];
+  const low = Math.min(...everything), high = Math.max(...everything);
   const size = (high - low) / 24 || 1;
-  const counts = Array(25).fill(0);
-  for (const value of draws) counts[Math.floor((value - low) / size)]++;
-  const bars = counts.map((count, place) => ({
-    from: low + place * size, to: low + (place + 1) * size, y: count / draws.length,
-    say: `random networks\n${number(count)} of ${number(draws.length)} end with ${short(low + place * size)} to ${short(low + (place + 1) * size)}`,
-  })).filter((bar) => bar.y > 0);
+  const bars = Object.entries(nulls).flatMap(([name, draws]) => {
+    const counts = Array(25).fill(0);
+    for (const value of draws) counts[Math.floor((value - low) / size)]++;
+    return counts.map((count, place) => ({
+      css: name, from: low + place * size, to: low + (place + 1) * size, y: count / draws.length,
+      say: `random networks, ${name}\n${percent(count / draws.length)} end with ${short(low + place * size)} to ${short(low + (place + 1) * size)} parameters`,
+    })).filter((bar) => bar.y > 0);
+  });
   const top = Math.max(...bars.map((bar) => bar.y));
+  const asSmall = (size) => Object.entries(nulls).map(([name, draws]) => `${percent(draws.filter((d) => d <= size).length / draws.length)} (${name})`).join(", ");
   const series = groups.map(([arm, runs], place) => ({
     ...look(arm), name: look(arm).label, line: false, size: 1.15,
     points: runs.map((run) => ({
       x: run.final.parameters_with_statistics, y: top * (1.1 + 0.09 * place),
-      say: `seed ${run.seed}: ${number(run.final.parameters_with_statistics)}; ${percent(draws.filter((d) => d <= run.final.parameters_with_statistics).length / draws.length)} of random networks end as small`,
+      say: `seed ${run.seed}: ${number(run.final.parameters_with_statistics)}; of random networks end as small: ${asSmall(run.final.parameters_with_statistics)}`,
     })),
   }));
   const y = { low: 0, format: (value) => (value <= top ? percent(value) : "") };
-  return { title: "Final parameters, trained and random", about: "Bars: the rule on networks that learnt nothing. Markers above: trained runs.", x: { label: "parameters, statistics counted" }, y, series, bars };
+  return { title: "Final parameters, trained and random", about: "Bars: the rule on networks that learnt nothing, drawn fresh at every application or kept until filters go. Markers above: trained runs.", x: { label: "parameters, statistics counted (grey: random networks; light: fresh, dark: kept)" }, y, series, bars };
 }
 
 function drawFigures() {
@@ -123,8 +127,8 @@ function showPair(pair, hidden, again) {
   if (!groups.length) return charts.replaceChildren(make("p", {}, "No method is shown; choose one above."));
   const dataset = pair.split("/")[0];
   const specs = [accuracyByRound(groups, dataset), accuracyByBytes(groups, dataset), accuracyByParameters(groups, dataset)];
-  const draws = DATA.nulls[pair.replace("/", "-")];
+  const nulls = DATA.nulls[pair.replace("/", "-")];
   const searched = groups.filter(([arm]) => /^(autoprune|null-norms)\//.test(arm));
-  if (draws?.length && searched.length) specs.push(nullDistribution(searched, draws));
+  if (nulls && searched.length) specs.push(nullDistribution(searched, nulls));
   charts.replaceChildren(...specs.filter((spec) => spec.series.some((s) => s.points.length)).map(chart));
 }

@@ -18,7 +18,9 @@ HERE = Path(__file__).parent
 SCRIPTS = ("charts.js", "figures.js", "browser.js", "page.js")
 CAPTIONS = {
     "partition": "Samples and classes of the clients.",
-    "widths_by_round": "Filters of each layer by round; steps down are the shrinks.",
+    "widths_by_round": (
+        "Filters of each layer by round; steps down are the shrinks. Dashed: those that are live."
+    ),
     "widths_by_layer": "Final widths of each method, layer by layer.",
     "kept_similarity": "Whether seeds agree on the filters that are kept.",
     "k_patience_map": "Parameters left and accuracy over k and patience.",

@@ -13,7 +13,7 @@ import pandas as pd
 from autoprune.drawing import ARM
 from autoprune.errors import InputError
 from autoprune.files import read_json
-from autoprune.metrics import RUN
+from autoprune.measure.table import RUN
 from autoprune.style import arm_order
 
 ORIGIN = ("settings", "store_checksum", "partition_checksum", "code", "versions")
@@ -24,6 +24,7 @@ FIGURES = (
     "macs",
     "flops_tf_profiler",
     "bytes_total",
+    "payload_total",
 )
 BOUNDARIES = ("mean", "std", "lower", "upper")
 DIGITS = 5  # of what is drawn; the files hold all
@@ -103,7 +104,9 @@ def _files(folder: Path) -> Iterable[Path]:
 
 
 def curves(rounds: pd.DataFrame) -> dict[str, Any]:
-    """The rounds of one run: ``round`` and columns beside it, widths only where they change."""
+    """The rounds of one run: ``round`` and columns beside it; by layer, only where they change,
+    ``widths`` and the numbers of ``live`` filters, which are none where nobody counted.
+    """
     wide = rounds.pivot_table(index="round", columns="metric", values="value")
     wide = wide.astype(float)
 
@@ -116,11 +119,9 @@ def curves(rounds: pd.DataFrame) -> dict[str, Any]:
         (name for name in wide if name.startswith("width_")),
         key=lambda name: int(name.removeprefix("width_")),
     )
-    widths: list[list[int]] = []
-    for at, values in zip(wide.index, wide[layers].itertuples(index=False), strict=True):
-        now = [int(value) for value in values]
-        if not widths or widths[-1][1:] != now:
-            widths.append([int(at), *now])
+    lives = [name.replace("width", "live") for name in layers]
+    # a fraction stands until the next evaluation, of the width that there is
+    live = wide.reindex(columns=lives).ffill() * wide[layers].to_numpy()
     return {
         "round": [int(at) for at in wide.index],
         "validation": column("validation_accuracy"),
@@ -128,9 +129,20 @@ def curves(rounds: pd.DataFrame) -> dict[str, Any]:
         "loss": column("train_loss"),
         "nonzeros": column("nonzeros"),
         "bytes": column("bytes_cumulative"),
-        "widths": widths,
+        "widths": changes(wide[layers]),
+        "live": changes(live.dropna()),
         "shrunk": [int(at) for at, flag in zip(wide.index, column("shrunk"), strict=True) if flag],
     }
+
+
+def changes(table: pd.DataFrame) -> list[list[int]]:
+    """Rows of whole numbers, each behind its round, where they are not those of the row before."""
+    found: list[list[int]] = []
+    for at, values in zip(table.index, table.itertuples(index=False), strict=True):
+        now = [round(value) for value in values]
+        if not found or found[-1][1:] != now:
+            found.append([int(at), *now])
+    return found
 
 
 def short_plan(plan: dict[str, Any], source: str) -> dict[str, Any]:

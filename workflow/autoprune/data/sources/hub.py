@@ -5,6 +5,7 @@ import functools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,7 +123,7 @@ def prepare(args: argparse.Namespace) -> Samples:
     client_ids, clients = _numbered(columns, client)
     found = [_labels(files, columns, target) for target in targets]
     samples = {
-        "images": Images(shape, parts, functools.partial(read, form=form)),
+        "images": Images(shape, parts, functools.partial(read, form=form), itemgetter(0)),
         "labels": np.column_stack([labels for _, labels in found]),
         "clients": clients,
         "client_ids": client_ids,

@@ -5,6 +5,7 @@ import string
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def prepare(args: argparse.Namespace) -> Samples:
                 clients.append(np.full(len(classes), number))
                 test.append(np.full(len(classes), part == 1))
     return sources.by_client(
-        images=Images((row, SIDE, SIDE, 1), sorted(parts.items()), read_images),
+        images=Images((row, SIDE, SIDE, 1), sorted(parts.items()), read_images, itemgetter(0)),
         labels=np.concatenate(labels)[:, None],
         clients=np.concatenate(clients),
         client_ids=users,

@@ -1,20 +1,17 @@
-"""MNIST, EMNIST, FashionMNIST and KMNIST by torchvision's reader: one pool, no writers."""
+"""MNIST, EMNIST, FashionMNIST and KMNIST by torchvision's reader: one pool, or MNIST's writers."""
 
 import argparse
-import gzip
 import hashlib
 import string
-import struct
-import tempfile
-import zlib
 from collections.abc import Iterator
+from operator import itemgetter
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from autoprune import seeds
-from autoprune.data import sources
+from autoprune.data import idx, mnist_writers, sources
 from autoprune.data.images import Images
 from autoprune.data.store import Samples
 from autoprune.errors import InputError
@@ -22,9 +19,6 @@ from autoprune.errors import InputError
 KIND = "real"
 TARGETS = {"MNIST": "digit", "EMNIST": "character", "FashionMNIST": "article", "KMNIST": "syllable"}
 EMNIST_SPLITS = ("byclass", "bymerge", "balanced", "letters", "digits", "mnist")
-UBYTE = 0x0800  # magic number of an idx file of bytes; its lowest byte counts the dimensions
-CHUNK = 1 << 24  # bytes of a file that torchvision is given at once
-AGAIN = "fetch the file again"
 
 Part = tuple[Path, np.ndarray, int, bool]
 
@@ -49,15 +43,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             help=f"{what} images drawn by seed, class by class, for a smaller study; the others "
             "are dropped and counted (default: all)",
         )
+    parser.add_argument(
+        "--writers",
+        type=Path,
+        help="folder of QMNIST's two files of labels, which say who wrote each image of MNIST: a "
+        "writer is then a client; the test images are of other people, who never train",
+    )
     sources.add_seed(parser)
 
 
 def prepare(args: argparse.Namespace) -> Samples:
     """Read the labels; images (N, H, W, 1), light on dark, in the data set's own split.
 
-    Its test images are halved into validation and test. EMNIST's files hold each image with rows
-    and columns swapped (pytorch/vision, issue 8783), which is undone. Raises InputError naming
-    the file of a fault.
+    Its test images are halved into validation and test. With ``--writers`` each image belongs to
+    who wrote it: MNIST's test images to people of whom no image is trained on, so they have
+    clients of their own, held out altogether. EMNIST's files hold each image with rows and columns
+    swapped (pytorch/vision, issue 8783), which is undone. Raises InputError naming the file of a
+    fault.
     """
     if (args.dataset == "EMNIST") != (args.emnist_split is not None):
         raise InputError(
@@ -65,18 +67,17 @@ def prepare(args: argparse.Namespace) -> Samples:
             + ("needs" if args.emnist_split is None else "does not use")
             + f" --emnist-split; it is one of {', '.join(EMNIST_SPLITS)} and for EMNIST alone"
         )
+    if args.writers is not None and args.dataset != "MNIST":
+        raise InputError(
+            f"--writers {args.writers}: QMNIST says who wrote the images of MNIST alone; leave it "
+            f"out for --dataset {args.dataset}"
+        )
     classes = class_names(args.dataset, args.emnist_split)
     first_class = 1 if args.emnist_split == "letters" else 0  # its labels count from 1
-    labels, parts, sizes, dropped = [], [], {}, []
+    labels, writers, parts, sizes, dropped = [], [], [], {}, []
     for split, number in (("train", args.samples), ("test", args.test_samples)):
-        images, label_file = (_find(args, split, what) for what in ("images-idx3", "labels-idx1"))
-        _, height, width = sizes[images] = _shape(images, 3)
-        found = _read_labels(label_file, first_class, len(classes))
-        if len(found) != sizes[images][0]:
-            raise InputError(
-                f"{images}: {sizes[images][0]} images, but {len(found)} labels in {label_file}; "
-                "fetch both again"
-            )
+        images, found, wrote = _read_split(args, split, first_class, len(classes))
+        _, height, width = sizes[images] = idx.shape(images, 3)
         rows = np.arange(len(found))
         if number is not None:
             rows, lost = _drawn(found, number, split, args.seed)
@@ -84,24 +85,27 @@ def prepare(args: argparse.Namespace) -> Samples:
         before = sum(map(len, labels))
         parts.append((images, rows, before, args.dataset == "EMNIST"))
         labels.append(found[rows])
+        writers.append(wrote[rows])
     (a, shape), (b, other) = sizes.items()
     if shape[1:] != other[1:]:
         raise InputError(
-            f"{b}: images of {other[1]}x{other[2]}, but {a} has {shape[1]}x{shape[2]}; {AGAIN}"
+            f"{b}: images of {other[1]}x{other[2]}, but {a} has {shape[1]}x{shape[2]}; {idx.AGAIN}"
         )
     test = np.repeat([False, True], [len(part) for part in labels])
     if args.dataset == "EMNIST":
         height, width = width, height
+    ids, clients = np.unique(np.concatenate(writers), return_inverse=True)
+    named = args.writers is not None
     return Samples(
-        images=Images((len(test), height, width, 1), parts, read),
+        images=Images((len(test), height, width, 1), parts, read, itemgetter(0)),
         labels=np.concatenate(labels)[:, None],
-        clients=np.zeros(len(test), np.int64),
+        clients=clients,
         splits=sources.halved(test, args.seed),
-        client_ids=["pool"],
+        client_ids=[f"writer-{number:04d}" for number in ids] if named else ["pool"],
         targets=[{"name": TARGETS[args.dataset], "classes": classes}],
         dropped=dropped,
         polarity="light-on-dark",
-        natural_clients=False,
+        natural_clients=named,
         kind=KIND,
     )
 
@@ -126,13 +130,29 @@ def read(part: Part) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """
     path, wanted, first, swapped = part
     start = 0
-    for images in _arrays(path, 3):
+    for images in idx.arrays(path, 3):
         low, high = np.searchsorted(wanted, [start, start + len(images)])
         block = images[wanted[low:high] - start]
         if swapped:
             block = np.ascontiguousarray(block.swapaxes(1, 2))
         yield np.arange(first + low, first + high), block[..., None]
         start += len(images)
+
+
+def _read_split(
+    args: argparse.Namespace, split: str, first_class: int, classes: int
+) -> tuple[Path, np.ndarray, np.ndarray]:
+    """The file of a split's images, and each image's class (N,) and writer (N,), 0 if unknown."""
+    images, label_file = (_find(args, split, what) for what in ("images-idx3", "labels-idx1"))
+    number = idx.shape(images, 3)[0]
+    labels = _read_labels(label_file, first_class, classes)
+    if len(labels) != number:
+        raise InputError(
+            f"{images}: {number} images, but {len(labels)} labels in {label_file}; fetch both again"
+        )
+    if args.writers is None:
+        return images, labels, np.zeros(number, np.int64)
+    return images, labels, mnist_writers.read(args.writers, split, labels, label_file)
 
 
 def _drawn(
@@ -193,74 +213,11 @@ def _check_origin(path: Path, dataset: str) -> None:
 
 def _read_labels(path: Path, first_class: int, classes: int) -> np.ndarray:
     """(N,) class numbers from 0."""
-    labels = np.concatenate([np.empty(0, np.int64), *_arrays(path, 1)]) - first_class
+    labels = np.concatenate([np.empty(0, np.int64), *idx.arrays(path, 1)]) - first_class
     wrong = np.flatnonzero((labels < 0) | (labels >= classes))
     if len(wrong):
         raise InputError(
             f"{path}, row {wrong[0]}: label {labels[wrong[0]] + first_class}, expected "
-            f"{first_class}..{first_class + classes - 1}; {AGAIN}"
+            f"{first_class}..{first_class + classes - 1}; {idx.AGAIN}"
         )
     return labels
-
-
-def _shape(path: Path, dimensions: int) -> tuple[int, ...]:
-    with _opened(path) as stream:
-        return _read_shape(path, stream, dimensions)
-
-
-def _opened(path: Path) -> BinaryIO:
-    return gzip.open(path) if path.suffix == ".gz" else open(path, "rb")
-
-
-def _read_shape(path: Path, stream: BinaryIO, dimensions: int) -> tuple[int, ...]:
-    head = _take_all(path, stream, 4 * (1 + dimensions))
-    magic, *shape = struct.unpack(f">{1 + dimensions}I", head)
-    if magic != UBYTE + dimensions:
-        kind = {1: "labels", 3: "images"}[dimensions]
-        raise InputError(
-            f"{path}: magic number {magic}, expected {UBYTE + dimensions} of an idx file of "
-            f"{kind}; {AGAIN}"
-        )
-    if 0 in shape:
-        raise InputError(f"{path}: it holds {' x '.join(map(str, shape))} values; {AGAIN}")
-    return tuple(shape)
-
-
-def _take(path: Path, stream: BinaryIO, size: int) -> bytes:
-    """Up to ``size`` bytes; InputError when the file is broken."""
-    try:
-        return stream.read(size)
-    except (EOFError, OSError, zlib.error) as error:  # gzip.BadGzipFile is an OSError
-        raise InputError(f"{path}: cannot be read ({error}); {AGAIN}") from None
-
-
-def _take_all(path: Path, stream: BinaryIO, size: int) -> bytes:
-    data = _take(path, stream, size)
-    if len(data) < size:
-        raise InputError(f"{path}: it ends too early; {AGAIN}")
-    return data
-
-
-def _arrays(path: Path, dimensions: int) -> Iterator[np.ndarray]:
-    """The file's images (n, H, W) uint8 or labels (n,) int64, some MB at a time.
-
-    torchvision reads a plain file, and all of it twice over: EMNIST's 550 MB would take 1.1 GB.
-    So it is given idx files of some rows each.
-    """
-    from autoprune.vision import torchvision
-
-    reader = torchvision.datasets.mnist
-    convert = reader.read_image_file if dimensions == 3 else reader.read_label_file
-    with tempfile.TemporaryDirectory() as scratch, _opened(path) as stream:
-        rows, *shape = _read_shape(path, stream, dimensions)
-        size = int(np.prod(shape))
-        step = max(1, CHUNK // size)
-        for start in range(0, rows, step):
-            number = min(step, rows - start)
-            head = struct.pack(f">{1 + dimensions}I", UBYTE + dimensions, number, *shape)
-            piece = Path(scratch) / "piece"
-            piece.write_bytes(head + _take_all(path, stream, number * size))
-            yield convert(str(piece)).numpy()
-        # gzip checks its own sum only at the end.
-        if _take(path, stream, 1):
-            raise InputError(f"{path}: it goes on after {rows} rows; {AGAIN}")

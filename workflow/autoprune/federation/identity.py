@@ -1,0 +1,54 @@
+"""What a run is of, as its files and its checkpoint say: settings, data, code and versions."""
+
+from autoprune.data.partition import Partition
+from autoprune.data.store import ClientStore
+from autoprune.federation.checkpoint import fingerprint
+from autoprune.federation.settings import Settings
+from autoprune.files import sha256_file
+from autoprune.provenance import code_version, versions
+
+
+def stage_code(settings: Settings) -> str:
+    """The code a run's numbers come from, the family and the method loaded by name included."""
+    return code_version(
+        "autoprune.train",
+        f"autoprune.models.{settings.model}",
+        f"autoprune.methods.{settings.method.replace('-', '_')}",
+    )
+
+
+def fingerprint_of(settings: Settings, store: ClientStore, partition: Partition) -> str:
+    """What a checkpoint is marked with: a run of other settings, data or code passes it over."""
+    parts = [store.checksum, store.pixel_range, partition.checksum]
+    data = " ".join(map(str, [*parts, *followed_checksums(settings).values()]))
+    return fingerprint(settings, data, stage_code(settings))
+
+
+def followed_checksums(settings: Settings) -> dict[str, str]:
+    """Of the plan and of the dense run's history, where the method follows them."""
+    files = {name: settings.method_settings.get(name) for name in ("plan", "dense")}
+    return {f"{name}_checksum": sha256_file(file) for name, file in files.items() if file}
+
+
+def provenance(settings: Settings, store: ClientStore, partition: Partition) -> dict[str, object]:
+    """The run: its settings, data, code and versions; nothing that a repeat would change."""
+    return {
+        "dataset": settings.dataset,
+        "data_kind": store.kind,
+        "stands_for": "" if settings.stands_for == "none" else settings.stands_for,
+        "model": settings.model,
+        "method": settings.method,
+        "variant": settings.variant,
+        "seed": settings.seed,
+        "clients": partition.clients,
+        "settings": {
+            name: value
+            for name, value in settings.run_config().items()
+            if name not in ("output", "store", "partition", "plan", "dense")
+        },
+        **followed_checksums(settings),
+        "store_checksum": store.checksum,
+        "partition_checksum": partition.checksum,
+        "code": stage_code(settings),
+        "versions": versions(),
+    }

@@ -1,0 +1,1 @@
+"""What is measured on finished networks and on networks that learnt nothing."""

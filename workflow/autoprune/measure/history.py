@@ -1,0 +1,144 @@
+"""A run's history.csv: its rows, and the figures that follow from them."""
+
+import csv
+from collections.abc import Iterator
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from autoprune.errors import InputError
+from autoprune.measure.table import number
+
+HISTORY = (
+    "round",
+    "train_loss",
+    "validation_accuracy",
+    "validation_loss",
+    "test_accuracy",
+    "parameters",
+    "parameters_with_statistics",
+    "nonzeros",
+    "widths",
+    "clients",
+    "bytes_down",
+    "bytes_up",
+    "payload_down",
+    "payload_up",
+    "shrunk",
+    "searching",
+    "restarted",
+    "live",
+)
+MAY_BE_EMPTY = {"train_loss", "validation_accuracy", "validation_loss", "test_accuracy"}
+
+
+class Row(NamedTuple):
+    """One value of a run; ``round`` is None for a figure of the whole run."""
+
+    round: int | None
+    metric: str
+    value: float
+    source: Path
+
+
+def read_history(path: Path) -> list[dict[str, Any]]:
+    """Rows of a run's history.csv, round 0 first; widths as a tuple, empty cells as None.
+
+    Raises InputError for an absent file, a missing column, a value that is no number, rounds
+    that do not count up from 0, or a history without a single round of training.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            reader = csv.DictReader(stream)
+            missing = [name for name in HISTORY if name not in (reader.fieldnames or [])]
+            if missing:
+                raise InputError(f"{path}: column {missing[0]} is missing")
+            rows = [_history_row(row, f"{path}, line {reader.line_num}") for row in reader]
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; run the training first") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: not a CSV file ({error})") from None
+    rounds = [row["round"] for row in rows]
+    if rounds != list(range(len(rows))) or len(rows) < 2:
+        raise InputError(
+            f"{path}: round: expected 0, 1, 2, ... with at least one round of training"
+        )
+    return rows
+
+
+def _history_row(row: dict[str, str], where: str) -> dict[str, Any]:
+    parsed: dict[str, Any] = {}
+    for name in HISTORY:
+        text = row[name]
+        if name == "widths":
+            parsed[name] = tuple(int(number(width, name, where)) for width in (text or "").split())
+        elif name == "live":
+            parsed[name] = tuple(number(share, name, where) for share in (text or "").split())
+        elif text in (None, "") and name in MAY_BE_EMPTY:
+            parsed[name] = None
+        else:
+            parsed[name] = number(text, name, where)
+    return parsed
+
+
+def round_rows(history: list[dict[str, Any]], source: Path) -> Iterator[Row]:
+    """The figures of each round, round 0 (the initial network) included."""
+    traffic = accumulate(row["bytes_down"] + row["bytes_up"] for row in history)
+    payload = accumulate(row["payload_down"] + row["payload_up"] for row in history)
+    for row, sent, carried in zip(history, traffic, payload, strict=True):
+        at = int(row["round"])
+        for name in ("train_loss", "validation_accuracy", "validation_loss", "test_accuracy"):
+            if row[name] is not None:
+                yield Row(at, name, row[name], source)
+        yield Row(at, "bytes_cumulative", sent, source)
+        yield Row(at, "payload_cumulative", carried, source)
+        for name in ("parameters", "nonzeros", "shrunk", "searching", "restarted"):
+            yield Row(at, name, row[name], source)
+        for layer, share in enumerate(row["live"], start=1):
+            yield Row(at, f"live_{layer}", share, source)
+        for layer, width in enumerate(row["widths"], start=1):
+            yield Row(at, f"width_{layer}", width, source)
+
+
+def total_rows(history: list[dict[str, Any]], source: Path) -> Iterator[Row]:
+    """The figures of the whole run that follow from its history."""
+    trained = history[1:]  # round 0 is the network before any client saw it
+    visits = sum(row["clients"] for row in trained)
+    if visits <= 0:
+        raise InputError(f"{source}: clients: found {visits:g} in all rounds, expected at least 1")
+    down = sum(row["bytes_down"] for row in trained)
+    up = sum(row["bytes_up"] for row in trained)
+    if down + up <= 0:
+        raise InputError(f"{source}: bytes_down and bytes_up: found 0 in all, expected traffic")
+    values = {
+        "bytes_down": down,
+        "bytes_up": up,
+        "bytes_total": down + up,
+        **payload_totals(trained),
+        "bytes_down_per_client_per_round": down / visits,
+        "bytes_up_per_client_per_round": up / visits,
+        "rounds": len(trained),
+        "trained_rounds": trained_rounds(trained),
+        "search_rounds": sum(row["searching"] for row in trained),
+        "shrinks": sum(row["shrunk"] for row in trained),
+        "clients_per_round": visits / len(trained),
+    }
+    evaluated = [row["validation_accuracy"] for row in history]
+    evaluated = [accuracy for accuracy in evaluated if accuracy is not None]
+    if evaluated:
+        values["validation_accuracy"] = evaluated[-1]
+        values["validation_accuracy_best"] = max(evaluated)
+    for name, value in values.items():
+        yield Row(None, name, value, source)
+
+
+def payload_totals(trained: list[dict[str, Any]]) -> dict[str, float]:
+    """Bytes of the numbers themselves, without what wraps them, over all rounds."""
+    down, up = (sum(row[name] for row in trained) for name in ("payload_down", "payload_up"))
+    return {"payload_down": down, "payload_up": up, "payload_total": down + up}
+
+
+def trained_rounds(trained: list[dict[str, Any]]) -> int:
+    """Rounds since the network last lost filters or had its weights set anew; all if never."""
+    changed = [row["round"] for row in trained if row["shrunk"] or row["restarted"]]
+    return int(len(trained) - max(changed, default=1) + 1)

@@ -1,0 +1,104 @@
+"""The table of metrics as later stages read it: its columns, and the names of its settings."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from autoprune.errors import InputError
+
+RUN = ["dataset", "data_kind", "stands_for", "model", "method", "variant", "seed"]
+COLUMNS = [*RUN, "round", "metric", "value", "unit", "source_file"]
+# A diverged run has a loss of nan or inf: a finding to carry, not a broken file.
+MAY_BE_INFINITE = {"train_loss", "validation_loss", "test_loss"}
+
+
+# what a run was asked for, where run.json has it: metric -> name there, as in config/README.md
+TRAINING = {
+    "cohort": "clients-per-round",  # clients_per_round is what came of it where clients failed
+    "local_epochs": "local-epochs",
+    "batch_size": "batch-size",
+    "learning_rate": "learning-rate",
+    "epsilon": "epsilon",
+    "precision": "precision",
+    "optimizer_carried": "optimizer-state",
+    "batch_norm_averaged": "batch-norm",
+}
+RULE = {"k": "k", "patience": "patience", "cap": "cap"}
+SETTINGS = {**RULE, **TRAINING}
+INPUT = ("input_channels", "input_height", "input_width")
+GIVEN = {*SETTINGS, *INPUT}  # what decides a run, not what came of it
+# settings that are words
+IN_NUMBERS = {"fp32": 32, "bf16": 16, "fresh": 0, "carried": 1, "refreshed": 0, "averaged": 1}
+
+
+def number(text: object, name: str, where: str) -> float:
+    """``text`` as a number; InputError names ``where`` and ``name`` when it is none."""
+    try:
+        value = float(str(text))
+    except ValueError:
+        raise InputError(f"{where}: {name}: found {text!r}, expected a number") from None
+    if not math.isfinite(value) and name not in MAY_BE_INFINITE:
+        raise InputError(f"{where}: {name}: found {text!r}, expected a finite number")
+    return value
+
+
+def written(value: float) -> str:
+    """The shortest text that reads back as the same number; whole numbers without a point."""
+    if math.isfinite(value) and value == int(value):
+        return str(int(value))
+    return repr(float(value))
+
+
+def in_order(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows by run, round and metric; final figures before round 0."""
+
+    def key(column: pd.Series) -> pd.Series:
+        if column.name in ("seed", "round"):
+            return pd.to_numeric(column.replace("", "-1"))
+        return column
+
+    return table.sort_values([*RUN, "round", "metric"], key=key, ignore_index=True)
+
+
+def read_metrics(path: str | Path) -> pd.DataFrame:
+    """Read metrics.csv: ``seed`` int, ``round`` Int64 (missing for final figures), ``value`` float.
+
+    Rows come back in one order whatever their order in the file. Raises InputError for an absent
+    file, other columns, values that are no numbers, or a figure that is given twice.
+    """
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; run autoprune.metrics first") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a CSV file ({error})") from None
+    if list(table.columns) != COLUMNS:
+        raise InputError(f"{path}: found columns {','.join(table.columns)}, expected {COLUMNS}")
+    if table.empty:
+        raise InputError(f"{path}: no rows; give autoprune.metrics at least one run")
+    twice = table[table.duplicated([*RUN, "round", "metric"])]
+    if not twice.empty:
+        raise InputError(f"{path}: given twice: {'/'.join(twice.iloc[0][[*RUN, 'metric']])}")
+    try:
+        table = in_order(table)
+        table["seed"] = table["seed"].astype(int)
+        table["round"] = pd.to_numeric(table["round"].replace("", None)).astype("Int64")
+        # float() reads back what repr() wrote; pandas' fast parser may be off by one bit.
+        table["value"] = [float(text) for text in table["value"]]
+    except ValueError as error:
+        raise InputError(f"{path}: seed, round or value is no number ({error})") from None
+    return table
+
+
+def read_table(path: str, columns: Sequence[str]) -> pd.DataFrame:
+    """A CSV of an earlier stage; InputError when it is absent or lacks a column."""
+    try:
+        table = pd.read_csv(path)
+    except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise InputError(f"{path}: not a CSV file ({error}); make it again") from None
+    missing = [name for name in columns if name not in table]
+    if missing:
+        raise InputError(f"{path}: column {missing[0]} is missing; make it again")
+    return table

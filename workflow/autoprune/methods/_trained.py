@@ -1,0 +1,110 @@
+"""What the methods share that prune a network once it is trained: when they begin, how long."""
+
+import csv
+import math
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from autoprune.errors import InputError
+from autoprune.methods._following import Following
+from autoprune.models import Architecture
+
+LAST = 5  # evaluations whose mean is the final accuracy, as in the results: single ones swing
+
+
+def read_accuracies(path: str) -> list[tuple[int, float]]:
+    """(round, validation accuracy) of a run's history, its evaluated rounds from 1 on.
+
+    Raises InputError when the file is missing, no history, or one without an evaluation.
+    """
+    try:
+        rows = csv.DictReader(Path(path).read_text(encoding="utf-8").splitlines())
+        found = [(int(row["round"]), row["validation_accuracy"]) for row in rows]
+        accuracies = [(number, float(value)) for number, value in found if number and value]
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (KeyError, TypeError, ValueError):
+        raise InputError(
+            f"{path}: expected a run's history.csv with columns round and validation_accuracy; "
+            "train the dense run again"
+        ) from None
+    if not accuracies:
+        raise InputError(f"{path}: has no evaluated round; train the dense run again")
+    return accuracies
+
+
+def first_trained(accuracies: list[tuple[int, float]], share: float) -> int:
+    """The first round that begins with a trained network: at least 2.
+
+    The round after the first evaluation that reached ``share`` of the final accuracy, the mean of
+    the last five evaluations. Some evaluation always does.
+    """
+    last = [accuracy for _, accuracy in accuracies[-LAST:]]
+    goal = share * math.fsum(last) / len(last)
+    return 1 + next(number for number, accuracy in accuracies if accuracy >= goal)
+
+
+class Trained(Following):
+    """Prunes in the rounds from ``start`` on, ``span`` of them; before that it is dense FedAvg.
+
+    ``start`` is the first round that begins with a network as good as ``prune_at`` of dense's
+    final accuracy, read from the dense run of the same data, network and seed; the middle of the
+    run where dense needs longer than the run lasts. How many rounds follow from the variant:
+
+    - ``one-shot``: one;
+    - ``classical``: one, half-way through the run, whatever dense did: train to a plateau, prune
+      once, fine-tune for as long (the form of Li et al. 2017 and He et al. 2019, who train a
+      network to its end, prune and retrain it);
+    - all others: as many as the reference's search took up to its last shrink, but no more than
+      half of those that are left, so that the rest can recover.
+
+    The workflow gives ``--dense`` to every method that imports this module.
+    """
+
+    def __init__(
+        self, base: Architecture, seed: int, variant: str, settings: dict[str, Any]
+    ) -> None:
+        super().__init__(base, seed, variant, settings)
+        share, rounds = settings["prune_at"], settings["rounds"]
+        if not 0 < share <= 1:
+            raise InputError(f"prune_at: found {share}, expected a share above 0, up to 1")
+        middle = rounds // 2 + 1
+        trained = first_trained(read_accuracies(settings["dense"]), share)
+        self.start, self.start_from = trained, "dense"
+        if variant == "classical":
+            self.start, self.start_from = middle, "variant"
+        elif trained > rounds:
+            self.start, self.start_from = middle, "middle"
+        self.span = self.span_of(rounds - self.start + 1)
+
+    @staticmethod
+    def add_arguments(parser: ArgumentParser) -> None:
+        """The runs that are followed, and what counts as trained."""
+        Following.add_arguments(parser)
+        parser.add_argument("--dense", required=True, help="history.csv of the dense run")
+        parser.add_argument(
+            "--prune-at",
+            type=float,
+            required=True,
+            help="share of the dense run's final accuracy from which pruning begins",
+        )
+
+    def span_of(self, left: int) -> int:
+        """How many rounds prune, given how many are left from ``start`` on, ``start`` included."""
+        if self.variant in ("one-shot", "classical"):
+            return 1
+        return max(1, min(self.reference.stop - 1, left // 2))
+
+    def searching(self, server_round: int) -> bool:
+        """From ``start`` on, for ``span`` rounds."""
+        return self.start <= server_round < self.start + self.span
+
+    def progress(self, server_round: int) -> float:
+        """How much of the pruning is done with this round's, up to 1 in the last."""
+        return (server_round - self.start + 1) / self.span
+
+    def to_json(self) -> dict[str, Any]:
+        """When the pruning begins and how long it takes, besides."""
+        when = {"start": self.start, "start_from": self.start_from, "span": self.span}
+        return {**super().to_json(), **when}

@@ -1,0 +1,1 @@
+"""What is published: from CSV, with neither torch nor flwr."""
