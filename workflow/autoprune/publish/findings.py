@@ -174,7 +174,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
         spread = "" if pd.isna(row["accuracy_sd"]) else f" ± {decimal(row['accuracy_sd'], 1)}"
         cells = {
             "method": arm_label(*key),
-            "n": f"{row['n']:g}",
+            "n": f"{rows['n'].max():g}",  # the reference has no difference, and so none of its own
             "accuracy, %": f"{decimal(row['accuracy_percent'], 1)}{spread}{rising}",
             "numbers sent": decimal(row["nonzeros"], 0),
             "rounds trained": decimal(row["trained_rounds"], 0),
