@@ -39,6 +39,7 @@ def test_what_a_run_leaves(finished):
         "history.csv",
         "plan.json",
         "run.json",
+        "units.csv",
         "weights.safetensors",
     }
     rows = history(finished)
