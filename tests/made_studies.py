@@ -22,6 +22,7 @@ HISTORY = (
     "payload_up,shrunk,searching,restarted,live"
 )
 WRAPPING = 60  # bytes of a message that are no numbers
+UNITS = 10  # held-out clients, all alike
 STARTS = {"cnn": (32, 64), "resnet": (16, 32, 64), "inception": (32, *[16] * 3, *[32] * 3, 96, 96)}
 # dataset, data_kind, stands_for, model, classes
 PAIRS = [
@@ -144,6 +145,9 @@ def write_run(
         "complexity": complexity,
     }.items():
         (folder / f"{name}.json").write_text(json.dumps(value))
+    images = (test_examples + 400) // UNITS
+    units = "".join(f"{unit},{images},{final * images}\n" for unit in range(UNITS))
+    (folder / "units.csv").write_text("unit,examples,right\n" + units)
     return folder
 
 
@@ -259,13 +263,15 @@ def _complete(run: Path) -> None:
 
 
 def _make_tables() -> None:
-    from autoprune import complexity, findings, metrics, tables
+    from autoprune import complexity, metrics, tables
     from autoprune.data import partition_report
     from autoprune.evidence import ablations, claims, comparisons
     from autoprune.figures import FIGURES
+    from autoprune.publish import findings
 
     runs = [str(run) for run in Path("results/runs").glob("*/*/*/*/seed-*")]
-    metrics.main(["--runs", *runs, "--output", "results/metrics.csv"])
+    files = ["--output", "results/metrics.csv", "--units", "results/units.csv"]
+    metrics.main(["--runs", *runs, *files])
     counts = "results/published_counts.json"
     complexity.main(["--published", "config/published.tsv", "--output", counts])
     more = {

@@ -88,7 +88,7 @@ def test_a_pair_runs_for_ablations_alone_when_each_arm_is_held_against_another_p
     ("files", "left_out"),
     [
         ("controls", {("faces_male", "resnet")}),
-        ("mnist methods mnist-controls", set()),
+        ("mnist methods", set()),
         (
             "femnist-leaf methods femnist-ablations",
             {(f"femnist_{name}", "cnn") for name in ("cropped", "raw", "inverted")},

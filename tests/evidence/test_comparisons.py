@@ -1,18 +1,16 @@
-"""Comparisons, ablations, kept filters and findings on runs that are known to the last digit."""
+"""Comparisons, ablations and kept filters on runs that are known to the last digit."""
 
 import json
-import re
 
 import pandas as pd
 import pytest
 
 from autoprune.errors import InputError
 from autoprune.evidence.ablations import ablations
-from autoprune.evidence.comparisons import answer, comparisons, raw, readable, size_of
+from autoprune.evidence.comparisons import answer, comparisons, raw, readable
 from autoprune.evidence.inference import Estimate
 from autoprune.evidence.readings import READINGS, ROUNDS, TRAINING
-from autoprune.findings import in_short, unsettled
-from autoprune.findings import main as write_findings
+from autoprune.evidence.statistics import size_of
 from autoprune.kept import by_chance, jaccard, similarity, survivors
 from autoprune.measure.table import read_metrics
 from autoprune.metrics import collect
@@ -140,6 +138,8 @@ def test_the_share_of_the_budget_is_one_of_bits_where_numbers_are_shorter():
     for nonzeros, bits, share in ((100, 3200, 1), (50, 1600, 0.5), (200, 1600, 0.5)):
         own = sized(nonzeros=nonzeros, bits=bits, parameters_with_statistics=nonzeros)
         assert size_of(own, reference)["share_of_budget"] == share
+        other_seed = own.assign(seed=2)
+        assert size_of(other_seed, reference)["share_of_budget"] == share
 
 
 def test_accuracies_of_test_images_alone_stand_beside_the_held_out_one(metrics):
@@ -210,73 +210,9 @@ def test_similarity_by_hand(tmp_path):
     assert similarity([tmp_path / "0", tmp_path / "1"]).empty
 
 
-def test_findings_are_the_tables(metrics, tmp_path, stage):
-    """Every arm is named once a reading; the numbers are cells; an absent table is one line."""
-    (tmp_path / "tables").mkdir()
-    flags = ("--metrics", "m.csv")
-    for name, more in (
-        ("comparisons", ("--reference", "reinit", "--margin", 1.5)),
-        ("ablations", ()),
-    ):
-        out = [f"tables/{name}.{ending}" for ending in ("csv", "html", "md", "tex")]
-        files = ("--csv", out[0], "--html", out[1], "--markdown", out[2], "--latex", out[3])
-        done = stage(f"evidence.{name}", *flags, *more, *files, cwd=tmp_path)
-        assert (done.returncode, done.stderr) == (0, "")
-    write = ["--study", "Made up", str(tmp_path), "--output", str(tmp_path / "f.md")]
-    with pytest.raises(InputError, match=r"claims\.csv: not a table"):
-        write_findings(write)
-    claims = "claim,published,source,variant,data,ours,low,high,n,verdict,resolved,tested_on\n"
-    claims += "it is so,not asked,control,reinit,,1.5,1,2,3,holds,yes,glyphs\n"
-    claims += "it shrinks,89 %,abstract,reinit,,50,40,95,3,does not hold,no,glyphs\n"
-    (tmp_path / "tables/claims.csv").write_text(claims)
-    write_findings(write)
-    text = (tmp_path / "f.md").read_text()
-    assert "- better: dense (FedAvg) (+20.0 points [" in text
-    assert "- worse: random-filters/reinit (" in text
-    assert re.search("equivalent within 1.5 points: .*narrow, from scratch \\(", text)
-    rows = [re.sub(" +", " ", line) for line in text.splitlines() if line.startswith("| it ")]
-    assert rows == [
-        "| it is so | reinit | points of accuracy | 1.50 [1.00, 2.00]: **holds** |",
-        "| it shrinks; published: 89 % | reinit | % | 50.00 [40.00, 95.00]: does not hold |",
-    ]
-    assert len(re.findall("found widths, from scratch", text)) == len(READINGS)
-    assert "At equal bytes, against autoprune" in text
-
-
 def test_a_note_stands_below_the_table(metrics, tmp_path, stage):
     files = [f"--{flag}={flag}" for flag in ("csv", "html", "markdown", "latex")]
     more = ["--reference", "reinit", "--note", "As its authors have it, but for one thing."]
     done = stage("evidence.comparisons", "--metrics", "m.csv", *more, *files, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "markdown").read_text().endswith("but for one thing.\n")
-
-
-def test_a_claim_stands_once_where_one_study_tests_it_by_variant_and_another_not_at_all():
-    about = {"claim": "it shrinks", "published": "89 %", "source": "abstract"}
-    untested = about | {"variant": None, "verdict": "not tested"}
-    by_variant = [
-        about | {"variant": name, "verdict": "holds", "resolved": "yes", "ours": 90, "low": None}
-        for name in ("reinit", "inherit")
-    ]
-    text = in_short({"One: a": pd.DataFrame([untested]), "Two: b": pd.DataFrame(by_variant)})
-    rows = [re.sub(" +", " ", line) for line in text.splitlines() if line.startswith("| it ")]
-    assert rows == [
-        f"| it shrinks; published: 89 % | {name} | % | not tested | 90.00: **holds** |"
-        for name in ("reinit", "inherit")
-    ]
-
-
-@pytest.mark.parametrize(
-    ("arms", "said"),
-    [
-        ([], "0"),
-        ([("dense", 2, -1, 5)], "1, dense/x (+2.0 points [−1.0, 5.0])"),
-        (
-            [("b", 2, 1, 3), ("a", 9, -1, 19), ("c", -4, -5, -3), ("d", 1, 0.5, 1.5)],
-            "4, from a/x (+9.0 points [−1.0, 19.0]) to c/x (−4.0 points [−5.0, −3.0])",
-        ),
-    ],
-)
-def test_what_is_not_settled_is_a_range(arms, said):
-    names = ["method", "difference_points", "difference_low", "difference_high"]
-    assert unsettled(pd.DataFrame(arms, columns=names).assign(variant="x", n=3)) == said

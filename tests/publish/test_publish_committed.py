@@ -45,7 +45,7 @@ def folder(tmp_path, monkeypatch, root):
     for name in ("config", "workflow"):
         (tmp_path / name).symlink_to(root / name)
     overlay = tmp_path / "mine.yaml"
-    overlay.write_text("pathvars: {results: done}\n")
+    overlay.write_text("pathvars: {results: done}\ncontrols: {null_draws: 10}\n")
     place = tmp_path / "docs/findings"
     place.mkdir(parents=True)
     about = {"title": "Mine", "folder": "mine", "configfiles": [str(overlay)]}
@@ -57,7 +57,8 @@ def test_a_finished_study_is_taken_and_its_tables_made(folder, tmp_path, finishe
     results = tmp_path / "done"
     results.mkdir()
     (results / "environment.json").write_text("{}\n")
-    shutil.copy(finished / "results/metrics.csv", results)
+    for name in ("metrics", "units"):
+        shutil.copy(finished / f"results/{name}.csv", results)
     take("mine", folder)
     taken = folder / "mine/metrics.csv.gz"
     first = taken.read_bytes()
@@ -80,6 +81,9 @@ def test_what_cannot_be_taken_is_one_line(folder, tmp_path, finished):
     (tmp_path / "done").mkdir()
     shutil.copy(finished / "results/metrics.csv", tmp_path / "done")
     with pytest.raises(InputError, match=r"done/environment\.json: no such file"):
+        take("mine", folder)
+    (tmp_path / "done/environment.json").write_text("{}\n")
+    with pytest.raises(InputError, match=r"done/units\.csv: No such file"):
         take("mine", folder)
     assert not (folder / "mine").exists()
     with pytest.raises(InputError, match=r"mine/metrics\.csv\.gz: no such file"):

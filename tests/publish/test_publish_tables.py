@@ -44,7 +44,7 @@ def test_numbers_by_hand(run_folder, tmp_path):
     assert float(ours["accuracy_change_points_mean"]) == pytest.approx(-2.5)
     assert float(ours["accuracy_change_points_low"]) == pytest.approx(-2.5 - 19.0593, abs=1e-3)
     assert shown["against dense, points"] == "−2.50 [−21.56, +16.56]"
-    assert shown["test accuracy, %"] == "79.50 ± 0.71 (n=2)"
+    assert shown["accuracy, %"] == "79.50 ± 0.71 (n=2)"
     reductions = []
     for seed in (1, 2):
         count = float(value(collect(folders), "autoprune", seed, "parameters"))
@@ -68,7 +68,7 @@ def test_one_seed_has_no_interval_and_no_nan(run_folder, tmp_path):
     folders = [run_folder(), run_folder(method="autoprune", variant="reinit")]
     raw, shown = tabulate(folders, tmp_path)
     assert raw[1]["accuracy_change_points_low"] == raw[1]["test_accuracy_sd"] == ""
-    assert shown[1]["test accuracy, %"].endswith("(n=1)")
+    assert shown[1]["accuracy, %"].endswith("(n=1)")
     assert shown[1]["against dense, points"].endswith("(n=1)")
     assert "nan" not in str([*raw, *shown]).lower()
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from autoprune.findings import SHORT_TITLE
 from stages import run_stage
 
 ROOT = Path(__file__).parents[2]
@@ -183,8 +182,8 @@ def make_study(folder: Path) -> None:
     flags = ["--metrics", "metrics.csv", "--kept", "none.csv", *forms]
     done = stage("figures_controls", "widths_by_layer", *flags, cwd=folder)
     assert done.returncode == 0, done.stderr
-    short = f"{SHORT_TITLE}\n\n| claim |\n|:---|\n| a claim of the table above |\n\n"
-    findings = f"# Findings\n\n{short}## mnist, CNN\n\n- {HOSTILE}\n"
+    figure = "![Accuracy by round](figures/accuracy_by_round.svg)"
+    findings = f"# Findings\n\n{figure}\n\n## mnist, CNN\n\n- {HOSTILE}\n"
     (folder / "findings.md").write_text(findings, "utf-8")
 
 

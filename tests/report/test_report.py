@@ -6,15 +6,17 @@ import re
 import shutil
 import subprocess
 import sys
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+from autoprune.config import differs
 from autoprune.drawing import COLOURS
 from autoprune.errors import InputError
 from autoprune.provenance import closure
-from autoprune.report.__main__ import main
+from autoprune.report.__main__ import main, thinned
 from autoprune.report.claims_view import threshold, unit_of
 from autoprune.report.colours import PAPERS, contrast, visible
 from autoprune.report.page import SCRIPTS
@@ -137,7 +139,7 @@ def test_stand_in_data_is_named_before_any_number(page):
     assert body.index("<strong>Stand-in data.</strong> glyphs") < body.index("<table")
     rows = re.findall(r"<tr data-runs.*?</tr>", body, re.DOTALL)
     generated = [row for row in rows if ">glyphs" in row]
-    assert len(generated) == 15  # five of the results, ten of the comparisons
+    assert len(generated) == 20  # five of the results, fifteen of the comparisons
     assert all('class="stand-in"' in row for row in generated)
     assert not any('class="stand-in"' in row for row in rows if row not in generated)
 
@@ -150,10 +152,13 @@ def test_claims_come_first_and_every_verdict_has_its_rule(page):
     assert len(claims) > 8
     assert all(re.search(r"<dt>Rule</dt><dd>[^<]{10,}", claim) for claim in claims)
     assert "STAND-IN DATA ONLY: glyphs (stand-in)/CNN" in text
-    # the findings follow without their own summary of the claims
+    variants = {re.search('data-label="our variant">(.*?)<', claim)[1] for claim in claims}
+    assert variants >= {"autoprune, fresh weights", "autoprune, kept weights"}
+    assert not variants & {"reinit", "inherit"}
+    # the findings follow without their own figures
     findings = text[text.index('id="findings"') : text.index('id="results"')]
     assert "mnist, CNN" in findings
-    assert "a claim of the table above" not in text
+    assert "Accuracy by round]" not in findings
 
 
 @pytest.mark.parametrize(
@@ -187,6 +192,16 @@ def test_a_run_without_a_code_version_is_refused_in_one_line(study, stage, flags
     assert done.returncode == 1
     assert done.stderr == f"error: {folder}/run.json: code is missing; run it again\n"
     assert not (study / "wrong").exists()
+
+
+def test_the_page_says_in_what_its_methods_differ_from_their_sources(page):
+    text = page.read_text("utf-8")
+    part = text[text.index('<details class="differences">') :]
+    said = re.findall("<li>(.*?)</li>", unescape(part[: part.index("</details>")]))
+    assert said == [
+        f"{name} differs from its source: {differs(method)}."
+        for name, method in (("Taylor", "taylor"), ("FedMap-like", "fedmap"))
+    ]
 
 
 def test_the_page_needs_neither_findings_nor_benchmarks_nor_null(study, flags, monkeypatch):
@@ -316,6 +331,16 @@ def test_numbers_are_as_short_as_they_can_be():
         "[0.12346, 3, 1000000000, null, null]"
     )
     assert [duration(s) for s in (40, 720, 7200)] == ["40 s", "12 min", "2.0 h"]
+
+
+def test_thinned_draws_have_the_shares_of_all():
+    draws = [place**2 for place in range(10_000)]
+    few = thinned(draws)
+    assert len(few) == 1000
+    for size in (draws[137], draws[5000], draws[-20]):
+        shares = [sum(draw <= size for draw in some) / len(some) for some in (draws, few)]
+        assert shares[0] == pytest.approx(shares[1], abs=0.001)
+    assert thinned([1, 5]) == [1, 5]
 
 
 def test_a_broken_plan_is_named():

@@ -7,9 +7,10 @@ import shutil
 import pytest
 
 from autoprune import environment, metrics, provenance
+from autoprune.measure.history import HISTORY
 from autoprune.verify_causes import current_code
 
-HEADER = [*metrics.HISTORY]
+HEADER = [*HISTORY]
 ARMS = [("dense", "fedavg"), ("autoprune", "reinit"), ("null-norms", "reinit")]
 
 
@@ -29,13 +30,21 @@ def write_run(results, method, variant, seed):
         for at in range(3):
             small = pruned and at == 2
             size, widths = (70, "3 5") if small else (100, "4 6")
-            accuracy, bytes_sent = (20 + 3 * at + seed) / 225, size * 12 if at else 0
+            accuracy = (20 + 3 * at + seed) / 225
+            bytes_sent, payload = (size * 12, size * 8) if at else (0, 0)
             loss = "" if at == 0 else 2.3 - at / 7
             row = [at, loss, accuracy, 2.5 - at / 9, accuracy, size, size, size, widths]
-            writer.writerow([*row, 3 if at else 0, bytes_sent, bytes_sent, int(small), int(pruned)])
+            row += [3 if at else 0, *2 * [bytes_sent], *2 * [payload], int(small), int(pruned)]
+            writer.writerow([*row, int(small), "1.0000 0.6667"])
     size = 70 if pruned else 100
     scores = {name: accuracy for name in metrics.SCORES if "accuracy" in name}
-    counts = {"test_loss": 2.2, "test_examples": 225, "nonzeros": size, "bits": 32 * size}
+    counts = {
+        "test_loss": 2.2,
+        "test_examples": 225,
+        "validation_examples": 200,
+        "nonzeros": size,
+        "bits": 32 * size,
+    }
     write_json(folder / "evaluation.json", scores | counts)
     complexity = {"parameters": size, "parameters_with_statistics": size}
     complexity |= {"macs": 50 * size, "flops_tf_profiler": 100 * size, "classes": 10}

@@ -72,16 +72,18 @@ def test_the_outcome_shows_verdicts_and_names_the_files(tmp_path):
         "low": 55.0,
         "high": 67.5,
         "verdict": "does not hold",
+        "answer": "does not hold on digits/CNN; and more",
         "tested_on": "glyphs/cnn (stand-in)",
     }
     other = {**row, "source": "notebook", "claim": "a notebook's number"}
     untested = {**row, "claim": "latency", "variant": None, "ours": None, "low": None}
-    untested["verdict"] = "not tested"
+    untested |= {"verdict": "not tested", "answer": None}
     pd.DataFrame([row, other, untested]).to_csv(tables / "claims.csv", index=False)
     done = call("autoprune.outcome", tmp_path)
     assert done.returncode == 0, done.stderr
     assert "61.23 [55.00, 67.50]" in done.stdout
-    assert "does not hold" in done.stdout
+    assert "does not hold on digits/CNN" in done.stdout
+    assert "and more" not in done.stdout
     assert "not tested" in done.stdout
     assert "nan" not in done.stdout
     assert "a notebook's number" not in done.stdout

@@ -9,18 +9,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from autoprune import complexity, findings
+from autoprune import complexity, figures
 from autoprune.config import ablation_flags
 from autoprune.errors import InputError, run_main
 from autoprune.evidence import ablations, claims, comparisons
 from autoprune.files import read_json, whole_file, write_json, write_text
+from autoprune.measure import published_nulls
 from autoprune.measure.table import read_metrics
+from autoprune.publish import findings
 from autoprune.study import place, read_config
 
 FOLDER = Path("docs/findings")
 PAGE = Path("docs/findings.md")
 PUBLISHED = "config/published.tsv"
 ENDINGS = {"csv": "csv", "html": "html", "markdown": "md", "latex": "tex"}
+TAKEN = ("metrics", "units")
 # where a number came from: files of a results folder that is not here
 LEFT_OUT = ("source_files",)
 
@@ -43,12 +46,31 @@ def take(name: str, folder: Path = FOLDER) -> None:
         )
     results = place(read_config(named[name]["configfiles"]), "results")
     read_metrics(results / "metrics.csv")
-    content = (results / "metrics.csv").read_bytes()
     environment = read_json(results / "environment.json")
-    with whole_file(folder / name / "metrics.csv.gz") as path:
-        # no time in it, so that the same metrics are the same file
-        path.write_bytes(gzip.compress(content, mtime=0))
+    contents = {table: read_bytes(results / f"{table}.csv") for table in TAKEN}
+    for table, content in contents.items():
+        with whole_file(folder / name / f"{table}.csv.gz") as path:
+            # no time in it, so that the same numbers are the same file
+            path.write_bytes(gzip.compress(content, mtime=0))
     write_json(folder / name / "environment.json", environment)
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's content; raises InputError when there is none."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; finish the study first") from None
+
+
+def draw(folder: Path) -> None:
+    """The study's one figure, from its metrics: accuracy by round."""
+    forms = [f"{folder}/{findings.FIGURE}.{ending}" for ending in ("svg", "png", "pdf")]
+    flags = [f"--{Path(form).suffix[1:]}={form}" for form in forms]
+    figures.main([findings.FIGURE, "--metrics", str(folder / "metrics.csv.gz"), *flags])
+    for form in forms:
+        if not form.endswith(".png"):
+            Path(form).unlink()
 
 
 def remake(folder: Path = FOLDER, page: Path = PAGE) -> list[str]:
@@ -84,17 +106,21 @@ def _tables(folder: Path, config: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         counts = f"{scratch}/counts.json"
         complexity.main(["--published", PUBLISHED, "--output", counts])
+        nulls = f"{scratch}/nulls.csv"
+        draws = str(config["controls"]["null_draws"])
+        published_nulls.main(["--published", PUBLISHED, "--draws", draws, "--output", nulls])
+        units = ["--units", str(folder / "units.csv.gz")]
         stages: dict[str, tuple[Any, list[str]]] = {
             "comparisons": (
                 comparisons.main,
-                ["--reference", reference, *margin_flags("--margin")],
+                ["--reference", reference, *margin_flags("--margin"), *units],
             ),
             "claims": (
                 claims.main,
                 [
                     *("--published", PUBLISHED, "--counts", counts),
                     *("--reference", reference, *margin_flags("--accuracy-margin")),
-                    *of_ablations,
+                    *("--null-published", nulls, *units, *of_ablations),
                 ],
             ),
             "ablations": (ablations.main, of_ablations),
@@ -126,6 +152,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     for name in arguments.take:
         take(name)
+        draw(FOLDER / name)
     print(f"{PAGE}: made; tables anew: {', '.join(remake())}")
 
 

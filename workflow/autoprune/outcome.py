@@ -11,22 +11,26 @@ from autoprune.errors import InputError, run_main
 
 
 def summary(claims: pd.DataFrame) -> str:
-    """The abstract's claims as a plain table: claim, published, ours with interval, verdict."""
+    """The abstract's claims as a plain table: published, ours, the verdict, and what ours says."""
     rows = claims[claims["source"] == "abstract"]
     return tabulate(
         [
-            [row.claim, _variant(row), row.published, _ours(row), row.verdict]
+            [row.claim, _variant(row), row.published, _ours(row), row.verdict, _here(row)]
             for row in rows.itertuples()
         ],
-        headers=["claim", "variant", "published", "ours [95 % interval]", "verdict"],
+        headers=["claim", "variant", "published", "ours [95 % interval]", "verdict", "here"],
         tablefmt="simple",
-        maxcolwidths=[36, None, None, None, None],
+        maxcolwidths=[36, None, None, None, 20, 36],
         disable_numparse=True,
     )
 
 
 def _variant(row) -> str:
     return "-" if pd.isna(row.variant) else row.variant  # a phone is given any network
+
+
+def _here(row) -> str:
+    return "-" if pd.isna(row.answer) else row.answer.partition(";")[0]
 
 
 def _ours(row) -> str:

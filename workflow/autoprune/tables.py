@@ -56,7 +56,7 @@ NOTES = [
     "MACs count a multiply-add as one; FLOPs follow TensorFlow's profiler, as the paper does. "
     "Traffic is what the server and its clients sent in all rounds, 1 MB = 10⁶ bytes; the factor "
     "is dense bytes over own bytes.",
-    "Payload are the numbers alone, without what names and wraps them in a message: the smaller "
+    "Payload is the numbers alone, without what names and wraps them in a message: the smaller "
     "the network, the more of the traffic is wrapping. Live filters: the share of each layer's "
     "that fire on any of 2,000 training images in the last round, first layer first, mean over "
     "seeds.",

@@ -14,7 +14,7 @@ WORKFLOW = Path(workflow.current_basedir).parent
 sys.path.insert(0, str(WORKFLOW))
 
 from autoprune.config import METHODS, ablation_flags, check, followed, follows_dense, follows_plan
-from autoprune.config import keeps_scores, methods_of, resolve, run_settings
+from autoprune.config import differs, keeps_scores, methods_of, resolve, run_settings
 from autoprune.errors import InputError
 from autoprune.failures import Failure, describe, is_stop, last_error
 from autoprune.provenance import code_version
@@ -59,6 +59,8 @@ if any({"k", "patience"} & set(own) for own in config["variants"].get("autoprune
     CONTROL_FIGURES.append("k_patience_map")
 SEARCHED = [name for name in PAIRS if "autoprune" in methods_of(config, name)]
 NULL_FILES = [f"<results>/null/{name}.csv" for name in SEARCHED]
+# what tables and pages say of them, which is read from files that no code version of theirs covers
+DIFFERENCES = [differs(method) for method in sorted({run.method for run in runs_of(config)})]
 TABLES = ["claims", "results", "partition", "ablations"]
 if any(config["controls"]["reference"] in methods_of(config, n)["autoprune"] for n in SEARCHED):
     TABLES.append("comparisons")

@@ -1,15 +1,16 @@
 """Evidence: is it the method, or would anything of that size have done? Tests, null, ablations.
 
-in:  <results>/metrics.csv, <results>/runs/.../{run,plan}.json, <results>/data/{dataset}/store/
-out: <results>/tables/{comparisons,ablations}.*, <results>/null/, <results>/kept.csv and the
-     figures of CONTROL_FIGURES
+in:  <results>/{metrics,units}.csv, <results>/runs/.../{run,plan}.json, <results>/data/{dataset}/store/
+out: <results>/tables/{comparisons,ablations}.*, <results>/null/, <results>/published_nulls.csv,
+     <results>/kept.csv, <results>/findings.md and the figures of CONTROL_FIGURES
 """
 
 
 rule compare:
-    """Every method against the paper's, at equal parameters and at equal bytes."""
+    """Every method against the paper's, at equal rounds, training rounds and bytes."""
     input:
-        "<results>/metrics.csv",
+        metrics="<results>/metrics.csv",
+        units="<results>/units.csv",
     output:
         csv="<results>/tables/comparisons.csv",
         html=report(
@@ -27,11 +28,13 @@ rule compare:
     params:
         reference=lookup(dpath="controls/reference", within=config),
         margin=margin_flags("--margin"),
+        differences=DIFFERENCES,
         code=stage("autoprune.evidence.comparisons"),
     shell:
         """
         python -m autoprune.evidence.comparisons \
-            --metrics {input:q} \
+            --metrics {input.metrics:q} \
+            --units {input.units:q} \
             --reference {params.reference:q} \
             {params.margin:q} \
             --csv {output.csv:q} \
@@ -215,10 +218,10 @@ rule findings:
         "<benchmarks>/findings.tsv"
     params:
         results=subpath(input[0], ancestor=2),
-        code=stage("autoprune.findings"),
+        code=stage("autoprune.publish.findings"),
     shell:
         """
-        python -m autoprune.findings \
+        python -m autoprune.publish.findings \
             --study "This study" {params.results:q} \
             --output {output:q} \
             >{log:q} 2>&1

@@ -72,6 +72,8 @@ rule check_claims:
         metrics="<results>/metrics.csv",
         counts="<results>/published_counts.json",
         published="config/published.tsv",
+        units="<results>/units.csv",
+        nulls="<results>/published_nulls.csv",
         android="<results>/latency/android.csv",
     output:
         csv="<results>/tables/claims.csv",
@@ -98,6 +100,8 @@ rule check_claims:
             --metrics {input.metrics:q} \
             --published {input.published:q} \
             --counts {input.counts:q} \
+            --units {input.units:q} \
+            --null-published {input.nulls:q} \
             --android {input.android:q} \
             --reference {params.reference:q} \
             {params.margin:q} \
@@ -171,6 +175,7 @@ rule write_report:
     params:
         runs=folders("run"),
         benchmarks=lookup(dpath="pathvars/benchmarks", within=config),
+        differences=DIFFERENCES,
         code=stage("autoprune.report.__main__"),
     shell:
         """

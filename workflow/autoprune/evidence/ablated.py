@@ -1,7 +1,7 @@
 """What a study has for its ablations alone: pairs that no average takes, arms that are no method.
 
 Ablations have a table of their own. In an average over pairs a changed one would count double, and
-among the comparisons each arm more makes Holm's correction stronger for all others.
+among the comparisons each arm more widens the intervals of all others.
 """
 
 import argparse

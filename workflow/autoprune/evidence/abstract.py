@@ -24,7 +24,7 @@ from autoprune.evidence.statistics import (
     files_behind,
     judge,
 )
-from autoprune.evidence.two_readings import both, columns_of, judged, words
+from autoprune.evidence.two_readings import both, columns_of, judged, remarks, words
 from autoprune.evidence.verdicts import SIZE, row
 from autoprune.pruning.options import WEIGHTS
 from autoprune.style import dataset_label, decimal, label, tested_on
@@ -192,7 +192,11 @@ def _accuracy_rows(
         shown = (verdict if large else TOO_SMALL) | columns_of(*found) | {"answer": answer}
         counted = ABSTRACT[published["metric"]].counted
         files = files_behind(grounds.sources, [counted], own)
-        rows.append(row(about, tested_on(own), found[0].summary, **shown, source_files=files))
+        seen = tested_on(own) + "".join(
+            remarks(study, study.stands_for["autoprune", variant], study.stands_for[BASELINE])
+            for study in of
+        )
+        rows.append(row(about, seen, found[0].summary, **shown, source_files=files))
     return rows
 
 

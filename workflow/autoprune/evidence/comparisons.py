@@ -8,6 +8,7 @@ import pandas as pd
 
 from autoprune.errors import InputError, run_main
 from autoprune.evidence.clients import Units, add_units_flag, read_units
+from autoprune.evidence.differences import differences_note
 from autoprune.evidence.family import (
     FAMILY,
     Difference,
@@ -36,6 +37,7 @@ from autoprune.evidence.statistics import (
     files_behind,
     final_figures,
     require,
+    size_of,
     summarise,
 )
 from autoprune.latex import Paper
@@ -146,23 +148,6 @@ def arm_facts(
         "margin": study.margin,
         **size_of(frames[arm], frames[reference]),
         **{name: summarise(100 * frames[arm][name]) for name in ACCURACIES},
-    }
-
-
-def size_of(own: pd.DataFrame, reference: pd.DataFrame) -> dict[str, Any]:
-    """Means over seeds of what an arm's final network holds, and its share of the budget.
-
-    The budget is that of the same seed; for networks of fewer bits a number it is one of bits.
-    """
-    both = own.merge(reference, on="seed", suffixes=("", "_reference"))
-    plain = (both["bits"] >= 32 * both["nonzeros"]).all()
-    used = both["nonzeros"] if plain else both["bits"] / 32
-    return {
-        "parameters_with_statistics": own["parameters_with_statistics"].mean(),
-        "nonzeros": own["nonzeros"].mean(),
-        "bits": own["bits"].mean(),
-        "bytes_total": own["bytes_total"].mean(),
-        "share_of_budget": (used / both["parameters_with_statistics_reference"]).mean(),
     }
 
 
@@ -291,6 +276,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "others are compared; add it to methods, or set controls.reference"
         )
     notes = [note.format(reference=arm_label(*reference)) for note in NOTES] + arguments.note
+    notes += differences_note({record["method"] for record in records})
     text = readable(records)
     write_table(arguments, raw(records), text, TITLE, notes, group=2, paper=PAPER)
 

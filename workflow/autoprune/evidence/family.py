@@ -12,7 +12,7 @@ import pandas as pd
 from autoprune.evidence import clients
 from autoprune.evidence.ablated import ALIKE, IN_COMMON, comparable
 from autoprune.evidence.clients import Units
-from autoprune.evidence.inference import NOTHING, Estimate, Sample, simultaneous
+from autoprune.evidence.inference import NOTHING, Contrast, Estimate, Sample, simultaneous
 from autoprune.evidence.readings import (
     PAIR,
     ROUNDS,
@@ -158,11 +158,33 @@ def averaged(of: Sequence[Study], reading: str) -> dict[Comparison, Difference]:
 
     With one pair it is its whole family.
     """
+    common, samples, contrasts, places = design(of, reading)
+    found = simultaneous(samples, contrasts)
+    wider = _with_clients(of, common, found) if reading == ROUNDS else [None] * len(found)
+    return {
+        comparison: Difference(*parts)
+        for comparison, *parts in zip(common, found, wider, places, strict=True)
+    }
+
+
+class Design(NamedTuple):
+    """A family as ``simultaneous`` takes it, and where each comparison is read (None: the end)."""
+
+    comparisons: list[Comparison]
+    samples: list[Sample]
+    contrasts: list[Contrast]
+    places: list[float | None]
+
+
+def design(of: Sequence[Study], reading: str) -> Design:
+    """The comparisons that all pairs ``of`` a study have, as samples and contrasts."""
     common = [one for one in of[0].comparisons if all(one in study.comparisons for study in of)]
     samples: dict[Any, Sample] = {}
-    contrasts, places = [], []
+    contrasts: list[Contrast] = []
+    places: list[float | None] = []
     for comparison in common:
-        weights, at = {}, None
+        weights: dict[int, float] = {}
+        at = None
         for study in of:
             at = cut(reading, *(study.arms[arm] for arm in comparison))
             for arm, sign in zip(comparison, (1, -1), strict=True):
@@ -172,12 +194,7 @@ def averaged(of: Sequence[Study], reading: str) -> dict[Comparison, Difference]:
                 weights[list(samples).index(key)] = sign / len(of)
         contrasts.append(weights)
         places.append(at if len(of) == 1 else None)
-    found = simultaneous(list(samples.values()), contrasts)
-    wider = _with_clients(of, common, found) if reading == ROUNDS else [None] * len(found)
-    return {
-        comparison: Difference(*parts)
-        for comparison, *parts in zip(common, found, wider, places, strict=True)
-    }
+    return Design(common, list(samples.values()), contrasts, places)
 
 
 def _sample(study: Study, arm: Arm, reading: str, at: float | None) -> Sample:

@@ -13,19 +13,16 @@ from autoprune.evidence.family import (
     differences,
     of_pair,
 )
-from autoprune.evidence.inference import Sample, simultaneous
+from autoprune.evidence.inference import Contrast, Sample, simultaneous
 from autoprune.evidence.readings import (
     PAIR,
     ROUNDS,
     TRAINING,
     Arm,
     Pair,
-    rise,
-    same_runs,
-    still_rising,
 )
 from autoprune.evidence.statistics import BASELINE, files_behind
-from autoprune.evidence.two_readings import both, columns_of, judged, words
+from autoprune.evidence.two_readings import both, columns_of, judged, remarks, words
 from autoprune.evidence.verdicts import row
 from autoprune.style import arm_label, dataset_label, decimal, label, tested_on
 
@@ -87,19 +84,14 @@ def question_rows(
     for question in QUESTIONS:
         mine = []
         for pair, study in studies.items():
-            variants = [variant for method, variant in study.stands_for if method == "autoprune"]
-            asked = [
-                variant
-                for variant in dict.fromkeys(variants)
-                if all(arm in study.stands_for for arm in question.sides(variant))
-            ]
+            variants = asked(question, study)
             if question.figure == "accuracy":
                 mine += [
                     accuracy_row(question, variant, study, found[pair], values, sources)
-                    for variant in asked
+                    for variant in variants
                 ]
             else:
-                mine += size_rows(question, asked, study, values, sources)
+                mine += size_rows(question, variants, study, values, sources)
         about = _about(question, "", "", "")
         rows += mine or [row(about, f"nothing: no run of {question.control} to compare")]
     return rows
@@ -128,7 +120,7 @@ def accuracy_row(
     used = pd.concat([frames[arm] for arm in arms])
     return row(
         about,
-        tested_on(used) + _remarks(study, *stand_ins),
+        tested_on(used) + remarks(study, *stand_ins),
         end.summary,
         **both(*verdicts),
         **columns_of(end, trained),
@@ -137,14 +129,31 @@ def accuracy_row(
     )
 
 
-def _remarks(study: Study, one: Arm, other: Arm) -> str:
-    """What a reader must know of the two arms: still rising, the same run in some seeds."""
-    rising = [
-        _name(arm) for arm in (one, other) if still_rising(rise(study.arms[arm]), study.margin)
+def sizes(
+    question: Question, variants: Sequence[str], frames: Mapping[Arm, pd.DataFrame]
+) -> tuple[list[Sample], list[Contrast]]:
+    """Reductions in points of the dense network, control minus autoprune: one family a pair."""
+    samples: list[Sample] = []
+    contrasts: list[Contrast] = []
+    if BASELINE not in frames:
+        return samples, contrasts
+    whole = float(frames[BASELINE][SIZE].mean())
+    for variant in variants:
+        for arm in question.sides(variant):
+            reduced = 100 * (1 - frames[arm][question.counted] / whole)
+            samples.append(Sample(arm, tuple(reduced)))
+        contrasts.append({len(samples) - 2: 1.0, len(samples) - 1: -1.0})
+    return samples, contrasts
+
+
+def asked(question: Question, study: Study) -> list[str]:
+    """The variants of autoprune that have both sides of a question."""
+    variants = [variant for method, variant in study.stands_for if method == "autoprune"]
+    return [
+        variant
+        for variant in dict.fromkeys(variants)
+        if all(arm in study.stands_for for arm in question.sides(variant))
     ]
-    text = f"; still rising: {', '.join(rising)}" if rising else ""
-    same, common = same_runs(study.arms[one], study.arms[other])
-    return text + (f"; the same run in {same} of {common} seeds" if same else "")
 
 
 def size_rows(
@@ -154,17 +163,11 @@ def size_rows(
     values: pd.DataFrame,
     sources: pd.DataFrame,
 ) -> list[dict[str, Any]]:
-    """Reductions by the control minus by autoprune, a row a variant: one family a pair."""
+    """Reductions by the control minus by autoprune, a row a variant."""
     frames = of_pair(values, study.pair)
-    if BASELINE not in frames:
+    samples, contrasts = sizes(question, variants, frames)
+    if not samples:
         return []
-    whole = float(frames[BASELINE][SIZE].mean())
-    samples, contrasts = [], []
-    for variant in variants:
-        for arm in question.sides(variant):
-            reduced = 100 * (1 - frames[arm][question.counted] / whole)
-            samples.append(Sample(arm, tuple(reduced)))
-        contrasts.append({len(samples) - 2: 1.0, len(samples) - 1: -1.0})
     rows = []
     for variant, found in zip(variants, simultaneous(samples, contrasts), strict=True):
         one, other = question.sides(variant)

@@ -4,7 +4,7 @@ import argparse
 import math
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 from scipy.special import stdtrit  # scipy.stats.t asks it too, and takes a second to load
@@ -160,6 +160,28 @@ def files_behind(sources: pd.DataFrame, metrics: Sequence[str], *frames: pd.Data
     used = sources.merge(pd.concat(keys).drop_duplicates(), on=RUN)[list(metrics)]
     cells = ";".join(used.to_numpy().ravel())
     return ";".join(sorted(set(cells.split(";")) - {""}))
+
+
+def size_of(own: pd.DataFrame, reference: pd.DataFrame) -> dict[str, Any]:
+    """Means over seeds of what an arm's final network holds, and its share of the budget.
+
+    The budget is that of the same seed, or the mean where no seed is; for networks of fewer bits
+    a number it is one of bits.
+    """
+    both = own.merge(reference, on="seed", suffixes=("", "_reference"))
+    if both.empty:
+        both = own.assign(
+            parameters_with_statistics_reference=reference["parameters_with_statistics"].mean()
+        )
+    plain = (both["bits"] >= 32 * both["nonzeros"]).all()
+    used = both["nonzeros"] if plain else both["bits"] / 32
+    return {
+        "parameters_with_statistics": own["parameters_with_statistics"].mean(),
+        "nonzeros": own["nonzeros"].mean(),
+        "bits": own["bits"].mean(),
+        "bytes_total": own["bytes_total"].mean(),
+        "share_of_budget": (used / both["parameters_with_statistics_reference"]).mean(),
+    }
 
 
 def judge(ours: Summary, low: float, high: float = math.inf) -> dict[str, str]:

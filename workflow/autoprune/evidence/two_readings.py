@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from autoprune.evidence.family import Difference, as_summary
+from autoprune.evidence.family import Difference, Study, as_summary
 from autoprune.evidence.inference import Estimate
+from autoprune.evidence.readings import Arm, rise, same_runs, still_rising
 from autoprune.evidence.statistics import UNRESOLVED, judge
-from autoprune.style import decimal
+from autoprune.style import arm_label, decimal
 
 DEPENDS = {"verdict": "depends on training rounds", "resolved": "no"}
 
@@ -37,6 +38,19 @@ def columns_of(end: Difference, trained: Difference) -> dict[str, Any]:
         "training_high": later.high,
         "training_rounds": trained.at,
     }
+
+
+def remarks(study: Study, one: Arm, other: Arm) -> str:
+    """What a reader must know of two arms: still rising, the same run in some seeds."""
+    arms = [study.arms[arm] for arm in (one, other)]
+    rising = [
+        arm_label(*arm)
+        for arm, own in zip((one, other), arms, strict=True)
+        if still_rising(rise(own), study.margin)
+    ]
+    text = f"; still rising: {', '.join(rising)}" if rising else ""
+    same, common = same_runs(*arms)
+    return text + (f"; the same run in {same} of {common} seeds" if same else "")
 
 
 def words(verdicts: Sequence[dict[str, str]], trained: Difference) -> str:

@@ -10,8 +10,8 @@ import pandas as pd
 
 from autoprune.drawing import looks
 from autoprune.errors import InputError, run_main
+from autoprune.evidence.differences import differences_note
 from autoprune.files import read_json, write_text
-from autoprune.findings import SHORT_TITLE
 from autoprune.measure.table import read_metrics, read_table
 from autoprune.report.claims_view import view_claims
 from autoprune.report.colours import PAPERS, visible
@@ -28,20 +28,33 @@ DRAWN = (
     "accuracy_against_bytes",
     "null_distribution",
 )
+DRAWS = 1000  # of each null on the page, which has all else in less room
 
 
 def read_nulls(paths: Sequence[str]) -> dict[str, dict[str, list[int]]]:
-    """Parameters after the rule on random networks, by pair (the name of each file) and null."""
+    """Parameters after the rule on random networks, by pair (the name of each file) and null.
+
+    In order, and of more than DRAWS as many that lie evenly among them: a share is right to 0.001.
+    """
     column = "parameters_with_statistics"
     tables = {Path(path).stem: read_table(path, ["null", column]) for path in paths}
     return {
-        pair: {str(null): sorted(map(int, of[column])) for null, of in table.groupby("null")}
+        pair: {
+            str(null): thinned(sorted(map(int, own[column]))) for null, own in table.groupby("null")
+        }
         for pair, table in tables.items()
     }
 
 
+def thinned(values: list[int], most: int = DRAWS) -> list[int]:
+    """At most so many of some sorted values, the middle ones of as many equal parts."""
+    if len(values) <= most:
+        return values
+    return [values[int((place + 0.5) * len(values) / most)] for place in range(most)]
+
+
 def read_findings(path: str) -> str:
-    """The findings as Markdown, less "In short": the page begins with that table, in full.
+    """The findings as Markdown, less their figures, which the page has.
 
     Raises InputError when there is no such file.
     """
@@ -49,8 +62,7 @@ def read_findings(path: str) -> str:
         text = Path(path).read_text("utf-8")
     except OSError:
         raise InputError(f"{path}: no such file; make the findings first") from None
-    section = rf"^{SHORT_TITLE}\n.*?(?=^## |\Z)"
-    return re.sub(section, "", text, flags=re.MULTILINE | re.DOTALL)
+    return re.sub(r"^!\[.*\n", "", text, flags=re.MULTILINE)
 
 
 def styles(metrics: pd.DataFrame) -> dict[str, dict[str, Any]]:
@@ -91,6 +103,7 @@ def gather(arguments: argparse.Namespace) -> dict[str, Any]:
         "claims": claims,
         "claims_path": next(path for path in arguments.tables if Path(path).stem == "claims"),
         "tables": tables,
+        "differences": differences_note({run["method"] for run in runs}),
         "pictures": [picture(path) for path in arguments.figures if Path(path).stem not in DRAWN],
         "findings": read_findings(arguments.findings) if arguments.findings else "",
         "links": {name: address(page.parents[1] / name, page) for name in ("report.html",)}

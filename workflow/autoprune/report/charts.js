@@ -75,7 +75,7 @@ function swatch(look) {
 
 // spec: title, about (said to screen readers), x and y {label, format, log, low, high}, series [{name,
 // colour, dash, marker, points [{x, y, say}], line, step, band [{x, low, high}], markers, size}],
-// rules [{y or x, label}], bars [{from, to, y, say}].
+// rules [{y or x, label}], bars [{from, to, y, say, css}].
 function chart(spec) {
   const tip = make("output", { class: "tip" });
   const plot = draw("svg", { role: "group", tabindex: 0, "aria-roledescription": "chart", "aria-label": `${spec.title}. ${spec.about}` });
@@ -163,7 +163,7 @@ function drawChart(spec, plot, state, width) {
   plot.append(draw("text", { x: (box.left + box.right) / 2, y: height - 4, "text-anchor": "middle" }, spec.x.label));
   for (const bar of spec.bars ?? []) {
     const shape = { x: x(bar.from), y: y(bar.y), width: Math.max(x(bar.to) - x(bar.from) - 1, 1), height: box.bottom - y(bar.y) };
-    plot.append(draw("rect", { class: "bar", ...shape }));
+    plot.append(draw("rect", { class: `bar ${bar.css ?? ""}`, ...shape }));
     state.spots.push({ x: shape.x + shape.width / 2, y: shape.y, series: -1, say: bar.say });
   }
   spec.series.forEach((series, place) => drawSeries(plot, state, series, place, x, y));

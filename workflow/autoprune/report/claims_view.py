@@ -61,9 +61,11 @@ def _claim(row: Row, group: Sequence[Row], runs: Mapping[str, int]) -> dict[str,
     low, high = value(row, "low"), value(row, "high")
     interval = "" if low is None else f"[{decimal(low, places)}, {decimal(high, places)}]"
     variant = row["variant"]
+    if row["source"] == "abstract" or (row["source"] == "control" and variant):
+        variant = arm_label("autoprune", variant)
     return {
         "claim": f"{row['claim']}: {row['data']}" if row["data"] else row["claim"],
-        "variant": arm_label("autoprune", variant) if row["source"] == "abstract" else variant,
+        "variant": variant,
         "published": row["published"],
         "ours": text,
         "key": "" if ours is None else ours,

@@ -105,7 +105,7 @@ RESULTS = Table(
     "Results",
     "Accuracy on validation and test images together: mean ± sample standard deviation over seeds. "
     "Changes are against the dense run of the same data, model and seed, with a 95 % t-interval "
-    "that no correction widens: for whether methods differ see the controls. Payload are the "
+    "that no correction widens: for whether methods differ see the controls. Payload is the "
     "numbers in what is sent, without their wrapping. Live filters fire on any of 2,000 training "
     "images; by layer.",
     (

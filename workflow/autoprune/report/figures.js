@@ -80,8 +80,8 @@ function nullDistribution(groups, nulls) {
     const counts = Array(25).fill(0);
     for (const value of draws) counts[Math.floor((value - low) / size)]++;
     return counts.map((count, place) => ({
-      from: low + place * size, to: low + (place + 1) * size, y: count / draws.length,
-      say: `random networks, ${name}\n${number(count)} of ${number(draws.length)} end with ${short(low + place * size)} to ${short(low + (place + 1) * size)}`,
+      css: name, from: low + place * size, to: low + (place + 1) * size, y: count / draws.length,
+      say: `random networks, ${name}\n${percent(count / draws.length)} end with ${short(low + place * size)} to ${short(low + (place + 1) * size)} parameters`,
     })).filter((bar) => bar.y > 0);
   });
   const top = Math.max(...bars.map((bar) => bar.y));
@@ -94,7 +94,7 @@ function nullDistribution(groups, nulls) {
     })),
   }));
   const y = { low: 0, format: (value) => (value <= top ? percent(value) : "") };
-  return { title: "Final parameters, trained and random", about: "Bars: the rule on networks that learnt nothing, drawn fresh at every application or kept until filters go. Markers above: trained runs.", x: { label: "parameters, statistics counted" }, y, series, bars };
+  return { title: "Final parameters, trained and random", about: "Bars: the rule on networks that learnt nothing, drawn fresh at every application or kept until filters go. Markers above: trained runs.", x: { label: "parameters, statistics counted (grey: random networks; light: fresh, dark: kept)" }, y, series, bars };
 }
 
 function drawFigures() {
