@@ -183,6 +183,6 @@ def test_the_family_holds_methods_and_their_options(run_folder, tmp_path):
 
 
 def test_the_words_of_settings_are_those_that_runs_know():
-    from autoprune.federation.settings import OPTIMIZER_STATES, PRECISIONS
+    from autoprune.federation.settings import BATCH_NORMS, OPTIMIZER_STATES, PRECISIONS
 
-    assert set(IN_NUMBERS) == {*OPTIMIZER_STATES, *PRECISIONS}
+    assert set(IN_NUMBERS) == {*OPTIMIZER_STATES, *PRECISIONS, *BATCH_NORMS}

@@ -39,7 +39,7 @@ def flags(tiny):
             "output": output,
         }
         if method == "autoprune":
-            values |= {"k": 1.5, "patience": 3, "cap": 4}
+            values |= {"k": 1.5, "patience": 3, "cap": 3}
         values |= {name.replace("_", "-"): value for name, value in changes.items()}
         words = []
         for name, value in values.items():

@@ -55,7 +55,7 @@ def write_run(results, method, variant, seed):
             {"layer": "conv1", "kept": [0, 1, 3], "lower": 1.25, "upper": 2.5},
             {"layer": "conv2", "kept": [0, 1, 2, 4, 5], "lower": 3.5, "upper": 4.75},
         ]
-        norms = "null" if method == "null-norms" else "trained"
+        norms = "null-kept" if method == "null-norms" else "trained"
         write_json(
             folder / "plan.json", {"norms": norms, "shrinks": [{"round": 2, "layers": layers}]}
         )
@@ -84,7 +84,7 @@ def write_study(results, seeds=(0, 1)):
     network = {"dataset": "femnist", "model": "cnn", "widths": [32, 64], "parameters": 56126}
     write_json(results / "published_counts.json", [network])
     for name, text in {
-        "null/digits-cnn.csv": "draw,rounds,widths\n0,3,3 5\n1,3,3 4\n",
+        "null/digits-cnn.csv": "null,draw,applications,widths\nkept,0,3,3 5\nkept,1,3,3 4\n",
         "tables/claims.csv": "claim,variant,ours,verdict,source_files\n"
         f"fewer parameters,reinit,30.5,does not hold,{results}/a.json\n",
         "tables/partition.csv": "dataset,clients\ndigits,12\n",

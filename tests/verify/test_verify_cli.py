@@ -48,10 +48,10 @@ def test_a_recorded_study_is_the_same_and_a_moved_number_is_not(results):
     done = check(folder)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1].startswith("SAME: ")
-    replace(results / "null/digits-cnn.csv", "1,3,3 4", "1,3,3 3")
+    replace(results / "null/digits-cnn.csv", "kept,1,3,3 4", "kept,1,3,3 3")
     done = check(folder)
     assert done.returncode == 1
-    assert "null: digits-cnn, 1" in done.stdout
+    assert "null: digits-cnn, kept, 1" in done.stdout
     assert done.stdout.splitlines()[-1].startswith("MOVED: 1 of ")
 
 
@@ -68,15 +68,15 @@ def test_a_reference_is_replaced_only_on_demand_and_what_changes_is_said(results
     folder = results.parent
     record(folder)
     before = {path: path.read_bytes() for path in sorted((folder / "reference").rglob("*.*"))}
-    replace(results / "null/digits-cnn.csv", "1,3,3 4", "1,3,3 3")
+    replace(results / "null/digits-cnn.csv", "kept,1,3,3 4", "kept,1,3,3 3")
     done = record(folder)
     assert done.returncode == 2
-    assert "null: digits-cnn, 1" in done.stdout
+    assert "null: digits-cnn, kept, 1" in done.stdout
     assert done.stderr == "error: reference: holds a reference; give --overwrite to replace it\n"
     assert {path: path.read_bytes() for path in before} == before
     done = record(folder, "--overwrite")
     assert done.returncode == 0
-    assert "null: digits-cnn, 1" in done.stdout
+    assert "null: digits-cnn, kept, 1" in done.stdout
     assert check(folder).returncode == 0
     assert sorted(path.name for path in folder.iterdir()) == ["reference", "results"]
 

@@ -66,7 +66,7 @@ def test_a_pair_overrides_training_and_nothing_else_does():
     config = loaded({"pairs": {"digits-cnn": {"rounds": 7}}})
     resolve(config)
     assert config["pairs"]["digits-cnn"]["rounds"] == 7
-    assert config["pairs"]["faces-resnet"]["rounds"] == config["training"]["rounds"]
+    assert config["pairs"]["glyphs-cnn"]["rounds"] == config["training"]["rounds"]
 
 
 def test_data_sets_are_standardised_where_they_do_not_say_otherwise():
@@ -111,7 +111,7 @@ def test_a_named_variant_sets_training_and_method():
     resolve(config)
     training, settings = run_settings(config, "digits-cnn", "autoprune", "inherit-low")
     assert training == {**training, "rounds": 7}
-    assert settings == {"k": 2.2, "patience": 3, "cap": 8, "tails": "low"}
+    assert settings == {"k": 2.2, "patience": 3, "cap": 50, "tails": "low"}
     assert followed(config, "found-widths", "inherit-low") == "inherit-low"
     assert followed(config, "random-filters", "inherit") == "inherit"
     assert followed(config, "l1-uniform", "iterative") == "reinit"
@@ -199,7 +199,7 @@ REFUSED = [
     ({"sedes": [1]}, "top level: unknown key 'sedes'; known are pathvars, backend"),
     ({"seeds": "1"}, "seeds: found '1', expected array"),
     ({"seeds": []}, "seeds: found 0 entries, expected 1 or more"),
-    ({"study": ["mnist-cnn"]}, "study.0: unknown pair 'mnist-cnn'; known are glyphs-cnn"),
+    ({"study": ["mnist-cnn"]}, "study.0: unknown pair 'mnist-cnn'; known are digits-cnn"),
     ({"controls": {"prune_at": 0}}, "controls.prune_at: found 0, expected a number above 0"),
     ({"training": {"rounds": 0}}, "training.rounds: found 0, expected at least 1"),
     ({"training": {"rounds": 2.5}}, "training.rounds: found 2.5, expected integer"),
