@@ -41,3 +41,14 @@ def test_every_file_the_readme_names_exists():
     names += re.findall(r"`((?:config|tests|workflow)/[\w./-]+\.\w+)`", README)
     assert len(names) > 5
     assert [name for name in names if not (ROOT / name).exists()] == []
+
+
+def test_the_answers_numbers_are_cells_of_the_findings():
+    """Each difference with its interval, and each reduction, stands in docs/findings.md."""
+    answers = re.search(r"## Answers so far\n(.*?)\n## ", README, re.DOTALL)[1]
+    page = (ROOT / "docs/findings.md").read_text()
+    said = re.findall(r"[+−]\d+\.\d \[[^\]]+\]", answers)
+    assert len(said) >= 5
+    assert [number for number in said if number not in page] == []
+    removed = re.findall(r"(\d+) %(?: on| at|, but)", answers)
+    assert [share for share in removed if f"{share} % fewer parameters" not in page] == []

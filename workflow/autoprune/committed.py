@@ -6,6 +6,7 @@ import gzip
 import io
 import tempfile
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,15 @@ def remake(folder: Path = FOLDER, page: Path = PAGE) -> list[str]:
     return [study["folder"] for study in known]
 
 
+@cache
+def _nulls(draws: int) -> str:
+    """The published sizes' places among as many searches that learn nothing, as CSV."""
+    with tempfile.TemporaryDirectory() as scratch:
+        out = f"{scratch}/nulls.csv"
+        published_nulls.main(["--published", PUBLISHED, "--draws", str(draws), "--output", out])
+        return Path(out).read_text("utf-8")
+
+
 def _tables(folder: Path, config: dict[str, Any]) -> None:
     """As the workflow's rules make them, without the columns of LEFT_OUT."""
     margin = config["claims"]["accuracy_margin"]
@@ -107,8 +117,7 @@ def _tables(folder: Path, config: dict[str, Any]) -> None:
         counts = f"{scratch}/counts.json"
         complexity.main(["--published", PUBLISHED, "--output", counts])
         nulls = f"{scratch}/nulls.csv"
-        draws = str(config["controls"]["null_draws"])
-        published_nulls.main(["--published", PUBLISHED, "--draws", draws, "--output", nulls])
+        write_text(nulls, _nulls(config["controls"]["null_draws"]))
         units = ["--units", str(folder / "units.csv.gz")]
         stages: dict[str, tuple[Any, list[str]]] = {
             "comparisons": (
