@@ -104,7 +104,7 @@ def test_every_number_names_an_existing_file(study):
     assert set(metrics["dataset"]) == {"glyphs", "faces", "digits"}
     assert set(metrics["variant"]) == {"fedavg", "reinit", "inherit"}
     assert set(metrics[metrics["dataset"] == "digits"]["method"]) == {
-        *("dense", "autoprune", "found-widths", "random-filters", "null-norms")
+        *("dense", "autoprune", "found-widths", "narrow", "random-filters", "null-norms")
     }
     assert all((study / name).is_file() for name in metrics["source_file"].unique())
 
@@ -154,8 +154,8 @@ def test_a_comment_a_docstring_or_a_touch_reruns_nothing(study, edited):
 def test_k_reruns_what_depends_on_it_and_nothing_else(study, edited):
     edited(
         "config/ci.yaml",
-        "widths: [8, 8, 10], autoprune: {k: 1.5",
-        "widths: [8, 8, 10], autoprune: {k: 1.6",
+        "widths: [8, 8, 10], rounds: 4, autoprune: {k: 1.5",
+        "widths: [8, 8, 10], rounds: 4, autoprune: {k: 1.6",
     )
     jobs = planned(study, "all")
     assert jobs["prune"] == 4  # one pair, two variants, two seeds
@@ -166,7 +166,7 @@ def test_k_reruns_what_depends_on_it_and_nothing_else(study, edited):
 def test_a_helper_of_the_pruning_rule_reruns_the_pruned_runs_only(study, edited):
     edited("workflow/autoprune/pruning/rule.py", "square <= allowed", "square < allowed")
     jobs = planned(study, "all")
-    assert jobs["prune"] == 8 + 10  # two seeds: two pairs with two arms, and one with five
+    assert jobs["prune"] == 8 + 12  # two seeds: two pairs with two arms, and one with six
     assert "baseline" not in jobs
 
 
@@ -179,7 +179,7 @@ def test_a_networks_code_reruns_its_own_runs_only(study, edited):
 def test_a_seed_runs_that_seed_and_the_tables(study, edited):
     edited("config/ci.yaml", "seeds: [0, 1]", "seeds: [0, 1, 2]")
     jobs = planned(study, "all")
-    assert (jobs["baseline"], jobs["prune"]) == (3, 9)
+    assert (jobs["baseline"], jobs["prune"]) == (3, 10)
     assert not {"prepare", "partition", "export", "export_rounded", "latency_host"} & jobs.keys()
 
 
@@ -190,7 +190,7 @@ def test_the_first_seeds_networks_are_exported_and_timed(study):
     assert set(latency["seed"]) == {0}
     assert set(latency["precision"]) == {"fp32", "int8"}
     exact = latency[latency["round_widths_to"].isna()]
-    assert len(exact) == 2 * len(latency["source_files"].unique()) == 2 * 9
+    assert len(exact) == 2 * len(latency["source_files"].unique()) == 2 * 10
     rounded = latency[latency["round_widths_to"] == 4]
     assert len(exact) + len(rounded) == len(latency)
     assert set(rounded["method"]) == {"autoprune", "null-norms"}
@@ -220,7 +220,7 @@ def test_multiples_and_seeds_say_what_is_exported_and_timed(study):
     assert "onnx-r4" not in snakemake(study, "-n", "-p", *CI, str(mine), "--", "all").stdout
     mine.write_text("deploy: {seeds: 2}\n")
     jobs = planned(study, "all", overlays=[str(mine)])
-    assert (jobs["export"], jobs["export_rounded"], jobs["latency_host"]) == (5, 7, 9)
+    assert (jobs["export"], jobs["export_rounded"], jobs["latency_host"]) == (6, 7, 10)
     mine.write_text("deploy: {seeds: 0}\n")
     jobs = planned(study, "all", overlays=[str(mine)])
     assert not {"export", "export_rounded", "latency_host"} & jobs.keys()
@@ -229,7 +229,7 @@ def test_multiples_and_seeds_say_what_is_exported_and_timed(study):
 def test_a_formats_code_reruns_its_exports(study, edited):
     edited("workflow/autoprune/exports/onnx.py", "per_channel=True", "per_channel=False")
     jobs = planned(study, "all")
-    assert (jobs["export"], jobs["export_rounded"], jobs["latency_host"]) == (5, 7, 9)
+    assert (jobs["export"], jobs["export_rounded"], jobs["latency_host"]) == (6, 7, 10)
     assert not {"baseline", "prune", "count"} & jobs.keys()
 
 
@@ -281,8 +281,8 @@ def test_the_papers_configuration_starts_with_its_downloads(study):
     assert "missing:" not in done.stderr
     jobs = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout, re.MULTILINE))
     assert (jobs["download"], jobs["prepare"]) == ("2", "5")
-    # of five seeds: six pairs' 20 methods, slimming on two, 10 more and the ablations' three pairs
-    assert int(jobs["prune"]) == 5 * (6 * 20 + 2 * 2 + 10 + 4)
+    # of five seeds: six pairs' 23 methods, slimming on two, 10 more and the ablations' three pairs
+    assert int(jobs["prune"]) == 5 * (6 * 23 + 2 * 3 + 10 + 4)
     uncropped = snakemake(
         *(study, "-n", "data", "--configfile", "config/paper.yaml", "config/paper-uncropped.yaml")
     )
@@ -343,7 +343,7 @@ def test_controls_follow_the_plan_of_their_seed(study):
     assert masked["nonzeros"] == plan["shrinks"][-1]["parameters"]
     mine.write_text(text + ", autoprune: {k: 1.3}}}\n")
     again = planned(study, "pruned", "baselines", overlays=[str(mine)])
-    assert again["prune"] == 6  # the pair's own five, and fedmap
+    assert again["prune"] == 7  # the pair's own six, and fedmap
     assert "baseline" not in again
 
 
