@@ -78,7 +78,7 @@ def two_pairs(run_folder):
 
 
 def test_the_abstract_by_hand(two_pairs, tmp_path, published, counts):
-    folders = two_pairs([(0.80, 0.797), (0.80, 0.795)], share=0.5)
+    folders = two_pairs([(0.80, 0.7961), (0.80, 0.7959)], share=0.5)
     table = table_of(folders, tmp_path, published, counts)
     figures = collect(folders)
     figures = figures[figures["round"] == ""].set_index(["dataset", "method", "seed", "metric"])
@@ -99,14 +99,13 @@ def test_the_abstract_by_hand(two_pairs, tmp_path, published, counts):
         [less("parameters_with_statistics", dataset, seed) for seed in (1, 2)]
         for dataset in ("faces", "glyphs")
     ]
-    samples = [Sample(name, tuple(own), name) for name, own in enumerate(by_pair)]
+    samples = [Sample(tuple(own), pool=name) for name, own in enumerate(by_pair)]
     (alone,) = simultaneous(samples, [{0: 0.5, 1: 0.5}])
     assert row["ours"] == pytest.approx(mean(map(mean, by_pair)))
     assert (row["low"], row["high"]) == pytest.approx((alone.low, alone.high))
     assert (row["n"], row["variant"], row["published"]) == (2, "reinit", "89 %")
-    assert row["high"] < 89
     assert row["verdict"] == SMALL
-    assert row["answer"] == "does not hold on faces (stand-in)/ResNet, glyphs (stand-in)/CNN"
+    assert row["answer"] == "not resolved on faces (stand-in)/ResNet, glyphs (stand-in)/CNN"
     assert "STAND-IN DATA ONLY" in row["tested_on"]
     assert "4 rounds × 5 clients; seeds 1 2" in row["tested_on"]
     assert {Path(name).name for name in row["source_files"].split(";")} == {"complexity.json"}
@@ -120,10 +119,10 @@ def test_the_abstract_by_hand(two_pairs, tmp_path, published, counts):
     ]  # fmt: skip
     assert row["ours"] == pytest.approx(max(factors))
 
-    # -0.3 and -0.5 points on both pairs
+    # -0.39 and -0.41 points on both pairs
     (row,) = rows_of(table, "accuracy comparable")
     assert row["ours"] == pytest.approx(-0.4)
-    assert row["low"] < -0.5 < -0.3 < row["high"]
+    assert row["low"] < -0.41 < -0.39 < row["high"]
     assert row["training_ours"] == pytest.approx(-0.4)
     assert (row["verdict"], row["resolved"]) == (SMALL, "no")
     assert row["answer"].startswith("holds on faces (stand-in)/ResNet, glyphs (stand-in)/CNN; at")
@@ -191,11 +190,11 @@ def test_averages_leave_out_a_pair_that_runs_for_an_ablation(
 
 
 def two_arms(run_folder, accuracies=(0.8, 0.79), seeds=(1, 2), **settings):
-    """Dense and fresh-weights runs of one pair, a tenth of a point from seed to seed."""
+    """Dense and fresh-weights runs of one pair, a tenth of a point or two from seed to seed."""
     return [
         run_folder(
             method=method, variant=variant, seed=seed, share=0.5,
-            test_accuracy=accuracy + seed / 1000, **settings,
+            test_accuracy=accuracy + seed / 1000 * (2 if method == "dense" else 1), **settings,
         )
         for (method, variant), accuracy in zip(
             (("dense", "fedavg"), ("autoprune", "reinit")), accuracies, strict=True
@@ -239,7 +238,8 @@ def test_a_verdict_on_the_abstract_needs_both_data_sets_at_the_notebooks_size(
             folders += [
                 run_folder(
                     **about, method=method, variant=variant, seed=seed, every=100, share=0.999,
-                    test_accuracy=0.9 + 0.0001 * seed, **size,
+                    test_accuracy=0.9 + 0.0001 * (seed if method == "dense" else seed**2 % 5),
+                    **size,
                 )
                 for seed in (1, 2, 3)
             ]  # fmt: skip
@@ -263,7 +263,7 @@ def test_without_a_margin_it_is_that_of_the_held_out_images(
         table = table_of(folders, tmp_path, published, counts, margin=margin)
         (row,) = rows_of(table, "as accurate as dense")
         assert row["verdict"] == verdict
-        points = binomial_margin(0.802, 800) if margin is None else 0.5
+        points = binomial_margin(0.804, 800) if margin is None else 0.5
         assert f"≥ −{points:.2f} points" in row["rule"]
 
 

@@ -64,24 +64,26 @@ def test_readings_by_hand(arms):
     by_hand = {ROUNDS: 17.5, TRAINING: -10, BYTES: 31 - 30}
     assert {name: one.seeds.mean for name, one in found.items()} == pytest.approx(by_hand)
     assert [one.at for one in found.values()] == [None, 2, 60]
-    samples = [Sample(0, (25, 40)), Sample(1, (12.5, 17.5))]
+    samples = [Sample((25, 40)), Sample((12.5, 17.5))]
     (alone,) = simultaneous(samples, [{0: 1.0, 1: -1.0}])
     assert found[ROUNDS].seeds.low == pytest.approx(alone.low)
 
 
 def test_a_comparison_is_read_either_way_round(arms):
-    found = differences(study(arms), TRAINING)
+    found = differences(study(arms), BYTES)
     there, back = between(DENSE, OURS, found).seeds, between(OURS, DENSE, found).seeds
     assert (back.mean, back.low, back.high) == (-there.mean, -there.high, -there.low)
-    assert (back.p, between(OURS, DENSE, found).at) == (there.p, 2)
+    assert (back.p, between(OURS, DENSE, found).at) == (there.p, 60)
     assert between(OURS, NARROW, found).seeds.mean is None
     assert between(None, NARROW, found).seeds.mean is None
 
 
 def test_an_average_over_pairs_is_of_the_pairs_differences(arms):
-    other = {arm: [own[0]] * 2 for arm, own in arms.items()}
+    other = {arm: [own[0], own[0]._replace(seed=1)] for arm, own in arms.items()}
     found = averaged([study(arms), study(other, ("e", "real", "m"))], ROUNDS)[DENSE, OURS]
     assert found.seeds.mean == pytest.approx((17.5 + 12.5) / 2)
+    # by seed (12.5 + 12.5) / 2 and (22.5 + 12.5) / 2
+    assert found.seeds.error == pytest.approx(2.5)
     assert found.at is None
 
 

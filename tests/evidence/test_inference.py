@@ -17,7 +17,7 @@ from autoprune.evidence.inference import (
 
 
 def samples(*values, pool=""):
-    return [Sample(name, tuple(own), pool) for name, own in enumerate(values)]
+    return [Sample(tuple(own), pool=pool) for own in values]
 
 
 def against_first(number):
@@ -25,51 +25,84 @@ def against_first(number):
 
 
 def test_the_mean_and_the_error_by_hand():
-    """Variances 1 and 16, pooled 8.5: a quarter of the way they are 2.875 and 14.125."""
-    (found,) = simultaneous(samples([1, 2, 3], [4, 8, 12]), [{1: 1.0, 0: -1.0}])
-    assert (found.n, found.mean) == (3, 6)
+    """Differences by seed 3, 6, 9 and 0, 1, 2 and 0, 2, 4: variances 9, 1 and 4, the median 4."""
+    arms = samples([1, 2, 3], [4, 8, 12], [1, 3, 5], [1, 4, 7])
+    found = simultaneous(arms, against_first(4))
+    assert [(one.n, one.mean) for one in found] == [(3, 6), (3, 1), (3, 2)]
     assert POOLED == 0.25
-    assert found.error == pytest.approx(((2.875 + 14.125) / 3) ** 0.5)
-    assert found.high - found.mean == pytest.approx(found.mean - found.low)
-    assert found.half_width == pytest.approx(found.critical * found.error)
+    by_hand = [(0.75 * own + 0.25 * 4) / 3 for own in (9, 1, 4)]
+    assert [one.error**2 for one in found] == pytest.approx(by_hand)
+    for one in found:
+        assert one.high - one.mean == pytest.approx(one.mean - one.low)
+        assert one.half_width == pytest.approx(one.critical * one.error)
 
 
 def test_pools_share_no_variance_and_a_contrast_may_average_over_them():
-    """Two pairs of arms, each pooled for itself; half of each difference."""
-    values = [*samples([0, 2], [4, 6], pool="a"), *samples([0, 0.2], [1, 1.2], pool="b")]
-    values = [sample._replace(arm=(sample.pool, sample.arm)) for sample in values]
-    (found,) = simultaneous(values, [{1: 0.5, 0: -0.5, 3: 0.5, 2: -0.5}])
-    assert found.mean == pytest.approx((4 + 1) / 2)
-    assert found.error == pytest.approx((2 * 0.25 * 2 / 2 + 2 * 0.25 * 0.02 / 2) ** 0.5)
+    """Differences 4 and 6 of one pair of arms, 1 and 1.6 of another; half of each by seed."""
+    values = [*samples([0, 2], [4, 8], pool="a"), *samples([0, 0.2], [1, 1.8], pool="b")]
+    halves = {1: 0.5, 0: -0.5, 3: 0.5, 2: -0.5}
+    found = simultaneous(values, [halves, {1: 1.0, 0: -1.0}, {3: 1.0, 2: -1.0}])
+    assert [one.mean for one in found] == pytest.approx([(2.5 + 3.8) / 2, 5, 1.3])
+    variances = [1.3**2 / 2, 2, 0.6**2 / 2]
+    assert [one.error**2 for one in found] == pytest.approx([v / 2 for v in variances])
 
 
-def test_an_arm_that_is_read_twice_is_pooled_once():
-    """Variances 2, 2 (the same runs) and 8: pooled 5, not 4."""
-    values = [Sample("a", (0.0, 2.0)), Sample("a", (1.0, 3.0)), Sample("b", (0.0, 4.0))]
-    found = simultaneous(values, [{2: 1.0, 0: -1.0}, {2: 1.0, 1: -1.0}])
-    variance = 0.75 * (2 + 8) + 0.25 * (5 + 5)
-    assert [one.error for one in found] == pytest.approx([(variance / 2) ** 0.5] * 2)
+def test_arms_are_paired_by_seed_in_any_order():
+    """Only the seeds that both have count; those of the third arm are others altogether."""
+    arms = [
+        Sample((5.0, 1.0, 3.0), (7, 1, 3)),
+        Sample((2.0, 4.5, 9.0), (1, 3, 9)),
+        Sample((1.0, 2.0), (20, 21)),
+    ]
+    (paired, apart) = simultaneous(arms, against_first(3))
+    assert (paired.n, paired.mean) == (2, pytest.approx(1.25))
+    assert paired.error == pytest.approx((0.5**2 / 2 / 2) ** 0.5)
+    assert apart == Estimate(0, -1.5)
+    with pytest.raises(ValueError, match="zip"):
+        simultaneous([Sample((1.0, 2.0), (0,)), Sample((1.0,))], against_first(2))
+
+
+def test_what_seeds_do_to_all_arms_alike_does_not_widen_an_interval():
+    draw = np.random.default_rng(5)
+    arms = draw.normal(size=(4, 6))
+    moved = arms + 100 * draw.normal(size=6)
+    before, after = (simultaneous(samples(*some), against_first(4)) for some in (arms, moved))
+    widths = [[one.half_width for one in some] for some in (before, after)]
+    assert widths[1] == pytest.approx(widths[0], rel=0.03)
+
+
+def test_one_arm_that_dies_does_not_widen_the_others():
+    draw = np.random.default_rng(6)
+    arms = draw.normal(size=(6, 5))
+    before = simultaneous(samples(*arms), against_first(6))
+    arms[5, 0] -= 60
+    after = simultaneous(samples(*arms), against_first(6))
+    assert after[4].half_width > 10 * before[4].half_width
+    for one, other in zip(before[:4], after[:4], strict=True):
+        assert other.half_width < 1.5 * one.half_width
 
 
 def test_with_many_seeds_it_is_dunnetts():
     """Of equal variances, where Dunnett's test is right, as scipy has it."""
     draw = np.random.default_rng(1)
-    arms = [stats.zscore(draw.normal(size=300)) for _ in range(6)]
+    arms = list(stats.zscore(np.linalg.qr(draw.normal(size=(300, 7)))[0][:, 1:]).T)  # unrelated
     arms = [arm + shift for arm, shift in zip(arms, (0, 0.1, 0.15, 0.25, 0.02, -0.2), strict=True)]
     oracle = stats.dunnett(*arms[1:], control=arms[0], rng=np.random.default_rng(0))
     bounds = oracle.confidence_interval(1 - LEVEL)
     found = simultaneous(samples(*arms), against_first(6))
-    assert [one.p for one in found] == pytest.approx(oracle.pvalue, abs=0.015)
-    assert [one.low for one in found] == pytest.approx(bounds.low, abs=0.005)
-    assert [one.high for one in found] == pytest.approx(bounds.high, abs=0.005)
+    assert [one.p for one in found] == pytest.approx(oracle.pvalue, abs=0.03)
+    assert [one.low for one in found] == pytest.approx(bounds.low, abs=0.01)
+    assert [one.high for one in found] == pytest.approx(bounds.high, abs=0.01)
 
 
-def test_two_arms_with_many_seeds_are_welchs():
+def test_two_arms_are_the_paired_t_test():
     draw = np.random.default_rng(2)
-    one, other = draw.normal(0, 1, 400), draw.normal(0.2, 1.1, 400)
-    oracle = stats.ttest_ind(other, one, equal_var=False)
+    one, other = draw.normal(0, 1, 7), draw.normal(0.6, 1.1, 7)
+    oracle = stats.ttest_rel(other, one)
     (found,) = simultaneous(samples(one, other), against_first(2))
     assert found.p == pytest.approx(oracle.pvalue, abs=0.01)
+    bounds = oracle.confidence_interval()
+    assert (found.low, found.high) == pytest.approx(tuple(bounds), rel=0.02)
 
 
 def test_one_sample_is_students():
@@ -114,7 +147,7 @@ def test_what_tells_nothing_has_no_interval():
     """One seed; no spread anywhere; no value at all."""
     assert simultaneous([], []) == []
     (single,) = simultaneous(samples([1.0], [3.0, 4.0]), against_first(2))
-    assert single == Estimate(1, 2.5)
+    assert single == Estimate(1, 2.0)
     (constant,) = simultaneous(samples([0.1] * 3, [0.3] * 3), against_first(2))
     assert (constant.n, constant.low, constant.p) == (3, None, None)
     (empty,) = simultaneous(samples([], [3.0, 4.0]), against_first(2))
@@ -123,15 +156,18 @@ def test_what_tells_nothing_has_no_interval():
         simultaneous(samples([1.0, float("nan")]), [{0: 1.0}])
 
 
-def test_a_constant_arm_has_the_pools_spread_for_what_its_seeds_hide():
-    steady, moving = [0.5] * 4, [0.2, 0.4, 0.6, 0.9]
-    (found,) = simultaneous(samples(steady, moving), against_first(2))
-    assert found.error > np.std(moving, ddof=1) / 2 * 0.75**0.5
-    assert found.low < found.mean < found.high
+def test_arms_that_differ_alike_in_every_seed_have_the_familys_spread_for_what_seeds_hide():
+    arms = samples([1, 2, 3, 4], [2, 3, 4, 5], [1, 5, 3, 8])
+    steady, moving = simultaneous(arms, against_first(3))
+    assert steady.error == pytest.approx(moving.error / 2)
+    assert steady.low < 1 < steady.high
 
 
 def test_more_seeds_give_the_half_widths_that_were_projected():
-    """From a thousand made-up seeds of known spread to ten, against the mean of 200 studies."""
+    """From a thousand made-up seeds of known spread to ten, against the mean of 200 studies.
+
+    The root of a variance of few seeds is below its mean, so that intervals come out shorter.
+    """
     draw = np.random.default_rng(4)
     sds = np.array([3, 1, 1, 2])
     many = draw.normal(size=(4, 1000)) * sds[:, None]
@@ -145,5 +181,5 @@ def test_more_seeds_give_the_half_widths_that_were_projected():
         ]
         for _ in range(200)
     ]
-    assert expected == pytest.approx(np.mean(seen, axis=0).tolist(), rel=0.07)
+    assert expected == pytest.approx(np.mean(seen, axis=0).tolist(), rel=0.12)
     assert projected(samples([1.0], [2.0]), against_first(2), 5) == [None]

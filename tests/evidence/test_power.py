@@ -29,7 +29,7 @@ def results(run_folder, tmp_path):
 
 def test_the_seeds_needed_are_the_fewest_that_will_do():
     draw = np.random.default_rng(0)
-    samples = [Sample(name, tuple(draw.normal(scale=2 + name, size=6))) for name in range(4)]
+    samples = [Sample(tuple(draw.normal(scale=2 + name, size=6))) for name in range(4)]
     contrasts = [{name: 1.0, 0: -1.0} for name in (1, 2, 3)]
     found = needed(samples, contrasts, 2.0)
     for place, seeds in enumerate(found):
@@ -38,7 +38,7 @@ def test_the_seeds_needed_are_the_fewest_that_will_do():
     # half the width takes about four times the seeds
     assert needed(samples, contrasts, 1.0)[2] == pytest.approx(4 * found[2], rel=0.15)
     assert needed(samples, contrasts, 1e-2) == [None] * 3
-    assert needed([Sample(0, (1.0,)), Sample(1, (2.0,))], [{0: 1.0, 1: -1.0}], 1.0) == [None]
+    assert needed([Sample((1.0,)), Sample((2.0,))], [{0: 1.0, 1: -1.0}], 1.0) == [None]
 
 
 def test_the_command_says_what_precision_takes_and_writes_the_overlay(results, stage):
@@ -46,7 +46,7 @@ def test_the_command_says_what_precision_takes_and_writes_the_overlay(results, s
     done = stage("power", *flags, cwd=results)
     assert (done.returncode, done.stderr) == (0, "")
     shares = [[100 * (0.8 + scale * shift) for shift in SPREAD.values()] for scale in (2, 1)]
-    samples = [Sample(name, tuple(own), "p") for name, own in enumerate(shares)]
+    samples = [Sample(tuple(own), pool="p") for own in shares]
     contrast = [{0: 1.0, 1: -1.0}]
     (half,) = (one.half_width for one in simultaneous(samples, contrast))
     (number,) = needed(samples, contrast, 2)

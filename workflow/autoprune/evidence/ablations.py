@@ -26,7 +26,7 @@ NOTHING = Summary(0, None, None, None, None)
 TITLE = "Ablations"
 NOTES = [
     "Accuracy on all held-out images, validation and test together, with the change minus without "
-    f"it, unpaired, in points: mean [interval]. Intervals are {CORRECTION}; the family is the "
+    f"it, seed by seed, in points: mean [interval]. Intervals are {CORRECTION}; the family is the "
     "rows of this table.",
     "Last round: the test accuracy of the last evaluation minus the mean of the last five, a "
     "seed's value being the mean over its runs: mean [95 % t-interval] over seeds; the largest "
@@ -59,7 +59,8 @@ def ablations(metrics: pd.DataFrame, pairs: Sequence[Ablation]) -> list[dict[str
     for name, changed, plain in pairs:
         one, other = arm_of(values, changed), arm_of(values, plain)
         for arm, runs in ((changed, one), (plain, other)):
-            samples[arm] = Sample(arm, tuple(100 * runs["accuracy"]), split_arm(arm)[0])
+            accuracy = tuple(100 * runs["accuracy"])
+            samples[arm] = Sample(accuracy, tuple(runs["seed"]), split_arm(arm)[0])
         places = list(samples)
         contrasts.append({places.index(changed): 1.0, places.index(plain): -1.0})
         records.append(

@@ -228,7 +228,7 @@ def reductions(
     samples, contrasts = [], []
     for variant in variants:
         own = [
-            Sample((pair, variant), tuple(runs[figure.column]), pair)
+            Sample(tuple(runs[figure.column]), tuple(runs["seed"]), pair)
             for pair, runs in usable[usable["variant"] == variant].groupby(PAIR)
         ]
         if figure.over_pairs == "max":

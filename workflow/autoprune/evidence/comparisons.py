@@ -69,7 +69,7 @@ BETTER, WORSE, EQUIVALENT, OPEN = "better", "worse", "equivalent", "open"
 
 TITLE = "Comparisons"
 NOTES = [
-    "Each method minus the paper's ({reference}), unpaired, in accuracy points of all held-out "
+    "Each method minus the paper's ({reference}), seed by seed, in accuracy points of all held-out "
     "images, validation and test together: mean [interval]. In bold what differs. Intervals are "
     f"{CORRECTION}; {FAMILY}. A variant that changes how clients train, or the rule's k, patience "
     "or cap, is no method but an ablation or a point of the map, and is left out.",

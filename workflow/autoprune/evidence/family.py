@@ -199,9 +199,12 @@ def design(of: Sequence[Study], reading: str) -> Design:
 
 def _sample(study: Study, arm: Arm, reading: str, at: float | None) -> Sample:
     """An arm's accuracies in per cent; none where a run was not evaluated there."""
-    values = [read(reading, curve, at) for curve in study.arms[arm]]
+    own = study.arms[arm]
+    values = [read(reading, curve, at) for curve in own]
     known = tuple(100 * value for value in values if value is not None)
-    return Sample((study.pair, arm), known if len(known) == len(values) else (), study.pair)
+    if len(known) < len(values):
+        return Sample((), pool=study.pair)
+    return Sample(known, tuple(curve.seed for curve in own), study.pair)
 
 
 def _with_clients(

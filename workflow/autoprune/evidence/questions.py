@@ -141,7 +141,7 @@ def sizes(
     for variant in variants:
         for arm in question.sides(variant):
             reduced = 100 * (1 - frames[arm][question.counted] / whole)
-            samples.append(Sample(arm, tuple(reduced)))
+            samples.append(Sample(tuple(reduced), tuple(frames[arm]["seed"])))
         contrasts.append({len(samples) - 2: 1.0, len(samples) - 1: -1.0})
     return samples, contrasts
 

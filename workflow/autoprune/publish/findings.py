@@ -19,7 +19,7 @@ TITLE = """# Findings
 
 Written by `python -m autoprune.publish.findings` from the tables of the studies named below: every
 number is a cell of them. Differences are in points of accuracy on all held-out images, mean of the
-last five evaluations over n seeds, with the simultaneous 95 % interval of all comparisons of that
+last five evaluations, seed by seed over n seeds; intervals are simultaneous, 95 %, for all of that
 data set and network; "at equal training" reads both when they had trained as long since their
 architecture stood still. An answer is given when both readings, and the interval that draws the
 held-out clients anew, settle it.

@@ -142,9 +142,9 @@ RESULTS = Table(
 COMPARISONS = Table(
     "comparisons",
     "Controls",
-    "Each method minus the paper's, unpaired, in points of accuracy on validation and test images "
-    "together: at equal rounds, at equal training rounds and at equal bytes. Intervals and p are "
-    "simultaneous for all comparisons of a data set and network.",
+    "Each method minus the paper's, seed by seed, in points of accuracy on validation and test "
+    "images together: at equal rounds, at equal training rounds and at equal bytes. Intervals and "
+    "p are simultaneous for all comparisons of a data set and network.",
     (
         DATA,
         MODEL,
