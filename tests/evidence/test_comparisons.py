@@ -90,6 +90,24 @@ def test_runs_that_are_the_same_stand_once_and_are_named(metrics):
     assert "narrow, from scratch (same as found widths, from scratch in 2 of 3 seeds)" in shown
 
 
+def test_a_run_in_which_no_filter_of_a_layer_fires_is_counted_as_dead(metrics):
+    """Dead in the end counts, not on the way; of dense it is one seed of three."""
+    about = metrics[(metrics["method"] == "dense") & metrics["round"].notna()].iloc[0]
+    rows = [
+        about.to_dict() | {"metric": metric, "round": n, "seed": seed, "value": live}
+        for seed, last in ((1, 0.0), (2, 0.25), (3, 1.0))
+        for n, of in ((2, (1.0, 0.0)), (4, (1.0, last)))
+        for metric, live in zip(("live_1", "live_2"), of, strict=True)
+    ]
+    records = comparisons(pd.concat([metrics, pd.DataFrame(rows)]), REFERENCE, 6)
+    table = raw(records).set_index(["method", "question"])
+    assert table.loc[("dense", ROUNDS), "dead_runs"] == 1
+    assert table.loc[("autoprune", ROUNDS), "dead_runs"] == 0
+    shown = readable(records).set_index("method")["accuracy, %"]
+    assert shown["dense (FedAvg)"].endswith("(1 of 3 dead)")
+    assert "dead" not in shown["autoprune, fresh weights = l1-uniform/reinit"]
+
+
 def test_only_what_the_interval_excludes_is_bold(metrics):
     records = comparisons(metrics, REFERENCE, 6)
     shown = readable(records, bold="**{}**").set_index("method")[f"{ROUNDS}, points"]

@@ -40,6 +40,7 @@ RESTS_ON = {
     "rise": ["test_accuracy"],
     "still_rising": ["test_accuracy"],
     "trained_rounds": ["rounds"],
+    "dead_runs": ["rounds"],
     "with_clients": ["test_accuracy"],
     "communication_factor": ["bytes_total"],
     "communication_factor_payload": ["payload_total"],

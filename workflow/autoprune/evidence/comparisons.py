@@ -27,6 +27,7 @@ from autoprune.evidence.readings import (
     ROUNDS,
     Arm,
     Pair,
+    deaths,
     rise,
     same_runs,
     still_rising,
@@ -79,7 +80,8 @@ NOTES = [
     "bold.",
     "Arms that are the same runs in every common seed stand in one row; (same as …) names those "
     "that are the same in some. (still rising): the last five evaluations exceed the five before "
-    "by more than the margin, and by a 95 % t-interval over seeds above 0.",
+    "by more than the margin, and by a 95 % t-interval over seeds above 0. (dead): in so many "
+    "seeds not one filter of some layer fires on any training image in the end.",
     "FedMap, PruneFL and SSFL mask single weights of a network that keeps its widths: what they "
     "send is less, their MACs and latency are the dense network's.",
     "Numbers sent: of the final network, what no mask takes away, as a share of the budget; "
@@ -145,6 +147,8 @@ def arm_facts(
         "trained_rounds": trained_rounds(own),
         "rise": gap,
         "still_rising": still_rising(gap, study.margin),
+        "dead_runs": sum(curve.dead for curve in own),
+        "deaths": deaths(own),
         "margin": study.margin,
         **size_of(frames[arm], frames[reference]),
         **{name: summarise(100 * frames[arm][name]) for name in ACCURACIES},
@@ -176,6 +180,7 @@ def raw(records: list[dict[str, Any]]) -> pd.DataFrame:
         row |= {"trained_rounds": record["trained_rounds"]}
         row |= {"rise_points": record["rise"].mean, "rise_low": record["rise"].low}
         row |= {"still_rising": {True: "yes", False: "no", None: ""}[record["still_rising"]]}
+        row |= {"dead_runs": record["dead_runs"]}
         row |= {"n": seeds.n, "difference_points": seeds.mean}
         row |= {"difference_low": seeds.low, "difference_high": seeds.high}
         row |= {"with_clients_low": wider.low, "with_clients_high": wider.high}
@@ -215,8 +220,9 @@ def readable(records: list[dict[str, Any]], *, bold: str = "<b>{}</b>") -> pd.Da
             "rounds trained": decimal(first["trained_rounds"], 0),
             "accuracy, %": with_spread(first["accuracy"]),
         }
-        if first["still_rising"]:
-            row["accuracy, %"] += " (still rising)"
+        remarks = ["still rising"] if first["still_rising"] else []
+        remarks += [first["deaths"]] if first["deaths"] else []
+        row["accuracy, %"] += "".join(f" ({remark})" for remark in remarks)
         for reading, record in of.items():
             text = shown(record)
             differs = record["answer"] in (BETTER, WORSE)

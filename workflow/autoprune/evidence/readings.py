@@ -30,6 +30,7 @@ class Curve(NamedTuple):
     ``accuracy`` is a fraction of all held-out images, ``sent`` the bytes so far and ``total`` those
     of the whole run of ``last`` rounds. From round ``start`` on, network and weights stand still
     but for training. Runs with one ``mark`` are the same: widths and accuracies of every round.
+    Of a ``dead`` one no filter of some layer fires in the end, so that its answer is constant.
     """
 
     seed: int
@@ -40,6 +41,7 @@ class Curve(NamedTuple):
     last: int
     total: float
     mark: str
+    dead: bool = False
 
     @property
     def trained(self) -> int:
@@ -59,14 +61,15 @@ def curves(metrics: pd.DataFrame) -> dict[Pair, dict[Arm, list[Curve]]]:
     wide = wide.set_index([*RUN, "round", "metric"])["value"].unstack("metric")  # noqa: PD010
     wide = wide.reindex(columns=wanted).reset_index()
     wide = wide.merge(accuracy, on=[*RUN, "round"], how="left").astype({"round": int})
-    marks = _marks(by_round)
+    marks, dead = _marks(by_round), _dead(by_round)
     found: dict[Pair, dict[Arm, list[Curve]]] = {}
     for key, rows in wide.groupby(RUN):
         if rows["accuracy"].notna().any():
             about = dict(zip(RUN, key, strict=True))
             arms = found.setdefault(tuple(about[name] for name in PAIR), {})
             own = arms.setdefault((about["method"], about["variant"]), [])
-            own.append(_curve(int(about["seed"]), rows, marks[key]))
+            curve = _curve(int(about["seed"]), rows, marks[key])
+            own.append(curve._replace(dead=key in dead))
     for arms in found.values():
         for own in arms.values():
             own.sort(key=lambda curve: curve.seed)
@@ -93,6 +96,19 @@ def _marks(by_round: pd.DataFrame) -> dict[tuple[Any, ...], str]:
         digest.update(" ".join(rows["metric"]).encode())
         found[key] = digest.hexdigest()
     return found
+
+
+def _dead(by_round: pd.DataFrame) -> set[tuple[Any, ...]]:
+    """The runs, by RUN's values, whose last live filters are 0 in some layer."""
+    rows = by_round[by_round["metric"].str.fullmatch(r"live_\d+")]
+    last = rows.sort_values("round").groupby([*RUN, "metric"], sort=False)["value"].last()
+    return {key[:-1] for key, fraction in last.items() if fraction == 0}
+
+
+def deaths(own: Sequence[Curve]) -> str:
+    """How many runs of an arm are dead, as a remark; "" without any."""
+    dead = sum(curve.dead for curve in own)
+    return f"{dead} of {len(own)} dead" if dead else ""
 
 
 def at_end(curve: Curve) -> float:

@@ -5,7 +5,7 @@ from typing import Any
 
 from autoprune.evidence.family import Difference, Study, as_summary
 from autoprune.evidence.inference import Estimate
-from autoprune.evidence.readings import Arm, rise, same_runs, still_rising
+from autoprune.evidence.readings import Arm, deaths, rise, same_runs, still_rising
 from autoprune.evidence.statistics import UNRESOLVED, judge
 from autoprune.style import arm_label, decimal
 
@@ -41,7 +41,7 @@ def columns_of(end: Difference, trained: Difference) -> dict[str, Any]:
 
 
 def remarks(study: Study, one: Arm, other: Arm) -> str:
-    """What a reader must know of two arms: still rising, the same run in some seeds."""
+    """What a reader must know of two arms: still rising, dead, the same run in some seeds."""
     arms = [study.arms[arm] for arm in (one, other)]
     rising = [
         arm_label(*arm)
@@ -49,6 +49,8 @@ def remarks(study: Study, one: Arm, other: Arm) -> str:
         if still_rising(rise(own), study.margin)
     ]
     text = f"; still rising: {', '.join(rising)}" if rising else ""
+    for arm, own in zip((one, other), arms, strict=True):
+        text += f"; {arm_label(*arm)}: {deaths(own)}" if deaths(own) else ""
     same, common = same_runs(*arms)
     return text + (f"; the same run in {same} of {common} seeds" if same else "")
 

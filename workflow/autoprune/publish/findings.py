@@ -34,6 +34,7 @@ NEEDED = {
     "comparisons": [
         *("dataset", "data_kind", "model", "method", "variant", "question", "n"),
         *("accuracy_percent", "accuracy_sd", "nonzeros", "trained_rounds", "still_rising"),
+        "dead_runs",
         *DIFFERENCE,
     ],
     "ablations": ["ablation", "n", *DIFFERENCE],
@@ -171,11 +172,12 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     shown = []
     for key, row in by[ROUNDS].iterrows():
         rising = " (still rising)" if row["still_rising"] == "yes" else ""
+        dead = f" ({row['dead_runs']:g} of {rows['n'].max():g} dead)" if row["dead_runs"] else ""
         spread = "" if pd.isna(row["accuracy_sd"]) else f" ± {decimal(row['accuracy_sd'], 1)}"
         cells = {
             "method": arm_label(*key),
             "n": f"{rows['n'].max():g}",  # the reference has no difference, and so none of its own
-            "accuracy, %": f"{decimal(row['accuracy_percent'], 1)}{spread}{rising}",
+            "accuracy, %": f"{decimal(row['accuracy_percent'], 1)}{spread}{rising}{dead}",
             "numbers sent": decimal(row["nonzeros"], 0),
             "rounds trained": decimal(row["trained_rounds"], 0),
         }

@@ -166,6 +166,7 @@ COMPARISONS = Table(
             lambda row: (
                 _number(row, "accuracy_percent", 2)
                 + (" (still rising)" if row["still_rising"] == "yes" else "")
+                + (f" ({_number(row, 'dead_runs', 0)} dead)" if value(row, "dead_runs") else "")
             ),
             lambda row: value(row, "accuracy_percent"),
             ("accuracy_percent",),
