@@ -1,7 +1,7 @@
 """Differences between arms: simultaneous intervals of one family, from one critical value.
 
 Runs of one seed share initial weights, cohorts and the order of batches, in many arms widths too:
-their accuracies move together (correlations of 0.3 to 0.98 in docs/findings). So a comparison is
+their accuracies move together (correlations of 0.1 to 0.98 in docs/findings). So a comparison is
 the mean of its differences by seed. Arms differ in spread (a run may die, another always ends at
 chance) and seeds are few: the variance of a comparison is its own, drawn a quarter of the way to
 the family's median, which one wild arm does not move. The critical value is that of the largest
