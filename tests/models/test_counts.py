@@ -1,11 +1,13 @@
 """Counts against the totals that the authors' notebooks print (shared facts of the paper)."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from autoprune.complexity import complexity
 from autoprune.errors import InputError
+from autoprune.files import write_json
 from autoprune.models import Architecture
 from stages import TRAINING, run_stage
 
@@ -60,6 +62,21 @@ def test_the_command_prints_one_json_object():
     assert (counts["parameters"], counts["parameters_with_statistics"]) == (30274, 30626)
     assert (counts["macs"], counts["flops_tf_profiler"]) == (2582080, 5234332)
     assert done.stderr == ""
+
+
+def test_the_command_counts_several_networks_each_into_its_file(tmp_path):
+    widths = ((3, 5), (32, 64))
+    for number, own in enumerate(widths):
+        write_json(tmp_path / f"{number}.json", Architecture("cnn", own, *FEMNIST).to_json())
+    given = [str(tmp_path / f"{number}.json") for number in range(2)]
+    outputs = [str(tmp_path / f"counts-{number}.json") for number in range(2)]
+    done = command("--architecture", *given, "--output", *outputs)
+    assert done.returncode == 0, done.stderr
+    for own, output in zip(widths, outputs, strict=True):
+        assert json.loads(Path(output).read_text()) == complexity(Architecture("cnn", own, *FEMNIST))
+    done = command("--architecture", *given, "--output", str(tmp_path / "one.json"))
+    assert (done.returncode != 0, "found 1 files for 2 networks" in done.stderr) == (True, True)
+    assert not (tmp_path / "one.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -148,6 +148,8 @@ def test_a_comment_a_docstring_or_a_touch_reruns_nothing(study, edited):
     edited(path, "network.train()\n", "network.train()  # a remark\n")
     edited(path, '"""Train in place', '"""Really train in place')
     (study / "workflow/autoprune/pruning/rule.py").touch()
+    for images in study.glob(f"{RESULTS}/data/*/store/images.npy"):
+        images.touch()  # the faces are more than the megabyte that Snakemake compares by itself
     assert planned(study, "all") == {}
 
 
@@ -159,7 +161,7 @@ def test_k_reruns_what_depends_on_it_and_nothing_else(study, edited):
     )
     jobs = planned(study, "all")
     assert jobs["prune"] == 4  # one pair, two variants, two seeds
-    assert jobs["count"] == 4
+    assert jobs["count"] == 2  # the seeds of an arm in one job
     assert not {"prepare", "partition", "baseline", "count_published"} & jobs.keys()
 
 

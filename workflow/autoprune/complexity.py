@@ -136,9 +136,13 @@ def main(argv: Sequence[str] | None) -> None:
         "--input-shape", type=int, nargs=3, metavar=("CHANNELS", "HEIGHT", "WIDTH"), help="pixels"
     )
     parser.add_argument("--classes", type=int)
-    parser.add_argument("--architecture", help="a run's architecture.json, instead of the above")
+    parser.add_argument(
+        "--architecture", nargs="+", help="architecture.json of runs, instead of the above"
+    )
     parser.add_argument("--published", help="published.tsv: count each network it gives widths of")
-    parser.add_argument("--output", help="JSON file; without it the counts go to stdout")
+    parser.add_argument(
+        "--output", nargs="+", help="JSON files, one a network; without them counts go to stdout"
+    )
     args = parser.parse_args(argv)
     by_hand = [args.family, args.widths, args.input_shape, args.classes]
     if args.architecture is None and args.published is None and None in by_hand:
@@ -149,17 +153,25 @@ def main(argv: Sequence[str] | None) -> None:
     # fvcore logs each operator it does not know; macs() turns what matters into an error
     logging.getLogger("fvcore").setLevel(logging.ERROR)
     if args.published:
-        counts = published_counts(args.published)
+        counts: list[Any] = [published_counts(args.published)]
     elif args.architecture:
-        counts = complexity(Architecture.from_json(read_json(args.architecture)))
+        counts = [complexity(Architecture.from_json(read_json(path))) for path in args.architecture]
     else:
-        counts = complexity(
-            Architecture(args.family, tuple(args.widths), tuple(args.input_shape), args.classes)
+        counts = [
+            complexity(
+                Architecture(args.family, tuple(args.widths), tuple(args.input_shape), args.classes)
+            )
+        ]
+    if not args.output:
+        for count in counts:
+            print(json.dumps(count))
+        return
+    if len(args.output) != len(counts):
+        raise InputError(
+            f"--output: found {len(args.output)} files for {len(counts)} networks; give one a network"
         )
-    if args.output:
-        write_json(args.output, counts)
-    else:
-        print(json.dumps(counts))
+    for path, count in zip(args.output, counts, strict=True):
+        write_json(path, count)
 
 
 if __name__ == "__main__":

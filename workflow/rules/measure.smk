@@ -6,15 +6,23 @@ out: <results>/runs/.../complexity.json, <results>/published_counts.json
 
 
 rule count:
-    """Parameters, MACs and FLOPs of a run's final network."""
+    """Parameters, MACs and FLOPs of an arm's final networks: one job, as each starts for seconds."""
     input:
-        "<results>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}/architecture.json",
+        expand(
+            "<results>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}/architecture.json",
+            seed=config["seeds"],
+            allow_missing=True,
+        ),
     output:
-        "<results>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}/complexity.json",
+        expand(
+            "<results>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}/complexity.json",
+            seed=config["seeds"],
+            allow_missing=True,
+        ),
     log:
-        "<logs>/count/{dataset}/{model}/{method}/{variant}/seed-{seed}.log",
+        "<logs>/count/{dataset}/{model}/{method}/{variant}.log",
     benchmark:
-        "<benchmarks>/count/{dataset}/{model}/{method}/{variant}/seed-{seed}.tsv"
+        "<benchmarks>/count/{dataset}/{model}/{method}/{variant}.tsv"
     params:
         code=stage("autoprune.complexity", "autoprune.models.{model}"),
     shell:
