@@ -17,9 +17,9 @@ workers := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 .PHONY: study status verify reference archive test fast lint format docs findings litert executorch lock clean
 
 study: .venv/installed
-	@$(run) $(bin)/python -m autoprune.unlock
-	@$(run) $(bin)/python -m autoprune.watch --cores $(CORES) --quiet rules host -- all
-	@$(run) $(bin)/python -m autoprune.outcome
+	@$(run) $(bin)/python -m autoprune.check.unlock
+	@$(run) $(bin)/python -m autoprune.check.watch --cores $(CORES) --quiet rules host -- all
+	@$(run) $(bin)/python -m autoprune.publish.outcome
 
 # Did a number move? The small study of config/ci.yaml against the reference in tests/reference.
 verify: .venv/installed
@@ -28,15 +28,15 @@ verify: .venv/installed
 # Make what that study comes to now the reference, and say what changes.
 reference: .venv/installed
 	$(run) $(bin)/python -m snakemake --cores $(CORES) --quiet rules host --configfile config/ci.yaml -- all
-	$(run) $(bin)/python -m autoprune.verify --results results/ci --reference tests/reference --record --overwrite
+	$(run) $(bin)/python -m autoprune.check.verify --results results/ci --reference tests/reference --record --overwrite
 
 # What the study is doing, from another terminal or later; a study that is not finished is no error.
 status: .venv/installed
-	@$(run) $(bin)/python -m autoprune.status || test $$? -eq 3
+	@$(run) $(bin)/python -m autoprune.check.status || test $$? -eq 3
 
 # The finished study as one zip; CONFIG names the overlays it was run with: CONFIG=config/ci.yaml
 archive: .venv/installed
-	@$(run) $(bin)/python -m autoprune.archive --configfile $(CONFIG)
+	@$(run) $(bin)/python -m autoprune.publish.archive --configfile $(CONFIG)
 
 test: .venv/installed lint
 	$(run) $(bin)/python -m pytest $(workers)
@@ -47,6 +47,7 @@ fast: .venv/installed
 lint: .venv/installed
 	$(bin)/ruff check workflow tests benchmarks
 	$(bin)/ruff format --check workflow tests benchmarks
+	PYTHONPATH=workflow $(bin)/lint-imports --no-cache
 	$(run) $(bin)/snakefmt --check Snakefile workflow
 	$(run) $(bin)/python -m snakemake --lint
 
@@ -57,12 +58,12 @@ format: .venv/installed
 
 # what is made from the workflow itself: config/README.md, and the README's graph of the rules
 docs: .venv/installed
-	$(run) $(bin)/python -m autoprune.config_page
-	$(run) $(bin)/python -m autoprune.rule_graph
+	$(run) $(bin)/python -m autoprune.study.page
+	$(run) $(bin)/python -m autoprune.check.rule_graph
 
 # tables and page of the studies under docs/findings, from their metrics
 findings: .venv/installed
-	$(run) $(bin)/python -m autoprune.committed
+	$(run) $(bin)/python -m autoprune.check.committed
 
 .venv/installed: envs/requirements.lock
 	$(PYTHON) -m venv .venv

@@ -306,14 +306,21 @@ class Bench:
 
     def startup_part(self) -> Part:
         """From the command to the end of a first round that has next to nothing to do."""
-        what = "autoprune.train from its start to the line of round 1, 2 clients of 1 epoch"
+        what = "autoprune.federation from its start to the line of round 1, 2 clients of 1 epoch"
         row = Row("startup", what, "", "s", False, 4.0, True)
         work = self.works["light"]
         few = {"clients_per_round": 2, "local_epochs": 1}
         flags = train_flags(replace(work.settings(self.folder, "fp32"), **few))
 
         def measure() -> dict[str, Pair]:
-            command = [sys.executable, "-m", "autoprune.train", *flags, "--workers", str(WORKERS)]
+            command = [
+                sys.executable,
+                "-m",
+                "autoprune.federation",
+                *flags,
+                "--workers",
+                str(WORKERS),
+            ]
             started, reached, lines = time.perf_counter(), None, []
             with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
                 assert process.stderr
@@ -322,7 +329,7 @@ class Bench:
                     if line.startswith("round 1/") and reached is None:
                         reached = time.perf_counter() - started
             if process.returncode or reached is None:
-                raise RuntimeError(f"autoprune.train failed:\n{''.join(lines)}")
+                raise RuntimeError(f"autoprune.federation failed:\n{''.join(lines)}")
             return {row.name: (reached, None)}
 
         return plain_part("startup", (row,), measure)

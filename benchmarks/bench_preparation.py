@@ -61,7 +61,9 @@ def worker_memory(kind: str, store: str, folder: Path) -> list[float]:
     shares = str(folder / f"{kind}_partition")
     flags = ["--store", store, "--target", target, "--scheme", "natural", "--output", shares]
     subprocess.run(
-        [sys.executable, "-m", "autoprune.data.partition", *flags], check=True, capture_output=True
+        [sys.executable, "-m", "autoprune.data.prepare.partition", *flags],
+        check=True,
+        capture_output=True,
     )
     size = ClientStore.open(store).images.shape
     work = Work(kind, 0, 0, size[1], size[3], classes, COHORT, 1, widths)
@@ -73,7 +75,7 @@ def worker_memory(kind: str, store: str, folder: Path) -> list[float]:
     command = [
         sys.executable,
         "-m",
-        "autoprune.train",
+        "autoprune.federation",
         *train_flags(settings),
         "--workers",
         str(WORKERS),
@@ -88,7 +90,7 @@ def worker_memory(kind: str, store: str, folder: Path) -> list[float]:
                 held = [one.memory_info() for one in workers]
                 found.append(max(memory.rss - memory.shared for memory in held) / MEGA)
     if process.returncode or len(found) < ROUNDS:
-        raise RuntimeError(f"autoprune.train failed:\n{''.join(lines)}")
+        raise RuntimeError(f"autoprune.federation failed:\n{''.join(lines)}")
     return found
 
 

@@ -13,9 +13,9 @@ import matplotlib.pyplot as plt
 from bench_parts import Pair, Row
 from tabulate import tabulate
 
-from autoprune.drawing import save, use_theme
-from autoprune.files import write_text
-from autoprune.provenance import versions
+from autoprune.core.files import write_text
+from autoprune.core.provenance import versions
+from autoprune.publish.plotting import save, use_theme
 
 HEADER = (
     *("name", "A", "B", "unit", "median_A", "median_B"),

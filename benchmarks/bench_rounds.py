@@ -20,11 +20,11 @@ from flwr.app import Array, ArrayRecord, Context, Message, MessageType, RecordDi
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
-from autoprune.federation.encoding import flat
 from autoprune.federation.local_grid import LocalGrid
 from autoprune.federation.messages import instruction
 from autoprune.federation.worker import load_app
 from autoprune.models import Architecture, new_network
+from autoprune.models.state import flat
 
 NO_RAY = 3  # exit status
 NODES_WITHIN = 60  # seconds for Flower's runtime to show its nodes

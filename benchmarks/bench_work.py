@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from autoprune.data import partition
-from autoprune.data.write import write_store
+from autoprune.data.prepare import partition
+from autoprune.data.prepare.write import write_store
 from autoprune.federation.settings import Settings
 from autoprune.models import Architecture
 
@@ -78,7 +78,7 @@ class Work:
 
 
 def train_flags(settings: Settings) -> list[str]:
-    """The command line of ``autoprune.train`` for a run's settings."""
+    """The command line of ``autoprune.federation`` for a run's settings."""
     return [
         word
         for name, value in settings.run_config().items()

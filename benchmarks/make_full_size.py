@@ -18,10 +18,10 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "workflow")]
 
-from autoprune.data.sources import count, discover, progress, whole_number  # noqa: E402
-from autoprune.data.tff_layout import CELEBA, FEMNIST  # noqa: E402
-from autoprune.files import whole_file  # noqa: E402
-from autoprune.seeds import generator  # noqa: E402
+from autoprune.core.files import whole_file  # noqa: E402
+from autoprune.core.seeds import generator  # noqa: E402
+from autoprune.data.prepare.readers.tff_layout import CELEBA, FEMNIST  # noqa: E402
+from autoprune.data.prepare.sources import count, discover, progress, whole_number  # noqa: E402
 
 POOL = ("--clients", "40", "--samples", "50")  # about 2,000 images
 

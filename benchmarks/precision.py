@@ -19,8 +19,8 @@ sys.path[:0] = [str(ROOT / "workflow"), str(HERE)]
 
 from bench_report import where  # noqa: E402
 
+from autoprune.core.files import read_json, write_text  # noqa: E402
 from autoprune.evidence.statistics import summarise  # noqa: E402
-from autoprune.files import read_json, write_text  # noqa: E402
 
 PRECISIONS = ("fp32", "bf16")
 RUN = ["dataset", "model", "method", "variant", "seed"]

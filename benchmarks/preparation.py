@@ -24,7 +24,7 @@ from bench_work import say  # noqa: E402
 from make_full_size import SIZES  # noqa: E402
 from tabulate import tabulate  # noqa: E402
 
-from autoprune.files import write_text  # noqa: E402
+from autoprune.core.files import write_text  # noqa: E402
 from federation import measured  # noqa: E402
 
 SMOKE = 0.01  # share of the full size

@@ -55,7 +55,8 @@ def shared_data():
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory):
     """Store and partition of 6 writers with about 20 glyphs each."""
-    from autoprune.data import partition, prepare  # here: most tests need no data
+    from autoprune.data.prepare import __main__ as prepare
+    from autoprune.data.prepare import partition  # here: most tests need no data
 
     folder = tmp_path_factory.mktemp("tiny")
     options = ["--clients", "6", "--samples", "20", "--seed", "0"]

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import io
 import itertools
 import json
 import math
@@ -11,8 +12,11 @@ import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from autoprune.measure.table import to_csv
+from autoprune.publish import tables
 from stages import run_stage
 
 ROOT = Path(__file__).parents[1]
@@ -165,6 +169,16 @@ def run_folder(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
+def rows_of(raw: pd.DataFrame) -> list[dict[str, str]]:
+    """A raw table as its CSV is read again."""
+    return list(csv.DictReader(io.StringIO(to_csv(raw))))
+
+
+def shown(table: str, raw: pd.DataFrame, **how: str) -> pd.DataFrame:
+    """A table for people, made from its CSV alone."""
+    return tables.load(table).readable(rows_of(raw), **how)
+
+
 def stage(name: str, *flags: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run ``python -W error -m autoprune.<name>`` as a user would."""
     return run_stage(f"autoprune.{name}", *flags, cwd=cwd, strict=True)
@@ -194,7 +208,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     )
                 )
     relative = [run.relative_to(folder) for run in runs]
-    done = stage("metrics", "--runs", *relative, "--output", "metrics.csv", cwd=folder)
+    done = stage("measure.metrics", "--runs", *relative, "--output", "metrics.csv", cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -234,7 +248,8 @@ def finished(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _make_data(folder: Path) -> None:
-    from autoprune.data import partition, prepare
+    from autoprune.data.prepare import __main__ as prepare
+    from autoprune.data.prepare import partition
 
     size = ["--clients", "6", "--samples", "20", "--seed", "0"]
     prepare.main(["glyphs", "--name", "glyphs", *size, "--output", str(folder / "store")])
@@ -263,11 +278,10 @@ def _complete(run: Path) -> None:
 
 
 def _make_tables() -> None:
-    from autoprune import complexity, metrics, tables
-    from autoprune.data import partition_report
-    from autoprune.evidence import ablations, claims, comparisons
-    from autoprune.figures import FIGURES
-    from autoprune.publish import findings
+    from autoprune.evidence import ablations, claims, comparisons, results
+    from autoprune.measure import complexity, metrics
+    from autoprune.publish import describe_partition, findings, render_table
+    from autoprune.publish.draw import FIGURES
 
     runs = [str(run) for run in Path("results/runs").glob("*/*/*/*/seed-*")]
     files = ["--output", "results/metrics.csv", "--units", "results/units.csv"]
@@ -275,22 +289,23 @@ def _make_tables() -> None:
     counts = "results/published_counts.json"
     complexity.main(["--published", "config/published.tsv", "--output", counts])
     more = {
-        tables: [],
+        results: [],
         claims: ["--published", "config/published.tsv", "--counts", counts, "--accuracy-margin=1"],
         comparisons: ["--reference", "reinit", "--margin", "1"],
         ablations: [],
     }
-    names = {tables: "results", claims: "claims", comparisons: "comparisons"}
+    names = {results: "results", claims: "claims", comparisons: "comparisons"}
     for module, flags in more.items():
-        place = f"results/tables/{names.get(module, 'ablations')}"
+        name = names.get(module, "ablations")
         forms = {"csv": "csv", "html": "html", "markdown": "md", "latex": "tex"}
-        files = [f"--{flag}={place}.{ending}" for flag, ending in forms.items()]
-        module.main(["--metrics", "results/metrics.csv", *flags, *files])
+        files = [f"--{flag}=results/tables/{name}.{ending}" for flag, ending in forms.items()]
+        module.main(["--metrics", "results/metrics.csv", *flags, files[0]])
+        render_table.main([name, *files])
     describe = ["--partition", "results/data/glyphs/partition"]
     describe += [f"--{flag}=results/tables/partition.{ending}" for flag, ending in forms.items()]
     drawn = Path("results/figures")
     drawn.mkdir()
-    partition_report.main([*describe, *(f"--{form}={drawn}/partition.{form}" for form in DRAWN)])
+    describe_partition.main([*describe, *(f"--{form}={drawn}/partition.{form}" for form in DRAWN)])
     findings.main(["--study", "It", "results", "--output", "results/findings.md"])
     Path("results/figures/one-column").mkdir()
     for name in FIGURES:

@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-from autoprune.files import whole_file, write_text
+from autoprune.core.files import whole_file, write_text
 
 KILLED = """
 import os, signal, sys
-from autoprune.files import whole_file
+from autoprune.core.files import whole_file
 with whole_file(sys.argv[1]) as scratch:
     scratch.write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)

@@ -8,9 +8,9 @@ from contextlib import suppress
 
 import pytest
 
-from autoprune import provenance, seeds
-from autoprune.errors import InputError
-from autoprune.files import read_json, whole_file, write_json
+from autoprune.core import provenance, seeds
+from autoprune.core.errors import InputError
+from autoprune.core.files import read_json, whole_file, write_json
 
 
 @pytest.fixture
@@ -45,6 +45,67 @@ def test_comments_layout_and_docstrings_do_not_count(package):
     assert version() == before
 
 
+WORDED = """
+import logging, sys
+def run(parser, log, stream):
+    parser.add_argument("--k", type=float, default=2.2, help="half-width")
+    print(f"round {1:.4f}", file=sys.stderr, flush=True)
+    log.info("k is %s", 2)
+    if not parser:
+        raise ValueError("k: found nothing, expected a number")
+    return 2
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("half-width", "the boundaries' half-width"),
+        ("{1:.4f}", "{1:.2f}"),
+        ("k is %s", "now k = %s"),
+        ("expected a number", "expected a number above 0"),
+        ('type=float, default=2.2, help="half-width"', "type=float, default=2.2"),
+    ],
+)
+def test_wording_does_not_count(package, before, after):
+    folder, version = package
+    (folder / "sub" / "helper.py").write_text(WORDED)
+    known = version()
+    assert before in WORDED
+    (folder / "sub" / "helper.py").write_text(WORDED.replace(before, after))
+    assert version() == known
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("default=2.2", "default=2.3"),
+        ("ValueError", "KeyError"),
+        ("if not parser", "if parser"),
+        ("file=sys.stderr", "file=stream"),  # may be a result
+        ('print(f"round {1:.4f}", file=sys.stderr, flush=True)', "print_all()"),
+        ("return 2", 'return "help"'),
+    ],
+)
+def test_what_decides_counts(package, before, after):
+    folder, version = package
+    (folder / "sub" / "helper.py").write_text(WORDED)
+    known = version()
+    assert before in WORDED
+    (folder / "sub" / "helper.py").write_text(WORDED.replace(before, after))
+    assert version() != known
+
+
+def test_an_exit_code_counts_and_a_print_into_a_file_is_kept(package):
+    folder, version = package
+    versions = set()
+    exits = ("raise SystemExit(2)", "raise SystemExit(3)")
+    for text in (*exits, "print(1, file=f)", "print(2, file=f)"):
+        (folder / "sub" / "helper.py").write_text(f"def run(f):\n    {text}\n")
+        versions.add(version())
+    assert len(versions) == 4
+
+
 def test_a_helper_imported_inside_a_function_counts(package):
     folder, version = package
     before = version()
@@ -73,10 +134,10 @@ def test_an_unknown_module_is_refused(package):
 
 def test_the_real_stages_have_versions_of_their_own():
     """Publishing does not depend on torch code, nor the dense baseline on the pruning rule."""
-    closure = provenance.closure("autoprune.train", "autoprune.methods.dense")
+    closure = provenance.closure("autoprune.federation.__main__", "autoprune.methods.dense")
     assert "autoprune.federation.client_app" in closure
     assert not any(name.startswith("autoprune.pruning") for name in closure)
-    for stage in ("metrics", "tables", "evidence.claims", "figures"):
+    for stage in ("measure.metrics", "evidence.results", "evidence.claims", "publish.draw"):
         names = provenance.closure(f"autoprune.{stage}")
         assert not any(name.startswith("autoprune.federation") for name in names)
 
@@ -89,7 +150,9 @@ def test_versions_name_no_host_or_path():
 
 def test_streams_are_the_same_in_another_process():
     """Python's salted hash must have no part in them."""
-    code = "from autoprune.seeds import generator; print(generator(1, 'client', 2, 3).random())"
+    code = (
+        "from autoprune.core.seeds import generator; print(generator(1, 'client', 2, 3).random())"
+    )
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert float(other.stdout) == seeds.generator(1, "client", 2, 3).random()
     assert seeds.generator(1, "cohort", 2, 3).random() != float(other.stdout)

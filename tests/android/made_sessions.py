@@ -5,7 +5,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from autoprune.android.columns import COLUMNS
+from autoprune.phone.columns import COLUMNS
 
 FACTS = {
     "schema_version": 1,

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from autoprune.android.__main__ import main
-from autoprune.android.columns import COLUMNS
-from autoprune.android.exported import read_models
-from autoprune.android.facts import read_facts
-from autoprune.android.logs import parse
-from autoprune.android.session import read_session
-from autoprune.errors import InputError
+from autoprune.core.errors import InputError
+from autoprune.phone.__main__ import main
+from autoprune.phone.columns import COLUMNS
+from autoprune.phone.exported import read_models
+from autoprune.phone.facts import read_facts
+from autoprune.phone.logs import parse
+from autoprune.phone.session import read_session
 
 PAGE = Path(__file__).parents[2] / "docs/how-to/hand-in-measurements.md"
 PHONE = ["--manufacturer", "Google", "--phone", "Pixel 6a", "--tool-version", "2.20.0"]
@@ -307,7 +307,7 @@ def test_the_pages_commands_run(tmp_path, monkeypatch, capsys):
     (tmp_path / "resources/android").mkdir(parents=True)
     for command in commands:
         words = shlex.split(command.replace("\\\n", " "))
-        assert words[:3] == ["python", "-m", "autoprune.android"]
+        assert words[:3] == ["python", "-m", "autoprune.phone"]
         main(words[3:])
     said = capsys.readouterr().out
     assert "resources/android/pixel-6a: valid, 4 runs, 0 failed" in said

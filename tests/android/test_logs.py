@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from autoprune.android.logs import parse
-from autoprune.errors import InputError
+from autoprune.core.errors import InputError
+from autoprune.phone.logs import parse
 from stages import run_stage
 
 # of each real log: tool, median, mean, min, max, std, p5, p90, p95, runs, threads, graph
@@ -86,7 +86,7 @@ def test_real_logs_without_a_measurement_are_one_line(logs, name):
 
 
 def command(*args):
-    return run_stage("autoprune.android", "parse", *args)
+    return run_stage("autoprune.phone", "parse", *args)
 
 
 def numbers(text):

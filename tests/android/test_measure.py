@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from autoprune.android import device
-from autoprune.android.columns import COLUMNS
-from autoprune.android.logs import parse
+from autoprune.phone import device
+from autoprune.phone.columns import COLUMNS
+from autoprune.phone.logs import parse
 
 HERE = Path(__file__).resolve().parent
 # imported, not run as a script, which would be compiled at each of a session's calls
@@ -63,7 +63,7 @@ PROGRAMS = {name: name for name in FORMATS} | {
 
 
 def manifest(folder, variant, extension="tflite", precisions=("fp32", "int8")):
-    """A folder with two files of an export and their manifest, as autoprune.export writes it."""
+    """A folder with two files of an export and their manifest, as measure.export writes it."""
     folder.mkdir(parents=True, exist_ok=True)
     models = []
     for precision in precisions:
@@ -110,7 +110,7 @@ class Desk:
     def command(self, *flags):
         """The command's words; flags that come later win."""
         extension = FORMATS[self.tool]
-        given = [sys.executable, "-m", "autoprune.android", "measure"]
+        given = [sys.executable, "-m", "autoprune.phone", "measure"]
         given += ["--runner", self.folder / PROGRAMS[self.tool], "--tool", self.tool]
         given += ["--tool-version", "2.1.0", "--session", self.session]
         given += ["--dense", manifest(self.folder / "dense", "dense", extension)]
@@ -641,14 +641,14 @@ def test_a_real_adb_without_a_phone(desk):
 
 
 def test_it_starts_without_pytorch(desk):
-    code = "import sys, autoprune.android.measure; print('torch' in sys.modules)"
+    code = "import sys, autoprune.phone.measure; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "False\n"
 
 
 def test_the_import_accepts_what_measure_writes(desk):
     """A whole session of two rows of the protocol, one with failed runs, one with a lost cable."""
-    pytest.importorskip("autoprune.android.check", reason="the import of sessions is not here")
+    pytest.importorskip("autoprune.phone.check", reason="the import of sessions is not here")
     sessions = []
     states = {"lost": {"lose_at_run": 2}, "whole": {}, "crashed": {"crash": "int8"}}
     for name, state in states.items():
@@ -661,7 +661,7 @@ def test_the_import_accepts_what_measure_writes(desk):
             code = desk.measure(*flags).returncode
         assert code == (1 if name == "crashed" else 0)
     manifests = [desk.folder / name / "manifest-tflite.json" for name in ("dense", "pruned")]
-    command = [sys.executable, "-m", "autoprune.android", "check", *sessions]
+    command = [sys.executable, "-m", "autoprune.phone", "check", *sessions]
     done = subprocess.run([*command, "--manifests", *manifests], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert "another network" not in done.stdout
@@ -676,7 +676,7 @@ def test_the_commands_of_the_page_run(desk):
     assert len(scripts) == 2
     for script in scripts:
         words = shlex.split(script)
-        assert words[:4] == ["python", "-m", "autoprune.android", "measure"]
+        assert words[:4] == ["python", "-m", "autoprune.phone", "measure"]
         for flag in ("--dense", "--pruned"):
             path = desk.folder / words[words.index(flag) + 1]
             manifest(path.parent, flag[2:]).rename(path)
@@ -698,7 +698,7 @@ def test_every_refusal_of_the_page_is_one_that_a_test_here_provokes():
     provoked = Path(__file__).read_text()
     assert [text for _, text in said if text not in provoked] == []
     help_text = subprocess.run(
-        [sys.executable, "-m", "autoprune.android", "measure", "--help"],
+        [sys.executable, "-m", "autoprune.phone", "measure", "--help"],
         **{"capture_output": True, "text": True},
     ).stdout
     flags = set(re.findall(r"`(--[a-z-]+)`", PAGE.read_text()))

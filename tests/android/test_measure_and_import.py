@@ -3,8 +3,8 @@
 import pytest
 from test_measure import FORMATS, Desk
 
-from autoprune.android.exported import read_models
-from autoprune.android.session import read_session
+from autoprune.phone.exported import read_models
+from autoprune.phone.session import read_session
 
 
 @pytest.mark.parametrize("tool", FORMATS)

@@ -9,12 +9,12 @@ import made_sessions as made
 import pandas as pd
 import pytest
 
-from autoprune.android.rows import CELLS
-from autoprune.android.table import TABLE, read_table
 from autoprune.evidence.verdicts import COLUMNS, android_rows
-from autoprune.import_latency import main
-from autoprune.latency import main as tabulate
-from autoprune.speedups import repeats
+from autoprune.phone.import_latency import main
+from autoprune.phone.rows import CELLS
+from autoprune.phone.speedups import repeats
+from autoprune.phone.table import TABLE, read_table
+from autoprune.publish.latency import main as tabulate
 from stages import run_stage
 
 NONE = "not measured: no session in resources/android"
@@ -301,7 +301,7 @@ def test_the_page_marks_what_rests_on_less(tmp_path, imported):
 
 @pytest.fixture
 def host_file(tmp_path):
-    """A measurement of the host as autoprune.latency_host writes it."""
+    """A measurement of the host as autoprune.measure.latency_host writes it."""
     models = {v: made.model(v, "fp32", "onnx", argmax_agreement=1.0) for v in ("dense", "pruned")}
     measured = {
         "engine": "onnxruntime", "engine_version": "1", "format": "onnx", "precision": "fp32",
@@ -317,8 +317,8 @@ def test_the_commands_say_what_is_wrong_in_one_line(tmp_path):
     folder = made.write_session(tmp_path / "s")
     made.change(folder, 2, threads="-1")
     for words in (
-        ["autoprune.import_latency", "--sessions", folder, "--output", tmp_path / "a.csv"],
-        ["autoprune.android", "check", folder],
+        ["autoprune.phone.import_latency", "--sessions", folder, "--output", tmp_path / "a.csv"],
+        ["autoprune.phone", "check", folder],
     ):
         done = run(*words)
         assert done.returncode == 1
@@ -326,8 +326,8 @@ def test_the_commands_say_what_is_wrong_in_one_line(tmp_path):
         assert done.stderr == f"{line}of 1 to 16\n"
     assert not (tmp_path / "a.csv").exists()
     (tmp_path / "a.csv").write_text("a,b\n1,2\n")
-    done = run("autoprune.latency", "--android", tmp_path / "a.csv", *outputs(tmp_path))
-    assert done.stderr.startswith(f"error: {tmp_path}/a.csv: not the columns of autoprune.import_")
+    done = run("autoprune.publish.latency", "--android", tmp_path / "a.csv", *outputs(tmp_path))
+    assert done.stderr.startswith(f"error: {tmp_path}/a.csv: not the columns of autoprune.phone.")
 
 
 def outputs(folder):
@@ -341,13 +341,13 @@ def run(module, *words):
 def test_check_sums_a_session_up(tmp_path, manifests):
     folder = made.write_session(tmp_path / "s", times=ratios(4, 2, 2.5), drop=["int8"])
     (folder / "raw/crash.log").write_text("Segmentation fault\n")
-    done = run("autoprune.android", "check", folder, "--manifests", *manifests)
+    done = run("autoprune.phone", "check", folder, "--manifests", *manifests)
     assert (done.returncode, done.stderr) == (0, "")
     assert f"{folder}: valid, 6 runs, 1 failed\n" in done.stdout
     assert "Google Pixel 6a (Tensor), Android 16, tflite_benchmark_model 2.20.0" in done.stdout
     assert "0.800 [0.500, 1.000]" in done.stdout
     assert "2.50 [2.00, 4.00]" in done.stdout
-    done = run("autoprune.android", "check", folder)
+    done = run("autoprune.phone", "check", folder)
     assert "Not held against the exports" in done.stdout
 
 
@@ -378,7 +378,7 @@ def test_a_session_of_which_no_run_counts(tmp_path, imported):
     assert [row[place] for row in cells(text, "Pixel 6a")] == ["–", "–"]
     assert list(raw["median_ms"]) == ["", ""]
     done = run(
-        "autoprune.android",
+        "autoprune.phone",
         "check",
         folder,
         "--manifests",

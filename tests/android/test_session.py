@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from autoprune.android.columns import COLUMNS
-from autoprune.android.exported import read_models
-from autoprune.android.rows import CELLS
-from autoprune.android.session import read_session, read_sessions
-from autoprune.errors import InputError
+from autoprune.core.errors import InputError
+from autoprune.phone.columns import COLUMNS
+from autoprune.phone.exported import read_models
+from autoprune.phone.rows import CELLS
+from autoprune.phone.session import read_session, read_sessions
 
 
 @pytest.fixture

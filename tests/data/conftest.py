@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autoprune.data.write import write_store
+from autoprune.data.prepare.write import write_store
 from stages import run_stage
 
 REPOSITORY = Path(__file__).parents[2]
@@ -15,9 +15,9 @@ REPOSITORY = Path(__file__).parents[2]
 
 @pytest.fixture(scope="session")
 def stage():
-    """Run ``python -m autoprune.data.<name> flags...`` and return the finished process."""
+    """Run ``python -m autoprune.<name> flags...`` and return the finished process."""
 
-    return lambda name, *flags: run_stage(f"autoprune.data.{name}", *flags)
+    return lambda name, *flags: run_stage(f"autoprune.{name}", *flags)
 
 
 @pytest.fixture(scope="session")

@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from autoprune.data import decoding
-from autoprune.data.prepare import main
+from autoprune.core.errors import InputError
+from autoprune.data.prepare import decoding
+from autoprune.data.prepare.__main__ import main
 from autoprune.data.store import ClientStore
-from autoprune.errors import InputError
 
 WORKFLOW = Path(__file__).parents[2] / "workflow"
 ATTRIBUTES = ["Bald", "Eyeglasses", "Male", "Smiling"]
@@ -315,7 +315,7 @@ def test_a_fault_in_a_worker_process_is_one_line(copied, tmp_path, stage, refuse
     image(saved(face(4), "jpeg")[:2000])(copied)
     # One image a part, so that several processes are at work.
     flags = ("--folder", copied, "--side", 1024, "--workers", 2)
-    process = stage("prepare", "celeba", "--name", "c", "--output", tmp_path / "out", *flags)
+    process = stage("data.prepare", "celeba", "--name", "c", "--output", tmp_path / "out", *flags)
     assert "000005.jpg: the image cannot be decoded" in refused(process)
     assert not list(tmp_path.glob("out/*"))
 
@@ -358,7 +358,7 @@ def run_fresh(code, path):
 @pytest.mark.slow
 def test_torchvision_can_be_imported_beside_any_torch():
     code = (
-        "from autoprune.vision import torchvision as tv\n"
+        "from autoprune.data.prepare.vision import torchvision as tv\n"
         "print(tv.models.resnet18(num_classes=7).fc.out_features, tv.datasets.MNIST.__name__,"
         " tv.transforms.v2.functional.resize.__name__)"
     )
@@ -380,7 +380,7 @@ def test_a_torchvision_with_operators_of_its_own_is_left_alone(tmp_path):
         "own.define('nms(Tensor a) -> Tensor')\n"
     )
     code = (
-        "import torch\nfrom autoprune.vision import torchvision\n"
+        "import torch\nfrom autoprune.data.prepare.vision import torchvision\n"
         "print(torch.ops.torchvision.nms.default._schema)"
     )
     process = run_fresh(code, [tmp_path, WORKFLOW])

@@ -18,10 +18,10 @@ from fault_server import Fault, serving
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from autoprune.data.download import fetch, main
-from autoprune.data.registry import FORMATS, REGISTRY, Entry, load_entry
-from autoprune.data.transfer import LONGEST_WAIT, PAGE, Patience
-from autoprune.errors import InputError
+from autoprune.core.errors import InputError
+from autoprune.data.fetch.download import fetch, main
+from autoprune.data.fetch.registry import FORMATS, REGISTRY, Entry, load_entry
+from autoprune.data.fetch.transfer import LONGEST_WAIT, PAGE, Patience
 
 CONTENT = random.Random(0).randbytes(300_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -361,7 +361,7 @@ def command(server, tmp_path):
             (lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))) if limit else None
         )
         return subprocess.Popen(
-            [sys.executable, "-m", "autoprune.data.download", *map(str, words)],
+            [sys.executable, "-m", "autoprune.data.fetch.download", *map(str, words)],
             env={**os.environ, "NO_PROXY": "*"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

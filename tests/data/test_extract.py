@@ -17,9 +17,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoprune.data import extract as module
-from autoprune.data.extract import decompress, extract, main
-from autoprune.errors import InputError
+from autoprune.core.errors import InputError
+from autoprune.data.fetch import extract as module
+from autoprune.data.fetch.extract import decompress, extract, main
 
 FILES = {
     "a.txt": b"first",
@@ -282,7 +282,8 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, name):
     archive = make(tmp_path / name)
     code = (
         "import resource, sys; from pathlib import Path\n"
-        "from autoprune.data.extract import extract; from autoprune.errors import run_main\n"
+        "from autoprune.core.errors import run_main\n"
+        "from autoprune.data.fetch.extract import extract\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         "place = Path(sys.argv[1])\n"
         "run_main(lambda _: extract(place, place.with_name('out'), 10, 10**6))"
@@ -324,7 +325,7 @@ def test_the_command_unpacks_and_writes_the_same_receipt(tmp_path, capsys, name,
 
 def test_a_file_that_is_not_packed_is_refused_by_the_command(stage, refused, tmp_path):
     flags = ("--folder", tmp_path, "--output", tmp_path / "out", "--receipt", tmp_path / "r")
-    assert "is not packed" in refused(stage("extract", "celeba_attributes", *flags))
-    line = refused(stage("extract", "fed_emnist", *flags))
+    assert "is not packed" in refused(stage("data.fetch.extract", "celeba_attributes", *flags))
+    line = refused(stage("data.fetch.extract", "fed_emnist", *flags))
     assert "fed_emnist.tar.bz2: cannot be used (No such file" in line
     assert list(tmp_path.iterdir()) == []

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from autoprune.data.prepare import main
+from autoprune.data.prepare.__main__ import main
 from autoprune.data.store import ClientStore
 
 

@@ -16,12 +16,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from autoprune.data import hub_files
-from autoprune.data.prepare import main
-from autoprune.data.sources import hub
-from autoprune.data.sources.leaf import CLASSES
+from autoprune.core.errors import InputError
+from autoprune.data.prepare.__main__ import main
+from autoprune.data.prepare.readers import hub_files
+from autoprune.data.prepare.sources import hub
+from autoprune.data.prepare.sources.leaf import CLASSES
 from autoprune.data.store import ClientStore
-from autoprune.errors import InputError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -377,7 +377,7 @@ def download(tmp_path, endpoint, revision=COMMIT):
     flags += ["--repository", "flwrlabs/femnist", "--download", tmp_path / "in"]
     flags += ["--revision", revision]
     kept = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
-    workflow = str(Path(hub.__file__).parents[3])
+    workflow = str(Path(hub.__file__).parents[4])
     mine = {"PYTHONPATH": workflow, "HF_ENDPOINT": endpoint, "HF_TOKEN": "hf_secret"}
     return subprocess.run(
         [sys.executable, "-m", "autoprune.data.prepare", "hub", *map(str, flags)],

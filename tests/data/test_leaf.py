@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoprune.data.prepare import main
-from autoprune.data.sources import leaf
+from autoprune.core.errors import InputError
+from autoprune.data.prepare.__main__ import main
+from autoprune.data.prepare.sources import leaf
 from autoprune.data.store import ClientStore
-from autoprune.errors import InputError
 
 
 def prepare(output, *flags):

@@ -6,13 +6,13 @@ import struct
 import numpy as np
 import pytest
 
-from autoprune.data import partition
+from autoprune.core.errors import InputError
+from autoprune.core.files import sha256_file
+from autoprune.data.fetch.registry import load_entry
 from autoprune.data.partition import Partition
-from autoprune.data.prepare import main
-from autoprune.data.registry import load_entry
+from autoprune.data.prepare import partition
+from autoprune.data.prepare.__main__ import main
 from autoprune.data.store import ClientStore
-from autoprune.errors import InputError
-from autoprune.files import sha256_file
 
 TRAIN, TEST = 40, 20
 

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from autoprune.data import decoding
-from autoprune.data.prepare import main
+from autoprune.core.errors import InputError
+from autoprune.data.prepare import decoding
+from autoprune.data.prepare.__main__ import main
 from autoprune.data.store import ClientStore
-from autoprune.errors import InputError
 
 # (client, label, grey level) of every image; the level says which image it is
 IMAGES = [
@@ -424,6 +424,6 @@ def test_bad_splits_parquets_and_flags_are_refused_in_one_line(tree, tmp_path):
 def test_a_fault_is_one_line_of_the_command(tree, tmp_path, stage, refused):
     (tree / "bob" / "2" / "x.png").write_bytes(broken_png())
     flags = ("--name", "own", "--output", tmp_path / "out", "--folder", tree)
-    line = refused(stage("prepare", "folder", *flags))
+    line = refused(stage("data.prepare", "folder", *flags))
     assert f"{tree}/bob/2/x.png: the image cannot be decoded" in line
     assert not list(tmp_path.glob("out/*"))

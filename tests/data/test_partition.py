@@ -7,10 +7,11 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from autoprune.data.partition import Partition, entropy_bits, main, make_partition
-from autoprune.data.schemes import LEFT_OVER, NEEDS, SUMMARY, drawn
+from autoprune.core.errors import InputError
+from autoprune.data.partition import Partition
+from autoprune.data.prepare.partition import entropy_bits, main, make_partition
+from autoprune.data.prepare.schemes import LEFT_OVER, NEEDS, SUMMARY, drawn
 from autoprune.data.store import ClientStore
-from autoprune.errors import InputError
 
 
 def check_laws(store, partition):
@@ -300,7 +301,7 @@ def test_a_small_alpha_makes_quantities_uneven(tmp_path, make_store):
 
 def test_every_scheme_has_a_summary_for_the_help(stage):
     assert SUMMARY.keys() == NEEDS.keys()
-    help_text = " ".join(stage("partition", "--help").stdout.split())
+    help_text = " ".join(stage("data.prepare.partition", "--help").stdout.split())
     assert all(f"{scheme}: " in help_text for scheme in NEEDS)
 
 

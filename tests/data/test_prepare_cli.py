@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from autoprune.data.sources import discover
+from autoprune.data.prepare.sources import discover
 from autoprune.data.store import ClientStore
 
 
@@ -15,11 +15,11 @@ def folders(tmp_path_factory, stage):
     """Stores and partitions of the digits and of small glyphs, made by the commands."""
     root = tmp_path_factory.mktemp("stages")
     runs = [
-        f"prepare digits --name digits --output {root}/digits",
-        f"prepare glyphs --name signs --output {root}/signs --clients 45 --samples 15",
-        f"partition --store {root}/digits --target digit --output {root}/pd --seed 4"
+        f"data.prepare digits --name digits --output {root}/digits",
+        f"data.prepare glyphs --name signs --output {root}/signs --clients 45 --samples 15",
+        f"data.prepare.partition --store {root}/digits --target digit --output {root}/pd --seed 4"
         " --scheme dirichlet --clients 12 --alpha 0.3",
-        f"partition --store {root}/signs --target character --output {root}/ps --scheme natural",
+        f"data.prepare.partition --store {root}/signs --target character --output {root}/ps --scheme natural",
     ]
     for run in runs:
         process = stage(*run.split())
@@ -32,7 +32,7 @@ def report(stage, folder, *partitions):
     flags = {"csv": "t.csv", "html": "t.html", "markdown": "t.md", "latex": "t.tex"}
     flags |= {"svg": "f.svg", "png": "f.png", "pdf": "f.pdf"}
     outputs = [word for flag, name in flags.items() for word in (f"--{flag}", folder / name)]
-    return stage("partition_report", "--partition", *partitions, *outputs)
+    return stage("publish.describe_partition", "--partition", *partitions, *outputs)
 
 
 def test_stores_and_partitions_are_made_without_a_word_on_stderr(folders):
@@ -41,13 +41,13 @@ def test_stores_and_partitions_are_made_without_a_word_on_stderr(folders):
 
 
 def test_every_source_is_a_command(stage):
-    process = stage("prepare", "--help")
+    process = stage("data.prepare", "--help")
     assert process.returncode == 0
     assert {"leaf", "digits", "glyphs", "faces"} <= discover().keys()
     assert all(source in process.stdout for source in discover())
     for name, source in discover().items():
         assert source.KIND in ("real", "stand-in")
-        assert "--seed" in stage("prepare", name, "--help").stdout
+        assert "--seed" in stage("data.prepare", name, "--help").stdout
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_every_source_is_a_command(stage):
     ],
 )
 def test_a_wrong_command_line_ends_in_a_clear_line(stage, flags, word):
-    process = stage("prepare", *flags)
+    process = stage("data.prepare", *flags)
     assert process.returncode == 2
     assert word in process.stderr.splitlines()[-1]
     assert "Traceback" not in process.stderr
@@ -72,16 +72,16 @@ def test_wrong_input_ends_in_one_line_and_leaves_nothing(stage, refused, folders
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.json").write_text("{")
     out = ("--name", "x", "--output", tmp_path / "out")
-    assert "a.json" in refused(stage("prepare", "leaf", "--folder", tmp_path / "in", *out))
+    assert "a.json" in refused(stage("data.prepare", "leaf", "--folder", tmp_path / "in", *out))
     assert not (tmp_path / "out").exists()
     # Two samples of one client leave one for test: nothing for validation.
-    few = refused(stage("prepare", "glyphs", "--clients", 1, "--samples", 3, *out))
+    few = refused(stage("data.prepare", "glyphs", "--clients", 1, "--samples", 3, *out))
     assert "no validation samples" in few or "no client is left" in few
     assert not (tmp_path / "out").exists()
     flags = ("--store", folders / "digits", "--target", "digit", "--output", tmp_path / "out")
-    assert "dirichlet" in refused(stage("partition", *flags, "--scheme", "natural"))
+    assert "dirichlet" in refused(stage("data.prepare.partition", *flags, "--scheme", "natural"))
     assert "not a client store" in refused(
-        stage("partition", *flags, "--scheme", "natural", "--store", tmp_path)
+        stage("data.prepare.partition", *flags, "--scheme", "natural", "--store", tmp_path)
     )
     assert "not a partition" in refused(report(stage, tmp_path, tmp_path))
     assert not (tmp_path / "out").exists()
@@ -94,7 +94,7 @@ def test_the_store_does_not_depend_on_the_number_of_workers(stage, leaf_shard, t
     stores = []
     for workers in (1, 2):
         folder = tmp_path / str(workers)
-        process = stage("prepare", "leaf", *flags, "--workers", workers, "--output", folder)
+        process = stage("data.prepare", "leaf", *flags, "--workers", workers, "--output", folder)
         assert process.returncode == 0, process.stderr
         assert process.stderr == ""
         stores.append({path.name: path.read_bytes() for path in folder.iterdir()})
@@ -109,7 +109,7 @@ def test_a_fault_in_a_worker_ends_in_one_line_and_leaves_nothing(
     path = leaf_shard(tmp_path / "in" / "b.json", {"w2": range(20)})
     path.write_text(path.read_text().replace("0.0, 0.0, 0.0", "0.0, 2.5, 0.0", 1))
     flags = ("--folder", tmp_path / "in", "--name", "x", "--workers", 2)
-    line = refused(stage("prepare", "leaf", *flags, "--output", tmp_path / "new" / "out"))
+    line = refused(stage("data.prepare", "leaf", *flags, "--output", tmp_path / "new" / "out"))
     assert "b.json: user w2, row 0, pixel 1: 2.5" in line
     assert not (tmp_path / "new").exists()
 

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from autoprune.data import sources
-from autoprune.data.images import BLOCK, Images
-from autoprune.data.prepare import main
-from autoprune.data.preprocess import Steps, chosen, preprocessed, resized
+from autoprune.core.errors import InputError
+from autoprune.data.prepare import sources
+from autoprune.data.prepare.__main__ import main
+from autoprune.data.prepare.images import BLOCK, Images
+from autoprune.data.prepare.preprocess import Steps, chosen, preprocessed, resized
 from autoprune.data.store import ClientStore
-from autoprune.errors import InputError
 
 STEPS = {"crop": None, "resize": None, "inverted": False, "standardised": False}
 SIZES = st.tuples(*(st.integers(1, size) for size in (4, 7, 7, 3)))

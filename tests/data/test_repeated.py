@@ -8,11 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from autoprune.data import partition, partition_report, pixels
-from autoprune.data.prepare import main
-from autoprune.data.repeated import ENOUGH, Digests, counted
+from autoprune.core.errors import InputError
+from autoprune.data.partition import Partition
+from autoprune.data.prepare import partition, pixels
+from autoprune.data.prepare.__main__ import main
+from autoprune.data.prepare.repeated import ENOUGH, Digests, counted
 from autoprune.data.store import ClientStore
-from autoprune.errors import InputError
+from autoprune.publish import describe_partition
 
 
 def drawn(count, seed):
@@ -115,8 +117,8 @@ def test_a_few_are_counted_and_told(tmp_path, capsys):
     assert line in capsys.readouterr().err
     folders = ["--store", str(tmp_path / "store"), "--output", str(tmp_path / "partition")]
     partition.main([*folders, "--scheme", "natural", "--target", "character"])
-    divided = partition.Partition.open(tmp_path / "partition").header
-    row = partition_report.table([divided]).iloc[0]
+    divided = Partition.open(tmp_path / "partition").header
+    row = describe_partition.table([divided]).iloc[0]
     assert (row["held out, also trained on"], row["of these, other labels"]) == (4, 1)
 
 

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from autoprune.data import pixels
-from autoprune.data.prepare import main
+from autoprune.core.errors import InputError
+from autoprune.data.prepare import pixels
+from autoprune.data.prepare.__main__ import main
+from autoprune.data.prepare.write import write_store
 from autoprune.data.store import SCHEMA_VERSION, ClientStore
-from autoprune.data.write import write_store
-from autoprune.errors import InputError
 from autoprune.federation.training import to_input
 
 IMAGES = st.tuples(st.integers(1, 9), st.integers(1, 5)).flatmap(lambda s: arrays(np.uint8, s))

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoprune.data.store import ClientStore, Images, whole_folder
-from autoprune.data.write import write_store
-from autoprune.errors import InputError
+from autoprune.core.errors import InputError
+from autoprune.core.files import whole_folder
+from autoprune.data.prepare.images import Images
+from autoprune.data.prepare.write import write_store
+from autoprune.data.store import ClientStore
 
 ARRAYS = ("images", "labels", "clients", "splits")
 

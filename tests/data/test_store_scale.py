@@ -12,9 +12,10 @@ import numpy as np
 import psutil
 import pytest
 
-from autoprune.data.store import ClientStore, Images
-from autoprune.data.write import write_store
-from autoprune.errors import run_main
+from autoprune.core.errors import run_main
+from autoprune.data.prepare.images import Images
+from autoprune.data.prepare.write import write_store
+from autoprune.data.store import ClientStore
 
 pytestmark = pytest.mark.slow
 

@@ -15,10 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tff_files import CELEBA, celeba, femnist, serialized, write_hdf5, write_sqlite
 
-from autoprune.data import sources, tff_layout
-from autoprune.data.prepare import main
+from autoprune.core.errors import InputError
+from autoprune.data.prepare import sources
+from autoprune.data.prepare.__main__ import main
+from autoprune.data.prepare.readers import tff_layout
 from autoprune.data.store import ClientStore
-from autoprune.errors import InputError
 
 TRAIN = {"f0001_41": femnist(1, [61, 0, 10, 36]), "f0000_14": femnist(2, [5, 11, 5])}
 TEST = {"f0000_14": femnist(3, [6, 12]), "f0001_41": femnist(4, [60])}
@@ -568,7 +569,7 @@ def test_changed_bytes_are_refused_or_harmless(tmp_path_factory, data, kind):
 
 def test_a_wrong_file_ends_the_command_in_one_line(tmp_path, stage):
     flags = pair(tmp_path, {"w": femnist(1, [1, 99])}, {"w": femnist(2, [3])})
-    process = stage("prepare", "tff", "--name", "x", "--output", tmp_path / "out", *flags)
+    process = stage("data.prepare", "tff", "--name", "x", "--output", tmp_path / "out", *flags)
     assert process.returncode == 1
     assert process.stderr.startswith("error: ")
     assert "client w, row 1: `label` is 99" in process.stderr

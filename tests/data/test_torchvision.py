@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoprune.data import idx as idx_files
-from autoprune.data.prepare import main
-from autoprune.data.sources import torchvision as source
+from autoprune.core.errors import InputError
+from autoprune.data.prepare.__main__ import main
+from autoprune.data.prepare.readers import idx as idx_files
+from autoprune.data.prepare.sources import torchvision as source
 from autoprune.data.store import ClientStore
-from autoprune.errors import InputError
 
 REPOSITORY = Path(__file__).parents[2]
 TRAIN, TEST = 50, 20
@@ -262,6 +262,6 @@ def test_a_bad_file_ends_the_command_in_one_line(tmp_path, stage, refused):
     cut(IMAGES, -6)(write(tmp_path / "in"))
     flags = ["--name", "m", "--folder", tmp_path / "in", "--output", tmp_path / "store"]
     flags += ["--workers", "1"]
-    line = refused(stage("prepare", "torchvision", "--dataset", "MNIST", *flags))
+    line = refused(stage("data.prepare", "torchvision", "--dataset", "MNIST", *flags))
     assert "train-images-idx3-ubyte.gz: cannot be read" in line
     assert not (tmp_path / "store").exists()

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 
-from autoprune.data.tff_layout import ATTRIBUTES
+from autoprune.data.prepare.readers.tff_layout import ATTRIBUTES
 
 CELEBA = ["five_o_clock_shadow" if name[0] == "5" else name.lower() for name in ATTRIBUTES]
 TABLES = """

@@ -11,14 +11,15 @@ import onnx
 import pytest
 import torch
 
-from autoprune import exports
-from autoprune.complexity import complexity
-from autoprune.data import partition, prepare
+from autoprune.core.errors import InputError
 from autoprune.data.partition import Partition
+from autoprune.data.prepare import __main__ as prepare
+from autoprune.data.prepare import partition
 from autoprune.data.store import ClientStore
-from autoprune.errors import InputError
-from autoprune.export import calibration_rows, compared
 from autoprune.federation.training import to_input
+from autoprune.measure import formats as exports
+from autoprune.measure.complexity import complexity
+from autoprune.measure.export import calibration_rows, compared
 from autoprune.models import Architecture, new_network
 from stages import EXPORTING, run_stage
 
@@ -90,7 +91,9 @@ def test_a_format_without_its_packages_says_what_to_install(run, name, tmp_path)
     if exports.lacking(name) is None:
         pytest.skip(f"the packages of {name} are installed")
     _, flags = run
-    done = command("export", *flags, "--output", str(tmp_path), "--format", name, check=False)
+    done = command(
+        "measure.export", *flags, "--output", str(tmp_path), "--format", name, check=False
+    )
     assert done.returncode == 1
     assert f"run `make {exports.EXTRAS[name][0]}`" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
@@ -114,7 +117,7 @@ def run(tmp_path_factory):
     common += ["--partition", str(folder / "partition")]
     settings = "--dataset g --model cnn --widths 9 10 --method dense --variant fedavg --seed 1 "
     settings += LENGTH
-    command("train", *common, *settings.split(), "--output", str(folder / "run"))
+    command("federation", *common, *settings.split(), "--output", str(folder / "run"))
     return folder, [*common, "--run", str(folder / "run")]
 
 
@@ -123,7 +126,7 @@ def pruned(run):
     """A short run of autoprune on the same data, and the flags of its export."""
     folder, flags = run
     settings = [*PRUNED.split(), *flags[: flags.index("--run")]]
-    command("train", *settings, "--output", str(folder / "pruned"))
+    command("federation", *settings, "--output", str(folder / "pruned"))
     return folder / "pruned", [*flags[:-1], str(folder / "pruned")]
 
 
@@ -135,7 +138,7 @@ def command(stage, *flags, check=True):
 
 def test_the_manifest_says_what_the_files_are(run, tmp_path):
     folder, flags = run
-    command("export", *flags, "--output", str(tmp_path))
+    command("measure.export", *flags, "--output", str(tmp_path))
     manifest = json.loads((tmp_path / "onnx/manifest.json").read_text())
     weights = (folder / "run/weights.safetensors").read_bytes()
     assert manifest["weights_sha256"] == hashlib.sha256(weights).hexdigest()
@@ -177,7 +180,14 @@ def test_an_export_is_the_same_again_and_holds_no_local_path(pruned, name, tmp_p
     for turn in ("one", "another"):
         folder = tmp_path / turn
         command(
-            "export", *flags, "--format", name, "--round-widths-to", "4", "--output", str(folder)
+            "measure.export",
+            *flags,
+            "--format",
+            name,
+            "--round-widths-to",
+            "4",
+            "--output",
+            str(folder),
         )
         found.append({p.relative_to(folder): p.read_bytes() for p in folder.glob("*/*")})
     assert found[0] == found[1]
@@ -194,7 +204,7 @@ def test_the_rounded_variants_stand_beside_the_exact_one(pruned, tmp_path):
     found = {}
     for direction in ("up", "down"):
         flags_of = ["--round-widths-to", "8", "4", "--round-widths", direction]
-        command("export", *flags, *flags_of, "--output", str(tmp_path / direction))
+        command("measure.export", *flags, *flags_of, "--output", str(tmp_path / direction))
         for name in ("onnx", "onnx-r8", "onnx-r4"):
             manifest = json.loads((tmp_path / direction / name / "manifest.json").read_text())
             found[direction, name] = manifest["models"][0]
@@ -220,7 +230,9 @@ def test_what_cannot_be_rounded_writes_nothing(run, tmp_path):
         (["--round-widths-to", "8"], "run/plan.json: no such file"),  # a dense run has none
         (["--format", "coreml"], "format: unknown 'coreml'; known are onnx, pte, tflite"),
     ):
-        done = command("export", *flags, *wrong, "--output", str(tmp_path / "x"), check=False)
+        done = command(
+            "measure.export", *flags, *wrong, "--output", str(tmp_path / "x"), check=False
+        )
         assert done.returncode == 1
         assert message in done.stderr
         assert len(done.stderr.splitlines()) == 1
@@ -254,7 +266,7 @@ def test_calibration_sees_training_images_only(run):
 def test_a_run_that_is_not_there_is_one_line(run, tmp_path):
     _, flags = run
     done = command(
-        "export", *flags[:-1], str(tmp_path / "no"), "--output", str(tmp_path), check=False
+        "measure.export", *flags[:-1], str(tmp_path / "no"), "--output", str(tmp_path), check=False
     )
     assert done.returncode == 1
     assert done.stderr == f"error: {tmp_path}/no/run.json: no such file\n"

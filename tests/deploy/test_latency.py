@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoprune.errors import InputError
-from autoprune.exports.onnx import export_fp32
-from autoprune.latency import main as tabulate
-from autoprune.latency import read
-from autoprune.latency_host import compare, interleaved, speed_up
+from autoprune.core.errors import InputError
+from autoprune.measure.formats.onnx import export_fp32
+from autoprune.measure.latency_host import compare, interleaved, speed_up
 from autoprune.models import Architecture, new_network
+from autoprune.publish.latency import main as tabulate
+from autoprune.publish.latency import read
 
 TIMES = st.lists(st.tuples(st.floats(0.01, 10), st.floats(0.01, 10)), min_size=2, max_size=12)
 

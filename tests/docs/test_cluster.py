@@ -11,7 +11,7 @@ import pytest
 import yaml
 from pages import execute
 
-from autoprune.files import sha256_file
+from autoprune.core.files import sha256_file
 from copies import ROOT, copy_of_the_repository, environment
 
 PAGE = ROOT / "docs/how-to/on-a-cluster.md"
@@ -93,7 +93,7 @@ def test_jobs_of_slurm_give_the_bytes_of_a_local_run(slurm, tmp_path):
     profile.write_text(profile.read_text().replace(f"{waiting}10", f"{waiting}1"))
     execute(PAGE.read_text(), cluster, PAGE.name)
     # Slurm forgets a job after some minutes, so of the first ones it may know no more
-    assert {"prune", "count", "collect_metrics"} <= completed(cluster)
+    assert {"prune", "count", "metrics"} <= completed(cluster)
 
     alone = copy_of_the_repository(tmp_path / "alone")
     shutil.copy(cluster / "one-pair.yaml", alone)

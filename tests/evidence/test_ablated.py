@@ -7,9 +7,9 @@ import pytest
 
 from autoprune.evidence.ablated import ablated_pairs, comparable, without_ablated
 from autoprune.evidence.comparisons import comparisons
+from autoprune.measure.metrics import collect
 from autoprune.measure.table import IN_NUMBERS, TRAINING, read_metrics
-from autoprune.metrics import collect
-from autoprune.study import read_config, runs_of
+from autoprune.study.grid import read_config, runs_of
 
 CONFIG = Path(__file__).parents[2] / "config"
 DENSE, OURS = "dense/fedavg", "autoprune/reinit"

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autoprune.errors import InputError
-from autoprune.evidence.claims import claims, main, read_counts, read_published, readable
+from autoprune.core.errors import InputError
+from autoprune.evidence.claims import claims, main, read_counts, read_published
 from autoprune.evidence.inference import Sample, simultaneous
 from autoprune.evidence.statistics import binomial_margin
+from autoprune.measure.metrics import collect
 from autoprune.measure.table import read_metrics
-from autoprune.metrics import collect
-from autoprune.style import VERDICTS
+from autoprune.publish.table_files import VERDICTS
+from made_studies import shown as shown_table
 
 PUBLISHED = Path(__file__).parents[2] / "config" / "published.tsv"
 SMALL = "not tested at the paper's size"
@@ -283,7 +284,7 @@ def test_dense_alone_tests_no_claim(run_folder, tmp_path, published, counts):
     assert len(abstract) == 5
     assert set(abstract["verdict"]) == {"not tested"}
     assert "no autoprune run" in rows_of(table, "bytes sent")[0]["tested_on"]
-    assert "nan" not in readable(table).to_string().lower()
+    assert "nan" not in shown_table("claims", table).to_string().lower()
 
 
 def test_counts_must_be_equal_exactly(run_folder, tmp_path, published, counts):
@@ -357,28 +358,20 @@ def test_published_accuracy_shows_the_stand_in(run_folder, tmp_path, published, 
 def test_the_command(study, tmp_path, counts, stage):
     flags = [
         *("--metrics", study / "metrics.csv", "--published", PUBLISHED, "--counts", counts),
-        *(
-            "--accuracy-margin",
-            1,
-            "--csv",
-            "c.csv",
-            "--html",
-            "c.html",
-            "--markdown",
-            "c.md",
-            "--latex",
-            "c.tex",
-        ),
+        *("--accuracy-margin", 1, "--csv", "c.csv"),
     ]
     for arm in ("dense/fedavg", "autoprune/reinit", "autoprune/inherit"):
         flags += ["--ablation", arm, f"faces-cnn/{arm}", f"faces-resnet/{arm}"]
     done = stage("evidence.claims", *flags, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
+    files = ["--csv", "c.csv", "--html", "c.html", "--markdown", "c.md", "--latex", "c.tex"]
+    done = stage("publish.render_table", "claims", *files, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
     with (tmp_path / "c.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert ",".join(rows[0]) == (
         "claim,published,source,variant,data,ours,low,high,n,clients_low,clients_high,"
-        "training_ours,training_low,training_high,training_rounds,verdict,resolved,answer,"
+        "training_ours,training_low,training_high,training_rounds,unit,verdict,resolved,answer,"
         "tested_on,rule,source_files"
     )
     # two variants; Android; accuracies; counts; as good as dense, of four pairs; four controls
@@ -410,7 +403,7 @@ def test_wrong_input_is_one_line_and_no_file(study, tmp_path, counts, text, mess
     monkeypatch.chdir(tmp_path)
     flags = ["--metrics", str(study / "metrics.csv"), "--published", "p.tsv", "--counts"]
     flags += [str(counts), "--accuracy-margin", "1"]
-    flags += ["--csv", "c.csv", "--html", "c.html", "--markdown", "c.md", "--latex", "c.tex"]
+    flags += ["--csv", "c.csv"]
     with pytest.raises(InputError, match=message):
         main(flags)
     assert [path.name for path in tmp_path.iterdir()] == ["p.tsv"]
@@ -423,18 +416,7 @@ def test_wrong_counts_and_margin(study, tmp_path, counts, stage):
             read_counts(str(tmp_path / "n.json"))
     flags = [
         *("--metrics", study / "metrics.csv", "--published", PUBLISHED, "--counts", counts),
-        *(
-            "--accuracy-margin",
-            -1,
-            "--csv",
-            "c.csv",
-            "--html",
-            "c.html",
-            "--markdown",
-            "c.md",
-            "--latex",
-            "c.tex",
-        ),
+        *("--accuracy-margin", -1, "--csv", "c.csv"),
     ]
     done = stage("evidence.claims", *flags, cwd=tmp_path)
     assert done.returncode == 1

@@ -5,15 +5,16 @@ import json
 import pandas as pd
 import pytest
 
-from autoprune.errors import InputError
+from autoprune.core.errors import InputError
 from autoprune.evidence.ablations import ablations
-from autoprune.evidence.comparisons import answer, comparisons, raw, readable
+from autoprune.evidence.comparisons import answer, comparisons, raw
+from autoprune.evidence.filter_survival import by_chance, jaccard, similarity, survivors
 from autoprune.evidence.inference import Estimate
 from autoprune.evidence.readings import READINGS, ROUNDS, TRAINING
 from autoprune.evidence.statistics import size_of
-from autoprune.kept import by_chance, jaccard, similarity, survivors
+from autoprune.measure.metrics import collect
 from autoprune.measure.table import read_metrics
-from autoprune.metrics import collect
+from made_studies import shown as shown_table
 
 REFERENCE = ("autoprune", "reinit")
 NOISE = {1: 0.0, 2: 0.004, 3: -0.003}
@@ -77,6 +78,10 @@ def test_differences_by_hand(metrics):
     assert found["autoprune"]["trained_rounds"] == 3  # it shrinks in round 2 of 4
 
 
+def shown_of(records, **how):
+    return shown_table("comparisons", raw(records), **how)
+
+
 def test_runs_that_are_the_same_stand_once_and_are_named(metrics):
     records = comparisons(metrics, REFERENCE)
     found = by_arm(records)
@@ -85,7 +90,7 @@ def test_runs_that_are_the_same_stand_once_and_are_named(metrics):
     table = raw(records).set_index(["method", "question"])
     assert table.loc[("narrow", ROUNDS), "partly_same"] == "found-widths/reinit 2 of 3"
     assert table.loc[("autoprune", ROUNDS), "same_runs"] == "l1-uniform/reinit"
-    shown = readable(records)["method"].tolist()
+    shown = shown_of(records)["method"].tolist()
     assert "autoprune, fresh weights = l1-uniform/reinit" in shown
     assert "narrow, from scratch (same as found widths, from scratch in 2 of 3 seeds)" in shown
 
@@ -103,14 +108,14 @@ def test_a_run_in_which_no_filter_of_a_layer_fires_is_counted_as_dead(metrics):
     table = raw(records).set_index(["method", "question"])
     assert table.loc[("dense", ROUNDS), "dead_runs"] == 1
     assert table.loc[("autoprune", ROUNDS), "dead_runs"] == 0
-    shown = readable(records).set_index("method")["accuracy, %"]
+    shown = shown_of(records).set_index("method")["accuracy, %"]
     assert shown["dense (FedAvg)"].endswith("(1 of 3 dead)")
     assert "dead" not in shown["autoprune, fresh weights = l1-uniform/reinit"]
 
 
 def test_only_what_the_interval_excludes_is_bold(metrics):
     records = comparisons(metrics, REFERENCE, 6)
-    shown = readable(records, bold="**{}**").set_index("method")[f"{ROUNDS}, points"]
+    shown = shown_of(records, bold="**{}**").set_index("method")[f"{ROUNDS}, points"]
     assert [name for name, text in shown.items() if text.startswith("**")] == [
         "dense (FedAvg)",
         "random-filters/reinit",
@@ -125,7 +130,7 @@ def test_at_equal_training_rounds_both_are_read_after_the_shorter_training(metri
     """The reference trains three of four rounds; evaluations stand in rounds 2 and 4."""
     records = by_arm(comparisons(metrics, REFERENCE, 6), TRAINING)
     assert records["dense"]["difference"].at == 3
-    shown = readable(comparisons(metrics, REFERENCE, 6)).set_index("method")
+    shown = shown_of(comparisons(metrics, REFERENCE, 6)).set_index("method")
     assert shown.loc["dense (FedAvg)", f"{TRAINING}, points"].endswith("at 3</b>")
     assert shown.loc["dense (FedAvg)", "equal bytes, points"].endswith(" MB</b>")
 
@@ -227,11 +232,3 @@ def test_similarity_by_hand(tmp_path):
     assert table["chance"].tolist() == pytest.approx([(0 + 4 / 3 + 1) / 6, 1])
     (tmp_path / "1/plan.json").write_text(json.dumps(plan([[0], [0]], weights="reinit")))
     assert similarity([tmp_path / "0", tmp_path / "1"]).empty
-
-
-def test_a_note_stands_below_the_table(metrics, tmp_path, stage):
-    files = [f"--{flag}={flag}" for flag in ("csv", "html", "markdown", "latex")]
-    more = ["--reference", "reinit", "--note", "As its authors have it, but for one thing."]
-    done = stage("evidence.comparisons", "--metrics", "m.csv", *more, *files, cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert (tmp_path / "markdown").read_text().endswith("but for one thing.\n")

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from autoprune.errors import InputError
+from autoprune.core.errors import InputError
 from autoprune.evidence.clients import Units, errors, read_units
 from autoprune.evidence.family import (
     Study,

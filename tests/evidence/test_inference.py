@@ -6,14 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from autoprune.evidence.inference import (
-    LEVEL,
-    POOLED,
-    Estimate,
-    Sample,
-    projected,
-    simultaneous,
-)
+from autoprune.evidence.inference import LEVEL, POOLED, Estimate, Sample, projected, simultaneous
 
 
 def samples(*values, pool=""):

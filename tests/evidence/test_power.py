@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import yaml
 
-from autoprune.errors import InputError
+from autoprune.core.errors import InputError
 from autoprune.evidence.inference import Sample, projected, simultaneous
 from autoprune.evidence.power import cost, main, needed, seeds_for
-from autoprune.metrics import collect
+from autoprune.measure.metrics import collect
 
 SPREAD = {0: -0.03, 1: 0.0, 2: 0.02, 3: 0.01}
 

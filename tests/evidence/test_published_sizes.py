@@ -2,7 +2,7 @@
 
 import pytest
 
-from autoprune.errors import InputError
+from autoprune.core.errors import InputError
 from autoprune.evidence.published_sizes import COLUMNS, published_size_rows
 
 

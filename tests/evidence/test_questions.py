@@ -8,8 +8,8 @@ from autoprune.evidence.family import studies
 from autoprune.evidence.questions import QUESTIONS, question_rows
 from autoprune.evidence.statistics import final_figures
 from autoprune.evidence.two_readings import both
+from autoprune.measure.metrics import collect
 from autoprune.measure.table import read_metrics
-from autoprune.metrics import collect
 
 DENSE, RANDOM, WIDTHS, NARROW, NULL = (question.claim for question in QUESTIONS)
 REFERENCE = ("autoprune", "reinit")

@@ -21,8 +21,8 @@ from autoprune.evidence.readings import (
     still_rising,
 )
 from autoprune.evidence.statistics import Summary, final_figures, held_out
+from autoprune.measure.metrics import collect
 from autoprune.measure.table import read_metrics
-from autoprune.metrics import collect
 
 
 def curve(accuracy, sent=None, *, every=1, start=1, last=None, seed=0, mark=""):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from autoprune.errors import InputError
+from autoprune.core.errors import InputError
 from autoprune.evidence.statistics import Summary, against_dense, judge, require, summarise
 from autoprune.measure.table import RUN
 

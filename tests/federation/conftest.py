@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from autoprune.config import follows_dense
-from autoprune.files import sha256_file
+from autoprune.core.files import sha256_file
+from autoprune.study.config import follows_dense
 from stages import TRAINING, run_stage
 
 ROUNDS = 5
@@ -53,7 +53,7 @@ def flags(tiny):
 def train(flags):
     """Run the stage as a process; returns it, finished."""
     return lambda output, *args, **changes: run_stage(
-        "autoprune.train", *flags(output, *args, **changes), libraries=TRAINING
+        "autoprune.federation", *flags(output, *args, **changes), libraries=TRAINING
     )
 
 
@@ -61,7 +61,7 @@ def train(flags):
 def finished(flags, tmp_path_factory):
     """The folder of a finished inherit run with one worker: what others are compared with."""
     output = tmp_path_factory.mktemp("finished")
-    command = [sys.executable, "-m", "autoprune.train", *flags(output, "autoprune", "inherit")]
+    command = [sys.executable, "-m", "autoprune.federation", *flags(output, "autoprune", "inherit")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return output

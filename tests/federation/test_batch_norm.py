@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoprune.federation import batch_norm, client_app
+from autoprune.federation.__main__ import CLIENT_APP, settings_of
 from autoprune.federation.local_grid import LocalGrid
 from autoprune.federation.run import Run
 from autoprune.federation.training import evaluate, to_input
 from autoprune.models import Architecture, build, load_state, new_network
-from autoprune.train import CLIENT_APP, settings_of
-from autoprune.weights import load_weights
+from autoprune.models.weights import load_weights
 
 RESNET = Architecture("resnet", (4, 5, 6), (1, 28, 28), 10)
 FIRST = [f"stem_norm.{kind}" for kind in (batch_norm.MEAN, batch_norm.VARIANCE)]

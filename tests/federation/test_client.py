@@ -5,20 +5,20 @@ import pytest
 import torch
 from flwr.app import ConfigRecord
 
-from autoprune.communication import Traffic
+from autoprune.core.seeds import generator
 from autoprune.data.partition import Partition
 from autoprune.data.store import ClientStore
 from autoprune.federation import client_app
+from autoprune.federation.__main__ import CLIENT_APP, settings_of
 from autoprune.federation.client_app import SQUARED_GRADIENTS
-from autoprune.federation.encoding import flat, maskable
+from autoprune.federation.communication import Traffic
 from autoprune.federation.inquiry import ask_all
 from autoprune.federation.local_grid import LocalGrid
 from autoprune.federation.strategy import SeededFedAvg, TooFewClients
 from autoprune.federation.training import importance, to_input, train, workspace
 from autoprune.federation.wire import Dense, Sparse, arrays
 from autoprune.models import Architecture, load_state, new_network
-from autoprune.seeds import generator
-from autoprune.train import CLIENT_APP, settings_of
+from autoprune.models.state import flat, maskable
 
 CLIENTS = 6
 

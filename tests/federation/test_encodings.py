@@ -19,7 +19,12 @@ def test_killed_or_with_two_workers_the_bytes_are_the_same(
     whole = train(tmp_path / "whole", method, variant, workers=2, **more)
     assert whole.returncode == 0, whole.stderr
     broken = tmp_path / "broken"
-    command = [sys.executable, "-m", "autoprune.train", *flags(broken, method, variant, **more)]
+    command = [
+        sys.executable,
+        "-m",
+        "autoprune.federation",
+        *flags(broken, method, variant, **more),
+    ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     for line in process.stderr:
         if line.startswith("round 2/"):

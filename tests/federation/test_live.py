@@ -12,7 +12,7 @@ from autoprune.data.store import ClientStore
 from autoprune.federation import live
 from autoprune.federation.training import to_input
 from autoprune.models import Architecture, load_state, new_network
-from autoprune.weights import load_weights
+from autoprune.models.weights import load_weights
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (230, 28, 28, 1), dtype=np.uint8)
 STORE = SimpleNamespace(images=IMAGES, pixel_range=(0, 1), rows=lambda split: slice(0, 230))

@@ -13,14 +13,14 @@ import tomllib
 import numpy as np
 import pytest
 
-from autoprune.errors import InputError
+from autoprune.core.errors import InputError
 from autoprune.federation import simulation
+from autoprune.federation.__main__ import settings_of
 from autoprune.federation.checkpoint import load
 from autoprune.federation.run import CHECKPOINT
 from autoprune.federation.settings import Settings
 from autoprune.federation.training import to_input
 from autoprune.pruning.plan import Plan
-from autoprune.train import settings_of
 from copies import ROOT
 
 LONG = 60  # rounds; seconds, where one takes milliseconds
@@ -107,7 +107,9 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(
     flags, train, finished_long, tmp_path, contents
 ):
     words = flags(tmp_path, "autoprune", "inherit", rounds=LONG)
-    _, code = stopped_in_round_3([sys.executable, "-m", "autoprune.train", *words], signal.SIGKILL)
+    _, code = stopped_in_round_3(
+        [sys.executable, "-m", "autoprune.federation", *words], signal.SIGKILL
+    )
     assert code == -signal.SIGKILL
     assert not (tmp_path / "history.csv").exists()
     assert (tmp_path / CHECKPOINT).exists()
@@ -182,7 +184,7 @@ def test_workers_end_with_a_killed_run(flags, tmp_path):
     command = [
         sys.executable,
         "-m",
-        "autoprune.train",
+        "autoprune.federation",
         *flags(tmp_path, rounds=400, workers=2),
     ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
@@ -212,7 +214,7 @@ def _group(leader):
 def test_sigterm_writes_a_checkpoint_and_says_so(flags, train, finished_long, tmp_path, contents):
     rare = {"checkpoint_every": 10 * LONG, "rounds": LONG}
     words = flags(tmp_path, "autoprune", "inherit", **rare)
-    command = [sys.executable, "-m", "autoprune.train", *words]
+    command = [sys.executable, "-m", "autoprune.federation", *words]
     lines, code = stopped_in_round_3(command, signal.SIGTERM)
     assert code == 1
     assert "written after round" in lines[-2]

@@ -10,21 +10,16 @@ from flwr.app import ConfigRecord, Message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoprune.communication import Traffic, decode, encode, payload, size
 from autoprune.federation.client_app import SQUARED_GRADIENTS
-from autoprune.federation.encoding import flat, shapes, unflat
+from autoprune.federation.communication import Traffic, decode, encode, payload, size
 from autoprune.federation.local_grid import LocalGrid
 from autoprune.federation.messages import Update, instruction, read_instruction, reply
 from autoprune.federation.replies import Unusable, read_update
-from autoprune.federation.strategy import (
-    SeededFedAvg,
-    TooFewClients,
-    cohort,
-    weighted_mean,
-)
+from autoprune.federation.strategy import SeededFedAvg, TooFewClients, cohort, weighted_mean
 from autoprune.federation.training import IMPORTANCES, answer_shapes, importance
 from autoprune.federation.wire import Dense, Int8, arrays, only
 from autoprune.models import Architecture, build, count_parameters, new_network
+from autoprune.models.state import flat, shapes, unflat
 from copies import ROOT
 
 

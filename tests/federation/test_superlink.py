@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from autoprune.data import partition
+from autoprune.data.prepare import partition
 from copies import ROOT
 
 pytestmark = pytest.mark.skipif(
@@ -111,7 +111,7 @@ def test_flowers_own_count_agrees_and_the_bytes_are_those_of_our_grid(
         assert 0 < more < CONTROL * CLIENTS
 
     app = [*defaults(), *(f"--{n}={v}" for n, v in told.items() if n != "output")]
-    command = [sys.executable, "-m", "autoprune.train", *app, "--output", f"{tmp_path}/local"]
+    command = [sys.executable, "-m", "autoprune.federation", *app, "--output", f"{tmp_path}/local"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     deployed, local = (contents(tmp_path / name) for name in ("deployed", "local"))

@@ -9,27 +9,22 @@ from flwr.app import ConfigRecord, Context, RecordDict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoprune.communication import encode
-from autoprune.errors import InputError
+from autoprune.core.errors import InputError
 from autoprune.federation import wire
+from autoprune.federation.__main__ import CLIENT_APP, settings_of
+from autoprune.federation.communication import encode
 from autoprune.federation.encoding import (
     compress,
     dequantise,
     expand,
-    flat,
-    maskable,
     pack_int8,
-    pack_mask,
     quantise,
-    shapes,
-    unflat,
     unpack_int8,
-    unpack_mask,
 )
 from autoprune.federation.local_grid import LocalGrid
 from autoprune.federation.run import Run
 from autoprune.models import Architecture, new_network
-from autoprune.train import CLIENT_APP, settings_of
+from autoprune.models.state import flat, maskable, pack_mask, shapes, unflat, unpack_mask
 
 CNN = Architecture("cnn", (5, 7), (1, 28, 28), 10)
 RESNET = Architecture("resnet", (4, 5, 6), (1, 28, 28), 10)

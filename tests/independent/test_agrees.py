@@ -10,11 +10,12 @@ import torch
 from safetensors.torch import load_file
 from scipy.stats import ks_2samp
 
-from autoprune.data import partition, prepare
+from autoprune.core.seeds import generator
+from autoprune.data.prepare import __main__ as prepare
+from autoprune.data.prepare import partition
 from autoprune.federation.strategy import cohort
 from autoprune.models import Architecture, new_network
 from autoprune.pruning.rule import boundaries, scores
-from autoprune.seeds import generator
 from independent import plain_fedavg
 from independent.plain_fedavg import Draws, Run, Settings
 from stages import TRAINING, run_stage
@@ -101,7 +102,7 @@ def product(writers):
         if method == "autoprune":
             values |= {"k": settings.k, "patience": settings.patience, "cap": settings.cap}
         flags = [word for name, value in values.items() for word in (f"--{name}", value)]
-        done = run_stage("autoprune.train", *flags, *widths, libraries=TRAINING, timeout=1200)
+        done = run_stage("autoprune.federation", *flags, *widths, libraries=TRAINING, timeout=1200)
         assert done.returncode == 0, done.stderr
         saved = load_file(output / "weights.safetensors")
         state = {

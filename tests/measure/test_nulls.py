@@ -5,17 +5,11 @@ import csv
 import numpy as np
 import pytest
 
-from autoprune.data import prepare
-from autoprune.errors import InputError
-from autoprune.floors import floors
-from autoprune.measure.nulls import (
-    NULLS,
-    applied,
-    final_sizes,
-    norms,
-    searches,
-    sizes_of,
-)
+from autoprune.core.errors import InputError
+from autoprune.core.seeds import generator
+from autoprune.data.prepare import __main__ as prepare
+from autoprune.measure.floors import floors
+from autoprune.measure.nulls import NULLS, applied, final_sizes, norms, searches, sizes_of
 from autoprune.measure.nulls import main as draw
 from autoprune.measure.published_nulls import main as place
 from autoprune.measure.published_nulls import published_sizes, wilson
@@ -24,7 +18,6 @@ from autoprune.pruning.budget import cost
 from autoprune.pruning.plan import Plan
 from autoprune.pruning.rule import boundaries
 from autoprune.pruning.search import advance
-from autoprune.seeds import generator
 
 SMALL = Architecture("cnn", (12, 20), (1, 28, 28), 10)
 FAMILIES = [

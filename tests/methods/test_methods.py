@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from autoprune import methods
-from autoprune.errors import InputError
-from autoprune.federation.encoding import maskable
-from autoprune.kept import survivors
+from autoprune.core.errors import InputError
+from autoprune.evidence.filter_survival import survivors
 from autoprune.models import Architecture, new_network
+from autoprune.models.state import maskable
 from autoprune.pruning.budget import cost
 from autoprune.pruning.plan import Plan
 from autoprune.pruning.search import advance

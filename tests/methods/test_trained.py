@@ -5,7 +5,7 @@ import itertools
 import pytest
 from test_methods import CNN, FOLLOWERS, LEARNT, START, dense, made, planned, played, same
 
-from autoprune.errors import InputError
+from autoprune.core.errors import InputError
 
 
 def test_a_trained_network_is_pruned_and_no_other(tmp_path):

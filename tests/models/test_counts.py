@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from autoprune.complexity import complexity
-from autoprune.errors import InputError
-from autoprune.files import write_json
+from autoprune.core.errors import InputError
+from autoprune.core.files import write_json
+from autoprune.measure.complexity import complexity
 from autoprune.models import Architecture
 from stages import TRAINING, run_stage
 
@@ -51,7 +51,7 @@ def test_statistics_are_counted_apart():
 
 
 def command(*flags):
-    return run_stage("autoprune.complexity", *flags, libraries=TRAINING)
+    return run_stage("autoprune.measure.complexity", *flags, libraries=TRAINING)
 
 
 def test_the_command_prints_one_json_object():
@@ -73,7 +73,9 @@ def test_the_command_counts_several_networks_each_into_its_file(tmp_path):
     done = command("--architecture", *given, "--output", *outputs)
     assert done.returncode == 0, done.stderr
     for own, output in zip(widths, outputs, strict=True):
-        assert json.loads(Path(output).read_text()) == complexity(Architecture("cnn", own, *FEMNIST))
+        assert json.loads(Path(output).read_text()) == complexity(
+            Architecture("cnn", own, *FEMNIST)
+        )
     done = command("--architecture", *given, "--output", str(tmp_path / "one.json"))
     assert (done.returncode != 0, "found 1 files for 2 networks" in done.stderr) == (True, True)
     assert not (tmp_path / "one.json").exists()
@@ -104,7 +106,7 @@ def test_any_valid_widths_count():
 
 
 def test_an_operator_nobody_has_judged_is_an_error(monkeypatch):
-    import autoprune.complexity as module
+    import autoprune.measure.complexity as module
 
     monkeypatch.setattr(module, "NO_MULTIPLY_ADDS", set())
     with pytest.raises(InputError, match="max_pool2d"):

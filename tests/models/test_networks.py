@@ -9,13 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from autoprune.federation.training import flatten
-from autoprune.models import (
-    Architecture,
-    build,
-    families,
-    load_state,
-    new_network,
-)
+from autoprune.models import Architecture, build, families, load_state, new_network
 from autoprune.models.layers import Conv2d, Network
 from autoprune.models.resnet import Shortcut
 

@@ -7,12 +7,12 @@ import sys
 import pytest
 import torch
 
-from autoprune.errors import InputError
+from autoprune.core.errors import InputError
 from autoprune.models import Architecture, new_network
+from autoprune.models.weights import load_weights, save_weights
 from autoprune.pruning.options import WEIGHTS
 from autoprune.pruning.plan import Plan, replay
 from autoprune.pruning.search import advance, began_anew, falls, searching
-from autoprune.weights import load_weights, save_weights
 
 NETWORKS = [
     Architecture("cnn", (20, 24), (1, 28, 28), 10),

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoprune.errors import InputError
+from autoprune.core.errors import InputError
 from autoprune.models import Architecture, new_network
 from autoprune.pruning.plan import Plan
 from autoprune.pruning.rounding import history, round_widths, rounded_widths

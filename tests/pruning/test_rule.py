@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoprune.errors import InputError
+from autoprune.core.errors import InputError
 from autoprune.pruning.rule import boundaries, scores
 
 NORMS = st.lists(st.floats(0, 1e6, allow_nan=False, width=32), min_size=1, max_size=100)

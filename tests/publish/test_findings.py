@@ -5,7 +5,7 @@ import re
 import pandas as pd
 import pytest
 
-from autoprune.errors import InputError
+from autoprune.core.errors import InputError
 from autoprune.evidence.questions import QUESTIONS
 from autoprune.publish.findings import ASKED, answers, interval, tradeoffs
 from autoprune.publish.findings import main as write

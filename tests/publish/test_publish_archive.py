@@ -22,7 +22,7 @@ def zipped(finished, stage):
     (finished / "results/report.html").write_text(f"made in {finished.resolve()}/results\n")
     (finished / "results/logs").mkdir()
     (finished / "results/logs/a.log").write_text("no part of it")
-    done = stage("archive", *CONFIG, cwd=finished)
+    done = stage("publish.archive", *CONFIG, cwd=finished)
     assert (done.returncode, done.stderr) == (0, "")
     assert re.fullmatch(r"results/study\.zip: \d+ files, \d+\.\d MB\n", done.stdout)
     return finished / "results/study.zip"
@@ -126,14 +126,16 @@ def test_nothing_tells_of_the_machine(opened, finished):
 
 def test_the_same_study_gives_the_same_bytes(zipped, finished, stage, tmp_path):
     again = tmp_path / "again.zip"
-    done = stage("archive", *CONFIG, "--output", again, cwd=finished)
+    done = stage("publish.archive", *CONFIG, "--output", again, cwd=finished)
     assert done.returncode == 0, done.stderr
     digests = {hashlib.sha256(path.read_bytes()).hexdigest() for path in (zipped, again)}
     assert len(digests) == 1
 
 
 def test_weights_can_be_left_out(finished, stage, tmp_path):
-    done = stage("archive", *CONFIG, "--without-weights", "--output", tmp_path / "z", cwd=finished)
+    done = stage(
+        "publish.archive", *CONFIG, "--without-weights", "--output", tmp_path / "z", cwd=finished
+    )
     assert done.returncode == 0, done.stderr
     with zipfile.ZipFile(tmp_path / "z") as archive:
         assert not [name for name in archive.namelist() if name.endswith(".safetensors")]
@@ -144,7 +146,7 @@ def test_an_unfinished_study_is_one_line_that_names_what_is_missing(finished, st
     shutil.copytree(finished, tmp_path / "p", ignore=shutil.ignore_patterns("*.zip"))
     gone = "results/runs/glyphs/cnn/dense/fedavg/seed-2/evaluation.json"
     (tmp_path / "p" / gone).unlink()
-    done = stage("archive", *CONFIG, cwd=tmp_path / "p")
+    done = stage("publish.archive", *CONFIG, cwd=tmp_path / "p")
     assert done.returncode == 1
     assert done.stderr == (
         "error: results: not a finished study of config/config.yaml, config/mine.yaml: 1 files "
@@ -155,6 +157,6 @@ def test_an_unfinished_study_is_one_line_that_names_what_is_missing(finished, st
 
 def test_the_archive_can_be_traced_where_it_was_opened(opened, stage):
     cell = ("dataset=glyphs", "method=autoprune", "variant=reinit")
-    done = stage("trace", "results", "test_accuracy", *cell, cwd=opened)
+    done = stage("check.trace", "results", "test_accuracy", *cell, cwd=opened)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("state: as recorded") == 5

@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
-from autoprune.committed import remake, studies, take, without
-from autoprune.errors import InputError
+from autoprune.check.committed import remake, studies, take, without
+from autoprune.core.errors import InputError
 from autoprune.measure.table import read_metrics
 
 

@@ -5,12 +5,12 @@ from xml.etree import ElementTree
 import matplotlib.text
 import pytest
 
-from autoprune.drawing import save, use_theme
-from autoprune.figures_controls import FIGURES
-from autoprune.floors import floor_share, floors
+from autoprune.measure.floors import floor_share, floors
+from autoprune.measure.metrics import collect
 from autoprune.measure.table import read_metrics
-from autoprune.metrics import collect
 from autoprune.models import Architecture
+from autoprune.publish.draw_controls import FIGURES
+from autoprune.publish.plotting import save, use_theme
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -7,12 +7,12 @@ import matplotlib.colors as colours
 import matplotlib.text
 import pytest
 
-from autoprune.drawing import COLOURS, DASHES, MARKERS, PAGES, SCREEN, save, use_theme
-from autoprune.errors import InputError
-from autoprune.figures import FIGURES
-from autoprune.files import sha256_file
+from autoprune.core.errors import InputError
+from autoprune.core.files import sha256_file
+from autoprune.measure.metrics import collect
 from autoprune.measure.table import read_metrics
-from autoprune.metrics import collect
+from autoprune.publish.draw import FIGURES
+from autoprune.publish.plotting import COLOURS, DASHES, MARKERS, PAGES, SCREEN, save, use_theme
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -56,7 +56,7 @@ def test_the_command_writes_the_same_bytes_in_another_process(
     name = "accuracy_by_round"
     flags = ["--metrics", study / "metrics.csv", "--svg", "out/f.svg", "--png", "out/f.png"]
     flags += ["--pdf", "out/f.pdf"]
-    done = stage("figures", name, *flags, cwd=tmp_path)
+    done = stage("publish.draw", name, *flags, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     save(figure(name, metrics), *(tmp_path / "here" / f"f.{end}" for end in ("svg", "png", "pdf")))
     assert files(tmp_path / "out") == files(tmp_path / "here")
@@ -192,7 +192,7 @@ def test_nothing_to_draw_is_one_line_and_no_file(study, tmp_path, stage):
     kept = [line for line in lines if ",validation_accuracy," not in line]
     (tmp_path / "m.csv").write_text("".join(kept))
     flags = ["--metrics", "m.csv", "--svg", "f.svg", "--png", "f.png", "--pdf", "f.pdf"]
-    done = stage("figures", "accuracy_by_round", *flags, cwd=tmp_path)
+    done = stage("publish.draw", "accuracy_by_round", *flags, cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr == (
         "error: metrics: no run has validation_accuracy by round; nothing to draw\n"
@@ -237,7 +237,7 @@ def test_the_command_writes_every_size_twice_the_same(study, tmp_path, stage):
         ]
         paper = [f"{place}/{name}" for name in sizes]
         flags = ["--metrics", study / "metrics.csv", *screen, "--paper", *paper]
-        done = stage("figures", "accuracy_against_parameters", *flags, cwd=tmp_path)
+        done = stage("publish.draw", "accuracy_against_parameters", *flags, cwd=tmp_path)
         assert (done.returncode, done.stderr) == (0, "")
     assert sorted(files(tmp_path / "a")) == sorted(["f.svg", "f.png", "f.pdf", *sizes])
     assert files(tmp_path / "a") == files(tmp_path / "b")
@@ -253,7 +253,7 @@ def test_the_command_writes_every_size_twice_the_same(study, tmp_path, stage):
 def test_a_folder_that_is_no_size_is_one_line_and_no_file(study, tmp_path, stage):
     screen = ["--svg", "f.svg", "--png", "f.png", "--pdf", "f.pdf"]
     flags = ["--metrics", study / "metrics.csv", *screen, "--paper", "poster/f.pdf"]
-    done = stage("figures", "accuracy_by_round", *flags, cwd=tmp_path)
+    done = stage("publish.draw", "accuracy_by_round", *flags, cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr == (
         "error: --paper poster/f.pdf: expected a folder named one-column or two-columns\n"

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from autoprune import tables
-from autoprune.complexity import main as count
-from autoprune.data.partition_report import PAPER as PARTITION
-from autoprune.evidence import ablations, claims, comparisons
-from autoprune.latex import GREEK, SYMBOLS, Paper, escape, is_number, latex_table
+from autoprune.evidence import ablations, claims, comparisons, results
+from autoprune.measure.complexity import main as count
 from autoprune.measure.table import read_metrics
-from autoprune.style import html_page, markdown_table
+from autoprune.publish import render_table
+from autoprune.publish.describe_partition import PAPER as PARTITION
+from autoprune.publish.latex import GREEK, SYMBOLS, Paper, escape, is_number, latex_table
+from autoprune.publish.table_files import html_page, markdown_table
 
 # what TeX makes of a command: written down anew, so that a wrong entry of SYMBOLS is seen
 PRINTED = {
@@ -142,16 +142,19 @@ def papers(study, tmp_path_factory):
     path = str(study / "metrics.csv")
     metrics = read_metrics(path)
     count(["--published", "config/published.tsv", "--output", str(folder / "counts.json")])
-    flags = ["--metrics", path, "--csv", f"{folder}/x.csv", "--html", f"{folder}/x.html"]
-    flags += ["--markdown", f"{folder}/x.md", "--latex"]
-    tables.main([*flags, f"{folder}/results.tex"])
-    more = ["--published", "config/published.tsv", "--counts", f"{folder}/counts.json"]
-    claims.main([*flags, f"{folder}/claims.tex", *more, "--accuracy-margin", "1"])
-    more = ["--reference", "reinit", "--margin", "1"]
-    comparisons.main([*flags, f"{folder}/comparisons.tex", *more])
+    of_claims = ["--published", "config/published.tsv", "--counts", f"{folder}/counts.json"]
     arms = ["glyphs-cnn/autoprune/reinit", "glyphs-cnn/dense/fedavg"]
-    more = ["--ablation", "100 % of_it & more", *arms]
-    ablations.main([*flags, f"{folder}/ablations.tex", *more])
+    for module, flags in {
+        results: [],
+        claims: [*of_claims, "--accuracy-margin", "1"],
+        comparisons: ["--reference", "reinit", "--margin", "1"],
+        ablations: ["--ablation", "100 % of_it & more", *arms],
+    }.items():
+        name = module.__name__.rpartition(".")[2]
+        module.main(["--metrics", path, *flags, "--csv", f"{folder}/x.csv"])
+        forms = ["--csv", f"{folder}/x.csv", "--html", f"{folder}/x.html"]
+        forms += ["--markdown", f"{folder}/x.md", "--latex", f"{folder}/{name}.tex"]
+        render_table.main([name, *forms])
     assert not metrics.empty
     (folder / "wide.tex").write_text(latex_table(wide(4), "T", [], Paper(headings=["data"])))
     nasty = pd.DataFrame({"a": ['字 \\ ~^ <|> "é" `x\'', "[−2]"], "b": ["1", "*"]})

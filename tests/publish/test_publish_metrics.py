@@ -12,10 +12,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from autoprune.errors import InputError
+from autoprune.core.errors import InputError
+from autoprune.measure.metrics import collect
+from autoprune.measure.metrics import main as metrics_main
 from autoprune.measure.table import COLUMNS, read_metrics
-from autoprune.metrics import collect
-from autoprune.metrics import main as metrics_main
 
 
 def value(table, metric, at=""):
@@ -71,7 +71,7 @@ def test_figures_of_a_run(run_folder):
 def test_the_command_writes_sorted_relative_and_repeatable(run_folder, tmp_path, stage):
     folders = [run_folder(seed=seed).relative_to(tmp_path) for seed in (10, 9)]
     for name, order in (("a.csv", folders), ("b.csv", folders[::-1])):
-        done = stage("metrics", "--runs", *order, "--output", name, cwd=tmp_path)
+        done = stage("measure.metrics", "--runs", *order, "--output", name, cwd=tmp_path)
         assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
     with (tmp_path / "a.csv").open(newline="") as stream:
@@ -178,7 +178,7 @@ def test_a_broken_run_is_one_line(run_folder, name):
 def test_an_error_leaves_no_file(run_folder, tmp_path, stage):
     folder = run_folder()
     (folder / "complexity.json").unlink()
-    done = stage("metrics", "--runs", folder, "--output", "out/metrics.csv", cwd=tmp_path)
+    done = stage("measure.metrics", "--runs", folder, "--output", "out/metrics.csv", cwd=tmp_path)
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("error: ")
@@ -203,8 +203,8 @@ def test_a_broken_table_is_one_line(study, tmp_path, change, message):
 
 def test_publishing_needs_neither_torch_nor_flower():
     code = (
-        "import sys, autoprune.metrics, autoprune.tables, autoprune.figures,"
-        "autoprune.evidence.claims, autoprune.figures_controls;"
+        "import sys, autoprune.measure.metrics, autoprune.evidence.results,"
+        "autoprune.evidence.claims, autoprune.publish.draw, autoprune.publish.draw_controls;"
         "sys.exit(bool({'torch', 'flwr'} & set(sys.modules)))"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "workflow")}

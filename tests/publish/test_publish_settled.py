@@ -1,6 +1,6 @@
 """A figure's bytes must not hang on the last digits of the layout's solver."""
 
-from autoprune import drawing
+from autoprune.publish import plotting as drawing
 
 
 def test_panels_lie_at_rounded_places_wherever_the_solver_put_them(tmp_path):

@@ -1,7 +1,6 @@
 """The results table."""
 
 import csv
-import io
 import random
 from pathlib import Path
 
@@ -10,19 +9,22 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from autoprune.measure.table import read_metrics
-from autoprune.metrics import collect
-from autoprune.style import LABELS, arm_order, decimal, html_page, markdown_table, to_csv
-from autoprune.tables import NOTES, results
-from made_studies import WRAPPING
+from autoprune.core.labels import LABELS, arm_order, decimal
+from autoprune.evidence.results import results
+from autoprune.measure.metrics import collect
+from autoprune.measure.table import read_metrics, to_csv
+from autoprune.publish.table_files import html_page, markdown_table
+from autoprune.publish.tables.results import NOTES
+from made_studies import WRAPPING, rows_of, shown
 
+RENDER = "publish.render_table"
 CONFIG = Path(__file__).parents[2] / "config"
 
 
 def tabulate(folders, tmp_path):
     collect(folders).to_csv(tmp_path / "m.csv", index=False)
-    raw, readable = results(read_metrics(tmp_path / "m.csv"))
-    return list(csv.DictReader(io.StringIO(to_csv(raw)))), readable.to_dict("records")
+    raw = results(read_metrics(tmp_path / "m.csv"))
+    return rows_of(raw), shown("results", raw).to_dict("records")
 
 
 def test_numbers_by_hand(run_folder, tmp_path):
@@ -104,9 +106,9 @@ def test_live_filters_are_those_of_the_last_round_over_seeds(run_folder, tmp_pat
 def test_runs_that_counted_no_live_filters_have_a_dash(run_folder, tmp_path):
     collect([run_folder()]).to_csv(tmp_path / "m.csv", index=False)
     metrics = read_metrics(tmp_path / "m.csv")
-    raw, readable = results(metrics[~metrics["metric"].str.startswith("live_")])
+    raw = results(metrics[~metrics["metric"].str.startswith("live_")])
     assert list(raw["live_filters"]) == [""]
-    assert list(readable["live filters"]) == ["–"]
+    assert list(shown("results", raw)["live filters"]) == ["–"]
 
 
 def test_without_a_dense_run_there_is_no_comparison(run_folder, tmp_path):
@@ -121,8 +123,10 @@ def test_without_a_dense_run_there_is_no_comparison(run_folder, tmp_path):
 
 def test_stand_ins_are_marked(study, tmp_path, stage):
     flags = ["--csv", "r.csv", "--html", "r.html", "--markdown", "r.md", "--latex", "r.tex"]
-    done = stage("tables", "--metrics", study / "metrics.csv", *flags, cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
+    metrics = ["--metrics", study / "metrics.csv"]
+    for words in (["evidence.results", *metrics, *flags[:2]], [RENDER, "results", *flags]):
+        done = stage(*words, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
     page = (tmp_path / "r.html").read_text()
     assert "glyphs (stand-in)" in page
     assert "MNIST (stand-in)" not in page
@@ -145,24 +149,35 @@ def test_the_order_of_the_rows_changes_no_byte(study, tmp_path, seed):
 
     def texts(rows):
         (tmp_path / "m.csv").write_text(first + "".join(rows))
-        raw, readable = results(read_metrics(tmp_path / "m.csv"))
+        raw = results(read_metrics(tmp_path / "m.csv"))
+        readable = shown("results", raw)
         return to_csv(raw), html_page(readable, "t", NOTES), markdown_table(readable, NOTES)
 
     assert texts(random.Random(seed).sample(rest, len(rest))) == texts(rest)
 
 
 def test_a_missing_table_is_one_line_and_no_file(tmp_path, stage):
-    flags = ["--csv", "r.csv", "--html", "r.html", "--markdown", "r.md", "--latex", "r.tex"]
-    done = stage("tables", "--metrics", "none.csv", *flags, cwd=tmp_path)
+    done = stage("evidence.results", "--metrics", "none.csv", "--csv", "r.csv", cwd=tmp_path)
     assert done.returncode == 1
-    assert done.stderr == "error: none.csv: no such file; run autoprune.metrics first\n"
-    assert not list(tmp_path.iterdir())
+    assert done.stderr == "error: none.csv: no such file; run autoprune.measure.metrics first\n"
+    forms = ["--html", "r.html", "--markdown", "r.md", "--latex", "r.tex"]
+    for table, said in (
+        ("results", "error: r.csv: No such file or directory; make the table first\n"),
+        ("result", "error: table: unknown 'result'; known are ablations, claims, comparisons, "),
+    ):
+        done = stage(RENDER, table, "--csv", "r.csv", *forms, cwd=tmp_path)
+        assert done.returncode == 1
+        assert done.stderr.startswith(said)
+    (tmp_path / "short.csv").write_text("dataset,model\nmnist,cnn\n")
+    done = stage(RENDER, "results", "--csv", "short.csv", *forms, cwd=tmp_path)
+    assert done.stderr == "error: short.csv: 'accuracy_n': no such column, or no number\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["short.csv"]
 
 
 def test_names_with_markup_are_escaped(run_folder, tmp_path):
     folder = run_folder(method="dense", variant="fedavg", dataset="a|b<c>")
     collect([folder]).to_csv(tmp_path / "m.csv", index=False)
-    _, readable = results(read_metrics(tmp_path / "m.csv"))
+    readable = shown("results", results(read_metrics(tmp_path / "m.csv")))
     assert "a|b&lt;c&gt; (stand-in)" in html_page(readable, "t", [])
     assert "a\\|b<c>" in markdown_table(readable, [])
 

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from autoprune import trace
+from autoprune.check import trace
 
 AT_THE_END = "question=equal rounds"
 CELL = ("dataset=glyphs", "model=cnn", "method=autoprune", "variant=reinit")
@@ -28,10 +28,10 @@ def project(finished, tmp_path):
 
 
 def test_the_example_of_the_help_leads_from_the_cell_to_the_data(finished, stage):
-    example = re.search(r"autoprune\.trace (.*?)\n\n", trace.__doc__, re.DOTALL)[1]
+    example = re.search(r"autoprune\.check\.trace (.*?)\n\n", trace.__doc__, re.DOTALL)[1]
     words = example.replace("\\", "").split()
     assert tuple(words[2:]) == CELL
-    done = stage("trace", *words, cwd=finished)
+    done = stage("check.trace", *words, cwd=finished)
     assert (done.returncode, done.stderr) == (0, "")
     with (finished / "results/tables/results.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
@@ -42,12 +42,14 @@ def test_the_example_of_the_help_leads_from_the_cell_to_the_data(finished, stage
         digest = hashlib.sha256((finished / name).read_bytes()).hexdigest()
         assert f"{name}" in done.stdout
         assert digest in done.stdout
-    for words in ("rule: tabulate_results", "autoprune/reinit/seed-2", "kind: stand-in", "k: 2.2"):
+    for words in ("rule: results", "autoprune/reinit/seed-2", "kind: stand-in", "k: 2.2"):
         assert words in done.stdout
 
 
 def test_the_values_are_those_of_the_runs(finished, stage):
-    done = stage("trace", "results", "parameters_reduction_percent", *CELL, "--json", cwd=finished)
+    done = stage(
+        "check.trace", "results", "parameters_reduction_percent", *CELL, "--json", cwd=finished
+    )
     assert done.returncode == 0, done.stderr
     links = list(every(json.loads(done.stdout)))
     runs = [link for link in links if link["name"].startswith("results/runs/")]
@@ -70,7 +72,7 @@ def test_the_values_are_those_of_the_runs(finished, stage):
     ],
 )
 def test_cells_of_every_table_rest_on_their_metric(finished, stage, table, cell, metric):
-    done = stage("trace", table, *cell, "--json", cwd=finished)
+    done = stage("check.trace", table, *cell, "--json", cwd=finished)
     assert done.returncode == 0, done.stderr
     links = list(every(json.loads(done.stdout)))
     assert [link for link in links if link["name"] == metric]
@@ -78,7 +80,7 @@ def test_cells_of_every_table_rest_on_their_metric(finished, stage, table, cell,
 
 
 def test_a_number_of_the_partition_leads_to_its_data(finished, stage):
-    done = stage("trace", "partition", "1:clients", "--json", "--check-data", cwd=finished)
+    done = stage("check.trace", "partition", "1:clients", "--json", "--check-data", cwd=finished)
     assert done.returncode == 0, done.stderr
     links = {link["name"]: link["facts"] for link in every(json.loads(done.stdout))}
     assert links["results/tables/partition.csv"]["rule"] == "describe_partition"
@@ -91,7 +93,7 @@ def test_a_recomputed_count_leads_to_its_file(finished, stage):
     with (finished / "results/tables/claims.csv").open(newline="") as stream:
         rows = [row["claim"] for row in csv.DictReader(stream)]
     number = rows.index("parameters of CNN on FEMNIST, dense") + 1
-    done = stage("trace", "claims", f"{number}:ours", cwd=finished)
+    done = stage("check.trace", "claims", f"{number}:ours", cwd=finished)
     assert done.returncode == 0, done.stderr
     assert "results/published_counts.json" in done.stdout
 
@@ -109,7 +111,7 @@ def test_a_recomputed_count_leads_to_its_file(finished, stage):
     ],
 )
 def test_a_cell_that_is_not_there_is_one_line_that_says_what_is(finished, stage, words, message):
-    done = stage("trace", *words, cwd=finished)
+    done = stage("check.trace", *words, cwd=finished)
     assert done.returncode == 1
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1
@@ -120,7 +122,7 @@ def test_other_data_than_the_run_recorded_are_named(project, stage):
     path = project / "results/data/glyphs/store/header.json"
     header = json.loads(path.read_text())
     path.write_text(json.dumps(header | {"checksum": "0" * 64}))
-    done = stage("trace", "results", "test_accuracy", *CELL, cwd=project)
+    done = stage("check.trace", "results", "test_accuracy", *CELL, cwd=project)
     assert done.returncode == 1
     assert "data store: DIFFERS from what the run recorded" in done.stderr
 
@@ -128,19 +130,19 @@ def test_other_data_than_the_run_recorded_are_named(project, stage):
 def test_a_run_that_was_edited_afterwards_is_named(project, stage):
     path = project / "results/runs/glyphs/cnn/autoprune/reinit/seed-1/evaluation.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"test_accuracy": 0.99}))
-    done = stage("trace", "results", "test_accuracy", *CELL, cwd=project)
+    done = stage("check.trace", "results", "test_accuracy", *CELL, cwd=project)
     assert done.returncode == 1
     assert "test_accuracy: DIFFERS: 0.99" in done.stderr
 
 
 def test_the_arrays_are_read_anew_when_asked(project, stage):
     words = ["results", "test_accuracy", *CELL, "--check-data"]
-    assert stage("trace", *words, cwd=project).returncode == 0
+    assert stage("check.trace", *words, cwd=project).returncode == 0
     path = project / "results/data/glyphs/store/labels.npy"
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    done = stage("trace", *words, cwd=project)
+    done = stage("check.trace", *words, cwd=project)
     assert done.returncode == 1
     assert "prepare the data again" in done.stderr
 
@@ -149,7 +151,8 @@ def test_neither_torch_nor_flower_is_imported():
     import subprocess
 
     code = (
-        "import sys, autoprune.trace, autoprune.archive; print({'torch','flwr'} & {*sys.modules})"
+        "import sys, autoprune.check.trace, autoprune.publish.archive;"
+        "print({'torch','flwr'} & {*sys.modules})"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
@@ -162,7 +165,7 @@ def test_downloads_stand_below_their_data_set(project, stage):
     receipts.mkdir(parents=True)
     (receipts / "glyphs-train.json").write_text(json.dumps({"sha256": "ab" * 32, "bytes": 5}))
     words = [*CELL, "--configfile", "config/mine.yaml", overlay]
-    done = stage("trace", "results", "1:test_accuracy", *words[4:], cwd=project)
+    done = stage("check.trace", "results", "1:test_accuracy", *words[4:], cwd=project)
     assert done.returncode == 0, done.stderr
     assert f"glyphs-train.json  sha256: {'ab' * 32}; bytes: 5" in done.stdout
     assert "glyphs-test.json: not here" in done.stdout
@@ -176,7 +179,7 @@ def test_a_measured_time_leads_to_its_file_and_its_run(project, stage):
         "dataset,model,method,variant,seed,speed_up,source_files\n"
         f"glyphs,cnn,autoprune,reinit,1,1.5,{measured.relative_to(project)}\n"
     )
-    done = stage("trace", "latency", "speed_up", "seed=1", cwd=project)
+    done = stage("check.trace", "latency", "speed_up", "seed=1", cwd=project)
     assert done.returncode == 0, done.stderr
     assert hashlib.sha256(b"{}").hexdigest() in done.stdout
     assert "results/runs/glyphs/cnn/autoprune/reinit/seed-1" in done.stdout

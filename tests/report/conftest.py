@@ -157,13 +157,13 @@ def make_study(folder: Path) -> None:
     (folder / "published.tsv").write_text("\n".join(abstract) + "\n", "utf-8")
     write_json(folder / "counts.json", [])
     for name, flags in {
-        "metrics": ["--runs", *runs, "--output", "metrics.csv"],
-        "tables": files("results"),
+        "measure.metrics": ["--runs", *runs, "--output", "metrics.csv"],
+        "evidence.results": files("results"),
         "evidence.claims": ["--published", "published.tsv", "--counts", "counts.json",
                    "--accuracy-margin", "1", *files("claims")],
         "evidence.comparisons": ["--reference", "reinit", "--margin", "1", *files("comparisons")],
     }.items():  # fmt: skip
-        metrics = [] if name == "metrics" else ["--metrics", "metrics.csv"]
+        metrics = [] if name == "measure.metrics" else ["--metrics", "metrics.csv"]
         done = stage(name, *metrics, *flags, cwd=folder)
         assert done.returncode == 0, done.stderr
     (folder / "null").mkdir()
@@ -180,7 +180,7 @@ def make_study(folder: Path) -> None:
     )
     forms = [f"--{form}=figures/widths_by_layer.{form}" for form in ("svg", "png", "pdf")]
     flags = ["--metrics", "metrics.csv", "--kept", "none.csv", *forms]
-    done = stage("figures_controls", "widths_by_layer", *flags, cwd=folder)
+    done = stage("publish.draw_controls", "widths_by_layer", *flags, cwd=folder)
     assert done.returncode == 0, done.stderr
     figure = "![Accuracy by round](figures/accuracy_by_round.svg)"
     findings = f"# Findings\n\n{figure}\n\n## mnist, CNN\n\n- {HOSTILE}\n"
@@ -188,12 +188,8 @@ def make_study(folder: Path) -> None:
 
 
 def files(table: str) -> list[str]:
-    """The output flags of a table's stage."""
-    return [
-        part
-        for flag, ending in (("csv", "csv"), ("html", "html"), ("markdown", "md"), ("latex", "tex"))
-        for part in (f"--{flag}", f"tables/{table}.{ending}")
-    ]
+    """The output flag of a table's stage."""
+    return ["--csv", f"tables/{table}.csv"]
 
 
 @pytest.fixture(scope="session")
@@ -235,6 +231,6 @@ def stage_fixture() -> Callable[..., subprocess.CompletedProcess[str]]:
 @pytest.fixture(scope="session")
 def page(study: Path, flags: Callable[..., list[str]]) -> Path:
     """The report of the study, written once."""
-    done = stage("report", *flags(), cwd=study)
+    done = stage("publish.report", *flags(), cwd=study)
     assert done.returncode == 0, done.stderr
     return study / "report" / "index.html"

@@ -12,17 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from autoprune.config import differs
-from autoprune.drawing import COLOURS
-from autoprune.errors import InputError
-from autoprune.provenance import closure
-from autoprune.report.__main__ import main, thinned
-from autoprune.report.claims_view import threshold, unit_of
-from autoprune.report.colours import PAPERS, contrast, visible
-from autoprune.report.page import SCRIPTS
-from autoprune.report.runs import short_plan, shorter
-from autoprune.report.study import duration
-from autoprune.report.views import runs_behind
+from autoprune.core.errors import InputError
+from autoprune.core.provenance import closure
+from autoprune.publish.plotting import COLOURS
+from autoprune.publish.report.__main__ import main, thinned
+from autoprune.publish.report.claims_view import threshold, unit_of
+from autoprune.publish.report.colours import PAPERS, contrast, visible
+from autoprune.publish.report.page import SCRIPTS
+from autoprune.publish.report.runs import short_plan, shorter
+from autoprune.publish.report.study import duration
+from autoprune.publish.report.views import runs_behind
+from autoprune.study.config import differs
 
 # attributes by which a browser fetches something without being asked
 FETCHING = {"src", "srcset", "poster", "background", "data", "xlink:href"}
@@ -188,7 +188,7 @@ def test_a_run_without_a_code_version_is_refused_in_one_line(study, stage, flags
     about = json.loads((folder / "run.json").read_text())
     del about["code"]
     (folder / "run.json").write_text(json.dumps(about))
-    done = stage("report", *flags("wrong/index.html", runs=[folder]), cwd=study)
+    done = stage("publish.report", *flags("wrong/index.html", runs=[folder]), cwd=study)
     assert done.returncode == 1
     assert done.stderr == f"error: {folder}/run.json: code is missing; run it again\n"
     assert not (study / "wrong").exists()
@@ -265,9 +265,9 @@ def test_latency_leads_to_the_measurement_and_to_the_run_of_the_network(study, f
 
 
 def test_the_report_imports_neither_torch_nor_flwr():
-    modules = closure("autoprune.report.__main__")
+    modules = closure("autoprune.publish.report.__main__")
     assert not [name for name in modules if name.startswith(("autoprune.fed", "autoprune.models"))]
-    probe = "import sys, autoprune.report.__main__ as _; "
+    probe = "import sys, autoprune.publish.report.__main__ as _; "
     probe += "sys.exit(bool({'torch', 'flwr'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", probe], cwd=Path(__file__).parents[2] / "workflow")
     assert done.returncode == 0
@@ -282,7 +282,9 @@ def test_every_colour_of_a_method_is_seen_on_both_papers(paper):
 
 
 def test_text_colours_of_the_page_can_be_read():
-    css = (Path(__file__).parents[2] / "workflow/autoprune/report/page.css").read_text("utf-8")
+    css = (Path(__file__).parents[2] / "workflow/autoprune/publish/report/page.css").read_text(
+        "utf-8"
+    )
     dark_at = css.index("prefers-color-scheme: dark")
     light, dark = (
         dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", part))
@@ -351,7 +353,7 @@ def test_a_broken_plan_is_named():
 def test_an_edited_template_style_or_script_makes_the_page_again():
     """Code versions know Python only: the rule must name each of the other files."""
     root = Path(__file__).parents[2]
-    folder = root / "workflow" / "autoprune" / "report"
+    folder = root / "workflow" / "autoprune" / "publish" / "report"
     others = {f.name for f in folder.iterdir() if f.is_file() and f.suffix != ".py"}
     rule = (root / "workflow" / "rules" / "publish.smk").read_text("utf-8")
     named = re.search(r"rule write_report:.*?page=expand\((.*?)\),\n    output", rule, re.DOTALL)[1]

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from autoprune.status_runs import Study
-from autoprune.study import read_config
+from autoprune.check.status_runs import Study
+from autoprune.study.grid import read_config
 
 ROOT = Path(__file__).resolve().parents[2]
 DENSE = "tiny/cnn/dense/fedavg/seed-0"
@@ -96,7 +96,7 @@ def start(folder, tiny):
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path if log else os.devnull, "w") as stream:
             process = subprocess.Popen(
-                [sys.executable, "-m", "autoprune.train", *words], stdout=stream, stderr=stream
+                [sys.executable, "-m", "autoprune.federation", *words], stdout=stream, stderr=stream
             )
         started.append(process)
         return process

@@ -8,7 +8,15 @@ import sys
 
 import pytest
 
-from autoprune.failures import IN_FULL, Failure, command, describe, error_of, is_stop, last_lines
+from autoprune.check.failures import (
+    IN_FULL,
+    Failure,
+    command,
+    describe,
+    error_of,
+    is_stop,
+    last_lines,
+)
 
 TRACEBACK = """Traceback (most recent call last):
   File "x.py", line 1, in <module>
@@ -110,7 +118,7 @@ def test_snakemake_shows_what_failed_and_the_command_runs_it_again(root, tmp_pat
     assert (runs / "seed-0/run.json").exists()
     assert not (runs / "seed-1/run.json").exists()
     study = subprocess.run(
-        [sys.executable, "-m", "autoprune.status", *words[:3]],
+        [sys.executable, "-m", "autoprune.check.status", *words[:3]],
         cwd=tmp_path,
         capture_output=True,
         text=True,

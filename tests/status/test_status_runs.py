@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from snakemake.utils import update_config
 
-from autoprune.config import resolve
-from autoprune.errors import InputError
+from autoprune.check.status_runs import SILENT, Status, time_left
+from autoprune.core.errors import InputError
 from autoprune.federation.progress import PROGRESS, machine
-from autoprune.status_runs import SILENT, Status, time_left
-from autoprune.study import Run, read_config, runs_of
+from autoprune.study.config import resolve
+from autoprune.study.grid import Run, read_config, runs_of
 
 LONG = 4000  # rounds; minutes, where one takes milliseconds
 STORE = "nowhere/store"

@@ -10,10 +10,10 @@ import sys
 import pytest
 from rich.console import Console
 
-from autoprune.failures import command
-from autoprune.status_runs import STATES, Status
-from autoprune.status_view import as_json, duration, lines, view
-from autoprune.study import Run
+from autoprune.check.failures import command
+from autoprune.check.status_runs import STATES, Status
+from autoprune.check.status_view import as_json, duration, lines, view
+from autoprune.study.grid import Run
 
 ESCAPE = "\x1b"
 METHODS = ["dense/fedavg", "autoprune/reinit", "random-filters/inherit", "l1-uniform/iterative"]
@@ -123,7 +123,7 @@ def test_json_names_every_run():
 
 def status(folder, *words, **variables):
     return subprocess.run(
-        [sys.executable, "-m", "autoprune.status", "--configfile", "tiny.yaml", *words],
+        [sys.executable, "-m", "autoprune.check.status", "--configfile", "tiny.yaml", *words],
         cwd=folder,
         env={**os.environ, **variables},
         capture_output=True,
@@ -143,7 +143,7 @@ def test_a_pipe_gets_plain_text_and_an_exit_code_that_says_unfinished(folder):
     assert (wrong.returncode, len(wrong.stderr.splitlines())) == (1, 1)
     reader = "import subprocess, sys; p = subprocess.Popen(sys.argv[1:], stdout=subprocess.PIPE); "
     reader += "p.stdout.close(); p.wait()"  # as `| true` does
-    command = [sys.executable, "-m", "autoprune.status"]
+    command = [sys.executable, "-m", "autoprune.check.status"]
     closed = subprocess.run(
         [sys.executable, "-c", reader, *command], cwd=folder, capture_output=True, text=True
     )
@@ -151,7 +151,7 @@ def test_a_pipe_gets_plain_text_and_an_exit_code_that_says_unfinished(folder):
 
 
 def test_it_starts_fast_without_torch_or_flwr(folder):
-    code = "import sys, autoprune.watch; print({'torch', 'flwr', 'pandas'} & {*sys.modules})"
+    code = "import sys, autoprune.check.watch; print({'torch', 'flwr', 'pandas'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "set()\n", done.stderr
 
@@ -180,7 +180,7 @@ def test_a_terminal_follows_a_run_to_its_end(folder, start, terminal):
     )
     process = start(rounds=30)
     words = ["--configfile", "tiny.yaml", "one.yaml", "--follow", "--interval", "0.1"]
-    shown = terminal("autoprune.status", *words)
+    shown = terminal("autoprune.check.status", *words)
     assert shown.read() == 0
     assert process.wait(90) == 0
     assert "1 run: 1 running" in shown.text.replace(ESCAPE + "[36m", "").replace(ESCAPE + "[0m", "")
@@ -195,7 +195,7 @@ def test_a_terminal_follows_a_run_to_its_end(folder, start, terminal):
 
 def test_ctrl_c_leaves_the_terminal_as_it_was(terminal):
     words = ["--configfile", "tiny.yaml", "--follow", "--interval", "0.1"]
-    shown = terminal("autoprune.status", *words)
+    shown = terminal("autoprune.check.status", *words)
     shown.read(lambda text: "4 waiting" in text)
     shown.press(b"\x03")
     assert shown.read() == 130
@@ -205,9 +205,9 @@ def test_ctrl_c_leaves_the_terminal_as_it_was(terminal):
 
 def test_no_color_is_honoured_on_a_terminal(terminal):
     words = ["--configfile", "tiny.yaml"]
-    coloured = terminal("autoprune.status", *words)
+    coloured = terminal("autoprune.check.status", *words)
     assert coloured.read() == 3
     assert f"{ESCAPE}[" in coloured.text
-    plain = terminal("autoprune.status", *words, NO_COLOR="1")
+    plain = terminal("autoprune.check.status", *words, NO_COLOR="1")
     assert plain.read() == 3
     assert not re.search(rf"{ESCAPE}\[[0-9;]*3[0-7]m", plain.text)

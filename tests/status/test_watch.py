@@ -10,7 +10,7 @@ import time
 import psutil
 import pytest
 
-from autoprune.watch import Sieve, configfiles
+from autoprune.check.watch import Sieve, configfiles
 
 # a stage that leaves a mark when it is told to stop, as a run leaves its checkpoint
 STAGE = """
@@ -72,7 +72,7 @@ def gone(folder):
 
 
 def test_a_terminal_sees_the_view_and_gets_snakemakes_exit_code(folder, workflow, terminal):
-    shown = terminal("autoprune.watch", *workflow(4))
+    shown = terminal("autoprune.check.watch", *workflow(4))
     assert shown.read() == 0
     assert VIEW in shown.text
     assert "4 waiting" in shown.text
@@ -84,7 +84,7 @@ def test_a_terminal_sees_the_view_and_gets_snakemakes_exit_code(folder, workflow
 
 def test_ctrl_c_reaches_the_job_once_and_leaves_nothing_behind(folder, workflow, terminal, until):
     words = workflow(300)
-    shown = terminal("autoprune.watch", *words)
+    shown = terminal("autoprune.check.watch", *words)
     shown.read(lambda text: (folder / "begun").exists() and VIEW in text)
     shown.press(b"\x03")
     assert shown.read() == 1  # as Snakemake itself ends
@@ -94,13 +94,13 @@ def test_ctrl_c_reaches_the_job_once_and_leaves_nothing_behind(folder, workflow,
     assert list((folder / ".snakemake/locks").glob("*")) == []
     # the same command goes on
     workflow(0)
-    again = terminal("autoprune.watch", *words)
+    again = terminal("autoprune.check.watch", *words)
     assert again.read() == 0
     assert (folder / "out").exists()
 
 
 def test_sigterm_lets_the_job_finish(folder, workflow, terminal):
-    shown = terminal("autoprune.watch", *workflow(3))
+    shown = terminal("autoprune.check.watch", *workflow(3))
     shown.read(lambda text: (folder / "begun").exists() and VIEW in text)
     os.kill(shown.process, signal.SIGTERM)
     shown.read()
@@ -113,7 +113,7 @@ def test_snakemake_does_not_outlive_a_killed_watcher(folder, workflow, terminal)
     """It finishes its jobs, as at SIGTERM, and ends."""
     if sys.platform != "linux":
         pytest.skip("only Linux tells a child that its parent died")
-    shown = terminal("autoprune.watch", *workflow(2))
+    shown = terminal("autoprune.check.watch", *workflow(2))
     shown.read(lambda text: (folder / "begun").exists())
     os.kill(shown.process, signal.SIGKILL)
     assert shown.read() == -signal.SIGKILL
@@ -121,7 +121,7 @@ def test_snakemake_does_not_outlive_a_killed_watcher(folder, workflow, terminal)
 
 
 def test_jobs_do_not_outlive_a_killed_snakemake(folder, workflow, terminal):
-    shown = terminal("autoprune.watch", *workflow(300))
+    shown = terminal("autoprune.check.watch", *workflow(300))
     shown.read(lambda text: (folder / "begun").exists() and VIEW in text)
     (snakemake,) = [
         facts["pid"] for facts in processes_in(folder) if "snakemake" in facts["cmdline"][:3]
@@ -143,8 +143,8 @@ def test_in_a_pipe_it_is_snakemake_itself(folder, workflow):
         changing = r"\[.*\]|tmpdir=\S+|\S+snakemake\.log|\d:\d\d:\d\d\.\d+"
         return done.stdout, re.sub(changing, "", done.stderr)
 
-    assert output("autoprune.watch") == output("snakemake")
-    wrong = [sys.executable, "-m", "autoprune.watch", "--cores", "1", "nothing"]
+    assert output("autoprune.check.watch") == output("snakemake")
+    wrong = [sys.executable, "-m", "autoprune.check.watch", "--cores", "1", "nothing"]
     assert subprocess.run(wrong, capture_output=True).returncode == 1
 
 

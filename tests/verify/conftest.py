@@ -6,9 +6,10 @@ import shutil
 
 import pytest
 
-from autoprune import environment, metrics, provenance
+from autoprune.check.verify_causes import current_code
+from autoprune.core import environment, provenance
+from autoprune.measure import metrics
 from autoprune.measure.history import HISTORY
-from autoprune.verify_causes import current_code
 
 HEADER = [*HISTORY]
 ARMS = [("dense", "fedavg"), ("autoprune", "reinit"), ("null-norms", "reinit")]

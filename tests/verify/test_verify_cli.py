@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from autoprune import environment, provenance
-from autoprune.verify import main
-from autoprune.verify_reference import gather, read
+from autoprune.check.verify import main
+from autoprune.check.verify_reference import gather, read
+from autoprune.core import environment, provenance
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def verify(folder, *flags):
-    """As ``python -m autoprune.verify``, without the second that a process takes to start."""
+    """As ``python -m autoprune.check.verify``, without the second that a process takes to start."""
     out, err = io.StringIO(), io.StringIO()
     with chdir(folder), redirect_stdout(out), redirect_stderr(err):
         code = main(["--results", "results", *flags])
@@ -158,12 +158,12 @@ def test_a_broken_reference_is_named(results, text):
 
 
 def test_no_reference_says_how_to_make_one(tmp_path):
-    command = [sys.executable, "-W", "error", "-m", "autoprune.verify"]
+    command = [sys.executable, "-W", "error", "-m", "autoprune.check.verify"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.startswith("error: no reference to compare with")
     assert len(done.stderr.splitlines()) == 1
-    assert "python -m autoprune.verify --record" in done.stderr
+    assert "python -m autoprune.check.verify --record" in done.stderr
 
 
 def test_runs_that_an_earlier_configuration_left_are_no_part(results):
@@ -176,7 +176,7 @@ def test_runs_that_an_earlier_configuration_left_are_no_part(results):
 
 
 def test_the_check_imports_neither_torch_nor_flower():
-    closure = provenance.closure("autoprune.verify", "autoprune.environment")
+    closure = provenance.closure("autoprune.check.verify", "autoprune.core.environment")
     code = f"import sys\nfor name in {sorted(closure)}: __import__(name)\n"
     code += "print(sorted({'torch', 'flwr', 'ray'} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -202,7 +202,7 @@ def git(folder, *words):
 
 def test_the_checkout_is_its_commit_and_whether_what_runs_differs(tmp_path):
     folder = tmp_path / "project"
-    code = folder / "workflow/autoprune/provenance.py"
+    code = folder / "workflow/autoprune/core/provenance.py"
     code.parent.mkdir(parents=True)
     code.write_text("x = 1\n")
     assert environment.checkout(folder) is None
@@ -225,6 +225,6 @@ def test_a_copy_unpacked_in_another_checkout_has_no_commit(tmp_path):
     git(tmp_path, "init", "-q")
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "-qm", "one")
-    (tmp_path / "project/workflow/autoprune").mkdir(parents=True)
-    (tmp_path / "project/workflow/autoprune/provenance.py").write_text("x = 1\n")
+    (tmp_path / "project/workflow/autoprune/core").mkdir(parents=True)
+    (tmp_path / "project/workflow/autoprune/core/provenance.py").write_text("x = 1\n")
     assert environment.checkout(tmp_path / "project") is None

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoprune import environment
+from autoprune.check.verify_causes import Causes, causes, changed_platform, changed_versions
+from autoprune.check.verify_compare import KINDS, Tolerances, compare, size
+from autoprune.check.verify_reference import Record, gather
+from autoprune.check.verify_report import MOVED, OTHER_VERSIONS, SAME, report, verdict
+from autoprune.core import environment
 from autoprune.measure.table import GIVEN
-from autoprune.verify_causes import Causes, causes, changed_platform, changed_versions
-from autoprune.verify_compare import KINDS, Tolerances, compare, size
-from autoprune.verify_reference import Record, gather
-from autoprune.verify_report import MOVED, OTHER_VERSIONS, SAME, report, verdict
 
 AUTOPRUNE = "digits/cnn/autoprune/reinit/seed-0"
 NULL = "digits/cnn/null-norms/reinit/seed-0"

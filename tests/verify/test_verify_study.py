@@ -38,7 +38,7 @@ def snakemake(folder, *targets, **environment):
 
 def verify(folder, *flags):
     compared = ["--results", "results/ci", "--reference", "reference", *flags]
-    return call(folder, "autoprune.verify", *compared, PYTHONPATH=str(folder / "workflow"))
+    return call(folder, "autoprune.check.verify", *compared, PYTHONPATH=str(folder / "workflow"))
 
 
 def remade(folder, **environment):

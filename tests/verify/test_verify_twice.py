@@ -2,9 +2,9 @@
 
 import pytest
 
-from autoprune import provenance
-from autoprune.errors import InputError
-from autoprune.verify_twice import differences, first_difference, twice
+from autoprune.check.verify_twice import differences, first_difference, twice
+from autoprune.core import provenance
+from autoprune.core.errors import InputError
 
 CONFIG = "pathvars: {results: out, logs: out/logs, benchmarks: out/benchmarks}\n"
 SNAKEFILE = """

@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from autoprune import exports, methods
-from autoprune.config import (
+from autoprune import methods
+from autoprune.core.errors import InputError
+from autoprune.measure import formats as exports
+from autoprune.pruning.rounding import DIRECTIONS
+from autoprune.study.config import (
     METHODS,
     check,
     differs,
@@ -19,8 +22,6 @@ from autoprune.config import (
     resolve,
     run_settings,
 )
-from autoprune.errors import InputError
-from autoprune.pruning.rounding import DIRECTIONS
 from stages import WORKFLOW, run_stage
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -27,11 +27,11 @@ def locked(tmp_path):
 
 
 def test_stale_locks_are_dropped(locked):
-    done = call("autoprune.unlock", locked)
+    done = call("autoprune.check.unlock", locked)
     assert done.returncode == 0, done.stderr
     assert "going on where it was" in done.stderr
     assert list((locked / ".snakemake" / "locks").iterdir()) == []
-    assert call("autoprune.unlock", locked).stderr == ""
+    assert call("autoprune.check.unlock", locked).stderr == ""
 
 
 def test_locks_of_a_running_snakemake_stay(locked):
@@ -41,7 +41,7 @@ def test_locks_of_a_running_snakemake_stay(locked):
     process = subprocess.Popen([sys.executable, str(script)], cwd=locked)
     try:
         time.sleep(0.5)
-        done = call("autoprune.unlock", locked)
+        done = call("autoprune.check.unlock", locked)
     finally:
         process.kill()
         process.wait()
@@ -79,7 +79,7 @@ def test_the_outcome_shows_verdicts_and_names_the_files(tmp_path):
     untested = {**row, "claim": "latency", "variant": None, "ours": None, "low": None}
     untested |= {"verdict": "not tested", "answer": None}
     pd.DataFrame([row, other, untested]).to_csv(tables / "claims.csv", index=False)
-    done = call("autoprune.outcome", tmp_path)
+    done = call("autoprune.publish.outcome", tmp_path)
     assert done.returncode == 0, done.stderr
     assert "61.23 [55.00, 67.50]" in done.stdout
     assert "does not hold on digits/CNN" in done.stdout
@@ -93,7 +93,7 @@ def test_the_outcome_shows_verdicts_and_names_the_files(tmp_path):
 
 
 def test_the_outcome_of_nothing_is_one_line(tmp_path):
-    done = call("autoprune.outcome", tmp_path)
+    done = call("autoprune.publish.outcome", tmp_path)
     assert done.returncode == 1
     assert len(done.stderr.strip().splitlines()) == 1
     assert "run `make`" in done.stderr

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from autoprune.rule_graph import drawn, edges, mermaid
+from autoprune.check.rule_graph import drawn, edges, mermaid
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -20,7 +20,7 @@ def test_the_rule_graph_is_current():
 def test_a_stale_graph_is_redrawn_and_nothing_else_of_the_page(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("before\n\n```mermaid\nflowchart LR\n    old --> older\n```\n\nafter\n")
-    command = [sys.executable, "-m", "autoprune.rule_graph", "--page", str(page)]
+    command = [sys.executable, "-m", "autoprune.check.rule_graph", "--page", str(page)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     text = page.read_text()

@@ -9,7 +9,7 @@ import time
 import pytest
 from snakemake.scheduling.job_scheduler import JobScheduler
 
-from autoprune.scheduling import quote_python, wait_once
+from autoprune.study.scheduling import quote_python, wait_once
 
 JOBS = 16
 WORKFLOW = """
@@ -20,7 +20,7 @@ select = JobScheduler.job_selector
 JobScheduler.job_selector = lambda *args: passes.append(1) or select(*args)
 
 if config["patched"]:
-    from autoprune.scheduling import wait_once
+    from autoprune.study.scheduling import wait_once
     wait_once()
 
 onsuccess:
@@ -60,7 +60,9 @@ def test_passes_do_not_grow_with_the_jobs_that_have_finished(tmp_path):
     mine, seconds = passes(tmp_path / "changed", True)
     assert mine <= JOBS + seconds + 1
     theirs, _ = passes(tmp_path / "as it comes", False)
-    assert theirs > 1.5 * mine, "Snakemake waits once by itself now: remove autoprune.scheduling"
+    assert theirs > 1.5 * mine, (
+        "Snakemake waits once by itself now: remove autoprune.study.scheduling"
+    )
 
 
 @pytest.mark.slow

@@ -162,7 +162,7 @@ def test_k_reruns_what_depends_on_it_and_nothing_else(study, edited):
     jobs = planned(study, "all")
     assert jobs["prune"] == 4  # one pair, two variants, two seeds
     assert jobs["count"] == 2  # the seeds of an arm in one job
-    assert not {"prepare", "partition", "baseline", "count_published"} & jobs.keys()
+    assert not {"prepare", "partition", "baseline", "published_counts"} & jobs.keys()
 
 
 def test_a_helper_of_the_pruning_rule_reruns_the_pruned_runs_only(study, edited):
@@ -229,14 +229,14 @@ def test_multiples_and_seeds_say_what_is_exported_and_timed(study):
 
 
 def test_a_formats_code_reruns_its_exports(study, edited):
-    edited("workflow/autoprune/exports/onnx.py", "per_channel=True", "per_channel=False")
+    edited("workflow/autoprune/measure/formats/onnx.py", "per_channel=True", "per_channel=False")
     jobs = planned(study, "all")
     assert (jobs["export"], jobs["export_rounded"], jobs["latency_host"]) == (6, 7, 10)
     assert not {"baseline", "prune", "count"} & jobs.keys()
 
 
 def test_a_style_change_redraws_figures_only(study, edited):
-    edited("workflow/autoprune/drawing.py", '"savefig.dpi": 200', '"savefig.dpi": 210')
+    edited("workflow/autoprune/publish/plotting.py", '"savefig.dpi": 200', '"savefig.dpi": 210')
     drawn = {"draw", "draw_controls", "describe_partition", "figures"}
     assert planned(study, "figures").keys() <= drawn
 
@@ -381,7 +381,7 @@ def test_a_phones_session_is_in_the_latency_table_and_the_claims(study, tmp_path
             words += ["--log-of", f"glyphs-cnn-{method}-{variant}-s0-fp32.onnx", str(log)]
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "autoprune.android", "import-logs", *words),
+            *(sys.executable, "-m", "autoprune.phone", "import-logs", *words),
             *("--session", study / "resources/android/my-phone", "--manifests", *manifests),
             *("--started-at", "2026-11-03T14:05:00Z", "--delegate", "cpu", "--warmup-runs", "1"),
             *("--manufacturer", "Maker", "--phone", "P1", "--tool-version", "1.31.1"),
@@ -392,7 +392,7 @@ def test_a_phones_session_is_in_the_latency_table_and_the_claims(study, tmp_path
     )
     assert done.returncode == 0, done.stderr
 
-    read = {"import_latency": 1, "check_claims": 1, "tabulate_latency": 1}
+    read = {"import_latency": 1, "claims": 1, "tabulate_latency": 1}
     assert planned(study, *tables, **overlay) == read
     snakemake(study, *tables, *mine)
     claim = claims_on_android(results)
@@ -435,7 +435,7 @@ def test_a_finished_study_is_archived_and_its_numbers_traced(study, tmp_path):
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    python(study, "autoprune.archive", *CI, "--output", str(tmp_path / "study.zip"))
+    python(study, "autoprune.publish.archive", *CI, "--output", str(tmp_path / "study.zip"))
     opened = tmp_path / "opened"
     shutil.unpack_archive(tmp_path / "study.zip", opened)
     subprocess.run(["sha256sum", "-c", "--quiet", "manifest-sha256.txt"], cwd=opened, check=True)
@@ -453,7 +453,7 @@ def test_a_finished_study_is_archived_and_its_numbers_traced(study, tmp_path):
     }
     for table, cell in cells.items():
         for folder in (study, opened):
-            text = python(folder, "autoprune.trace", table, cell, "--results", str(RESULTS))
+            text = python(folder, "autoprune.check.trace", table, cell, "--results", str(RESULTS))
             assert "now: the code here is the same" in text
             assert "state: as recorded" in text
             assert "data set " in text

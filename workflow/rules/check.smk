@@ -5,7 +5,7 @@ out: <results>/environment.json; the verdict of `verify` goes to the terminal an
 """
 
 
-rule describe_environment:
+rule environment:
     """Versions, processor, threads and the checkout's state that the runs were made with.
 
     Made anew when a run is, and then only: it belongs to the results, not to the day. The state
@@ -16,15 +16,15 @@ rule describe_environment:
     output:
         "<results>/environment.json",
     log:
-        "<logs>/describe_environment.log",
+        "<logs>/environment.log",
     benchmark:
-        "<benchmarks>/describe_environment.tsv"
+        "<benchmarks>/environment.tsv"
     params:
         runs=folders("run"),
-        code=stage("autoprune.environment"),
+        code=stage("autoprune.core.environment"),
     shell:
         """
-        python -m autoprune.environment \
+        python -m autoprune.core.environment \
             --runs {params.runs:q} \
             --output {output:q} \
             >{log:q} 2>&1
@@ -42,17 +42,17 @@ rule verify:
         plans=runs("plan.json", without=["dense"]),
         published="<results>/published_counts.json",
         null=NULL_FILES,
-        kept="<results>/kept.csv",
+        kept="<results>/filter_survival.csv",
         tables=expand("<results>/tables/{table}.csv", table=TABLES),
     log:
         "<logs>/verify.log",
     params:
         results=subpath(input.environment, parent=True),
         reference=reference_flags,
-        code=stage("autoprune.verify"),
+        code=stage("autoprune.check.verify"),
     shell:
         """
-        python -m autoprune.verify \
+        python -m autoprune.check.verify \
             --results {params.results:q} \
             {params.reference:q} \
             2>&1 | tee {log:q}

@@ -13,13 +13,20 @@ from pathlib import Path
 WORKFLOW = Path(workflow.current_basedir).parent
 sys.path.insert(0, str(WORKFLOW))
 
-from autoprune.config import METHODS, ablation_flags, check, followed, follows_dense, follows_plan
-from autoprune.config import differs, keeps_scores, methods_of, resolve, run_settings
-from autoprune.errors import InputError
-from autoprune.failures import Failure, describe, is_stop, last_error
-from autoprune.provenance import code_version
-from autoprune.scheduling import quote_python, wait_once
-from autoprune.study import runs_of
+from autoprune.study.config import (
+    METHODS,
+    ablation_flags,
+    check,
+    followed,
+    follows_dense,
+    follows_plan,
+)
+from autoprune.study.config import differs, keeps_scores, methods_of, resolve, run_settings
+from autoprune.core.errors import InputError
+from autoprune.check.failures import Failure, describe, is_stop, last_error
+from autoprune.core.provenance import code_version
+from autoprune.study.scheduling import quote_python, wait_once
+from autoprune.study.grid import runs_of
 
 wait_once()
 quote_python()
@@ -61,6 +68,13 @@ SEARCHED = [name for name in PAIRS if "autoprune" in methods_of(config, name)]
 NULL_FILES = [f"<results>/null/{name}.csv" for name in SEARCHED]
 # what tables and pages say of them, which is read from files that no code version of theirs covers
 DIFFERENCES = [differs(method) for method in sorted({run.method for run in runs_of(config)})]
+# tables that are CSV first: how the report files them, and calls them
+RENDERED = {
+    "claims": ("Claims", "published against ours"),
+    "results": ("Results", "dense against pruned"),
+    "comparisons": ("Controls", "methods and controls"),
+    "ablations": ("Controls", "ablations"),
+}
 TABLES = ["claims", "results", "partition", "ablations"]
 if any(config["controls"]["reference"] in methods_of(config, n)["autoprune"] for n in SEARCHED):
     TABLES.append("comparisons")
@@ -70,6 +84,18 @@ TABLE_FILES = expand(
     table=TABLES,
     ending=["csv", "html", "md", "tex"],
 )
+
+
+def category(wildcards):
+    """Where the report files a table."""
+    return RENDERED[wildcards.table][0]
+
+
+def table_labels(wildcards):
+    """What the report calls a table."""
+    return {"what": RENDERED[wildcards.table][1], "as": "table"}
+
+
 DRAWN = ["partition", *FIGURES, *CONTROL_FIGURES]
 FIGURE_FILES = expand(
     "<results>/figures/{figure}.{ending}", figure=DRAWN, ending=["svg", "png", "pdf"]

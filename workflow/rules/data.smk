@@ -20,10 +20,10 @@ rule download:
         "<benchmarks>/download/{file}.tsv"
     params:
         folder=subpath(output[0], parent=True),
-        code=stage("autoprune.data.download"),
+        code=stage("autoprune.data.fetch.download"),
     shell:
         """
-        python -m autoprune.data.download {wildcards.file:q} \
+        python -m autoprune.data.fetch.download {wildcards.file:q} \
             --folder {params.folder:q} \
             --receipt {output:q} \
             2>&1 | tee {log:q}
@@ -50,7 +50,7 @@ rule prepare:
         store=subpath(output.header, parent=True),
         source=lookup(dpath="datasets/{dataset}/source", within=config),
         flags=source_flags,
-        code=stage("autoprune.data.prepare", "autoprune.data.sources.{source}"),
+        code=stage("autoprune.data.prepare.__main__", "autoprune.data.prepare.sources.{source}"),
     shell:
         """
         python -m autoprune.data.prepare {params.source:q} \
@@ -84,10 +84,10 @@ rule partition:
         partition=subpath(output.header, parent=True),
         target=lookup(dpath="datasets/{dataset}/target", within=config),
         flags=partition_flags,
-        code=stage("autoprune.data.partition"),
+        code=stage("autoprune.data.prepare.partition"),
     shell:
         """
-        python -m autoprune.data.partition \
+        python -m autoprune.data.prepare.partition \
             --store {params.store:q} \
             --target {params.target:q} \
             {params.flags:q} \
@@ -126,10 +126,10 @@ rule describe_partition:
         "<benchmarks>/describe_partition.tsv"
     params:
         partitions=folders("headers"),
-        code=stage("autoprune.data.partition_report"),
+        code=stage("autoprune.publish.describe_partition"),
     shell:
         """
-        python -m autoprune.data.partition_report \
+        python -m autoprune.publish.describe_partition \
             --partition {params.partitions:q} \
             --csv {output.csv:q} \
             --html {output.html:q} \

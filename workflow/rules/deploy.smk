@@ -35,10 +35,14 @@ rule export:
         target=lookup(dpath="datasets/{dataset}/target", within=config),
         rounding=[],
         output=subpath(output.manifest, ancestor=2),
-        code=stage("autoprune.export", "autoprune.exports.{format}", "autoprune.models.{model}"),
+        code=stage(
+            "autoprune.measure.export",
+            "autoprune.measure.formats.{format}",
+            "autoprune.models.{model}",
+        ),
     shell:
         """
-        python -m autoprune.export \
+        python -m autoprune.measure.export \
             --run {params.run:q} \
             --store {params.store:q} \
             --partition {params.partition:q} \
@@ -95,10 +99,13 @@ rule latency_host:
     threads: 64  # all cores there are: nothing else may run beside a measurement
     params:
         rounds=lookup(dpath="deploy/latency_rounds", within=config),
-        code=stage("autoprune.latency_host", *(f"autoprune.exports.{name}" for name in FORMATS)),
+        code=stage(
+            "autoprune.measure.latency_host",
+            *(f"autoprune.measure.formats.{name}" for name in FORMATS),
+        ),
     shell:
         """
-        python -m autoprune.latency_host \
+        python -m autoprune.measure.latency_host \
             --dense {input.dense:q} \
             --pruned {input.pruned:q} \
             --rounds {params.rounds:q} \

@@ -2,33 +2,82 @@
 
 in:  <results>/{metrics,units}.csv, <results>/runs/.../{run,plan}.json, <results>/data/{dataset}/store/
 out: <results>/tables/{comparisons,ablations}.*, <results>/null/, <results>/published_nulls.csv,
-     <results>/kept.csv, <results>/findings.md and the figures of CONTROL_FIGURES
+     <results>/filter_survival.csv, <results>/findings.md and the figures of CONTROL_FIGURES
 """
 
 
-rule compare:
+rule results:
+    """Dense against pruned: accuracy, parameters, MACs, FLOPs, communication."""
+    input:
+        "<results>/metrics.csv",
+    output:
+        "<results>/tables/results.csv",
+    log:
+        "<logs>/results.log",
+    benchmark:
+        "<benchmarks>/results.tsv"
+    params:
+        code=stage("autoprune.evidence.results"),
+    shell:
+        """
+        python -m autoprune.evidence.results \
+            --metrics {input:q} \
+            --csv {output:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule claims:
+    """Each published number beside ours, with an interval and a verdict."""
+    input:
+        metrics="<results>/metrics.csv",
+        counts="<results>/published_counts.json",
+        published="config/published.tsv",
+        units="<results>/units.csv",
+        nulls="<results>/published_nulls.csv",
+        android="<results>/latency/android.csv",
+    output:
+        "<results>/tables/claims.csv",
+    log:
+        "<logs>/claims.log",
+    benchmark:
+        "<benchmarks>/claims.tsv"
+    params:
+        reference=lookup(dpath="controls/reference", within=config),
+        margin=margin_flags("--accuracy-margin"),
+        ablations=ablation_flags(config),
+        code=stage("autoprune.evidence.claims"),
+    shell:
+        """
+        python -m autoprune.evidence.claims \
+            --metrics {input.metrics:q} \
+            --published {input.published:q} \
+            --counts {input.counts:q} \
+            --units {input.units:q} \
+            --null-published {input.nulls:q} \
+            --android {input.android:q} \
+            --reference {params.reference:q} \
+            {params.margin:q} \
+            {params.ablations:q} \
+            --csv {output:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule comparisons:
     """Every method against the paper's, at equal rounds, training rounds and bytes."""
     input:
         metrics="<results>/metrics.csv",
         units="<results>/units.csv",
     output:
-        csv="<results>/tables/comparisons.csv",
-        html=report(
-            "<results>/tables/comparisons.html",
-            caption="../report/comparisons.rst",
-            category="Controls",
-            labels={"what": "methods and controls", "as": "table"},
-        ),
-        md="<results>/tables/comparisons.md",
-        tex="<results>/tables/comparisons.tex",
+        "<results>/tables/comparisons.csv",
     log:
-        "<logs>/compare.log",
+        "<logs>/comparisons.log",
     benchmark:
-        "<benchmarks>/compare.tsv"
+        "<benchmarks>/comparisons.tsv"
     params:
         reference=lookup(dpath="controls/reference", within=config),
         margin=margin_flags("--margin"),
-        differences=DIFFERENCES,
         code=stage("autoprune.evidence.comparisons"),
     shell:
         """
@@ -37,32 +86,21 @@ rule compare:
             --units {input.units:q} \
             --reference {params.reference:q} \
             {params.margin:q} \
-            --csv {output.csv:q} \
-            --html {output.html:q} \
-            --markdown {output.md:q} \
-            --latex {output.tex:q} \
+            --csv {output:q} \
             >{log:q} 2>&1
         """
 
 
-rule ablate:
+rule ablations:
     """What the accidents of the notebooks do, one change at a time."""
     input:
         "<results>/metrics.csv",
     output:
-        csv="<results>/tables/ablations.csv",
-        html=report(
-            "<results>/tables/ablations.html",
-            caption="../report/ablations.rst",
-            category="Controls",
-            labels={"what": "ablations", "as": "table"},
-        ),
-        md="<results>/tables/ablations.md",
-        tex="<results>/tables/ablations.tex",
+        "<results>/tables/ablations.csv",
     log:
-        "<logs>/ablate.log",
+        "<logs>/ablations.log",
     benchmark:
-        "<benchmarks>/ablate.tsv"
+        "<benchmarks>/ablations.tsv"
     params:
         ablations=ablation_flags(config),
         code=stage("autoprune.evidence.ablations"),
@@ -71,10 +109,7 @@ rule ablate:
         python -m autoprune.evidence.ablations \
             --metrics {input:q} \
             {params.ablations:q} \
-            --csv {output.csv:q} \
-            --html {output.html:q} \
-            --markdown {output.md:q} \
-            --latex {output.tex:q} \
+            --csv {output:q} \
             >{log:q} 2>&1
         """
 
@@ -142,23 +177,23 @@ rule published_nulls:
         """
 
 
-rule trace_filters:
+rule filter_survival:
     """Which of the first filters are left in the end, and whether seeds agree on them."""
     input:
         run=runs("run.json", without=["dense"]),
         plan=runs("plan.json", without=["dense"]),
     output:
-        "<results>/kept.csv",
+        "<results>/filter_survival.csv",
     log:
-        "<logs>/trace_filters.log",
+        "<logs>/filter_survival.log",
     benchmark:
-        "<benchmarks>/trace_filters.tsv"
+        "<benchmarks>/filter_survival.tsv"
     params:
         runs=folders("run"),
-        code=stage("autoprune.kept"),
+        code=stage("autoprune.evidence.filter_survival"),
     shell:
         """
-        python -m autoprune.kept \
+        python -m autoprune.evidence.filter_survival \
             --runs {params.runs:q} \
             --output {output:q} \
             >{log:q} 2>&1
@@ -170,7 +205,7 @@ rule draw_controls:
     input:
         metrics="<results>/metrics.csv",
         null=NULL_FILES,
-        kept="<results>/kept.csv",
+        kept="<results>/filter_survival.csv",
     output:
         svg=report(
             "<results>/figures/{figure}.svg",
@@ -189,12 +224,12 @@ rule draw_controls:
         figure="|".join(CONTROL_FIGURES),
     params:
         code=stage(
-            "autoprune.figures_controls",
+            "autoprune.publish.draw_controls",
             *sorted({f"autoprune.models.{pair['model']}" for pair in PAIRS.values()}),
         ),
     shell:
         """
-        python -m autoprune.figures_controls {wildcards.figure:q} \
+        python -m autoprune.publish.draw_controls {wildcards.figure:q} \
             --metrics {input.metrics:q} \
             --null {input.null:q} \
             --kept {input.kept:q} \

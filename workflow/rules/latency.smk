@@ -28,10 +28,10 @@ rule import_latency:
         "<benchmarks>/import_latency.tsv"
     params:
         sessions=SESSIONS,
-        code=stage("autoprune.import_latency"),
+        code=stage("autoprune.phone.import_latency"),
     shell:
         """
-        python -m autoprune.import_latency \
+        python -m autoprune.phone.import_latency \
             --sessions {params.sessions:q} \
             --manifests {input.manifests:q} \
             --output {output:q} \
@@ -68,10 +68,10 @@ rule tabulate_latency:
     benchmark:
         "<benchmarks>/tabulate_latency.tsv"
     params:
-        code=stage("autoprune.latency"),
+        code=stage("autoprune.publish.latency"),
     shell:
         """
-        python -m autoprune.latency \
+        python -m autoprune.publish.latency \
             --host {input.host:q} \
             --android {input.android:q} \
             --csv {output.csv:q} \

@@ -24,36 +24,36 @@ rule count:
     benchmark:
         "<benchmarks>/count/{dataset}/{model}/{method}/{variant}.tsv"
     params:
-        code=stage("autoprune.complexity", "autoprune.models.{model}"),
+        code=stage("autoprune.measure.complexity", "autoprune.models.{model}"),
     shell:
         """
-        python -m autoprune.complexity \
+        python -m autoprune.measure.complexity \
             --architecture {input:q} \
             --output {output:q} \
             >{log:q} 2>&1
         """
 
 
-rule count_published:
+rule published_counts:
     """The same counts for the architectures that the authors' notebooks print."""
     input:
         "config/published.tsv",
     output:
         "<results>/published_counts.json",
     log:
-        "<logs>/count_published.log",
+        "<logs>/published_counts.log",
     benchmark:
-        "<benchmarks>/count_published.tsv"
+        "<benchmarks>/published_counts.tsv"
     params:
         code=stage(
-            "autoprune.complexity",
+            "autoprune.measure.complexity",
             "autoprune.models.cnn",
             "autoprune.models.resnet",
             "autoprune.models.inception",
         ),
     shell:
         """
-        python -m autoprune.complexity \
+        python -m autoprune.measure.complexity \
             --published {input:q} \
             --output {output:q} \
             >{log:q} 2>&1

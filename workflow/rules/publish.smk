@@ -6,7 +6,7 @@ out: <results>/{metrics,units}.csv, <results>/tables/, <results>/figures/, <resu
 """
 
 
-rule collect_metrics:
+rule metrics:
     """Gather every run's numbers into one long table, each with the file it came from."""
     input:
         history=runs("history.csv"),
@@ -18,15 +18,15 @@ rule collect_metrics:
         metrics="<results>/metrics.csv",
         units="<results>/units.csv",
     log:
-        "<logs>/collect_metrics.log",
+        "<logs>/metrics.log",
     benchmark:
-        "<benchmarks>/collect_metrics.tsv"
+        "<benchmarks>/metrics.tsv"
     params:
         runs=folders("run"),
-        code=stage("autoprune.metrics"),
+        code=stage("autoprune.measure.metrics"),
     shell:
         """
-        python -m autoprune.metrics \
+        python -m autoprune.measure.metrics \
             --runs {params.runs:q} \
             --units {output.units:q} \
             --output {output.metrics:q} \
@@ -34,79 +34,32 @@ rule collect_metrics:
         """
 
 
-rule tabulate_results:
-    """Dense against pruned: accuracy, parameters, MACs, FLOPs, communication."""
+rule render_table:
+    """One table for people, from its CSV: HTML, Markdown and LaTeX."""
     input:
-        "<results>/metrics.csv",
+        "<results>/tables/{table}.csv",
     output:
-        csv="<results>/tables/results.csv",
         html=report(
-            "<results>/tables/results.html",
-            caption="../report/results.rst",
-            category="Results",
-            labels={"what": "dense against pruned", "as": "table"},
+            "<results>/tables/{table}.html",
+            caption="../report/table.rst",
+            category=category,
+            labels=table_labels,
         ),
-        md="<results>/tables/results.md",
-        tex="<results>/tables/results.tex",
+        md="<results>/tables/{table}.md",
+        tex="<results>/tables/{table}.tex",
     log:
-        "<logs>/tabulate_results.log",
+        "<logs>/render_table/{table}.log",
     benchmark:
-        "<benchmarks>/tabulate_results.tsv"
+        "<benchmarks>/render_table/{table}.tsv"
+    wildcard_constraints:
+        table="|".join(RENDERED),
     params:
-        code=stage("autoprune.tables"),
+        differences=DIFFERENCES,
+        code=stage("autoprune.publish.render_table", "autoprune.publish.tables.{table}"),
     shell:
         """
-        python -m autoprune.tables \
-            --metrics {input:q} \
-            --csv {output.csv:q} \
-            --html {output.html:q} \
-            --markdown {output.md:q} \
-            --latex {output.tex:q} \
-            >{log:q} 2>&1
-        """
-
-
-rule check_claims:
-    """Each published number beside ours, with an interval and a verdict."""
-    input:
-        metrics="<results>/metrics.csv",
-        counts="<results>/published_counts.json",
-        published="config/published.tsv",
-        units="<results>/units.csv",
-        nulls="<results>/published_nulls.csv",
-        android="<results>/latency/android.csv",
-    output:
-        csv="<results>/tables/claims.csv",
-        html=report(
-            "<results>/tables/claims.html",
-            caption="../report/claims.rst",
-            category="Claims",
-            labels={"what": "published against ours", "as": "table"},
-        ),
-        md="<results>/tables/claims.md",
-        tex="<results>/tables/claims.tex",
-    log:
-        "<logs>/check_claims.log",
-    benchmark:
-        "<benchmarks>/check_claims.tsv"
-    params:
-        reference=lookup(dpath="controls/reference", within=config),
-        margin=margin_flags("--accuracy-margin"),
-        ablations=ablation_flags(config),
-        code=stage("autoprune.evidence.claims"),
-    shell:
-        """
-        python -m autoprune.evidence.claims \
-            --metrics {input.metrics:q} \
-            --published {input.published:q} \
-            --counts {input.counts:q} \
-            --units {input.units:q} \
-            --null-published {input.nulls:q} \
-            --android {input.android:q} \
-            --reference {params.reference:q} \
-            {params.margin:q} \
-            {params.ablations:q} \
-            --csv {output.csv:q} \
+        python -m autoprune.publish.render_table {wildcards.table:q} \
+            --csv {input:q} \
             --html {output.html:q} \
             --markdown {output.md:q} \
             --latex {output.tex:q} \
@@ -135,10 +88,10 @@ rule draw:
     wildcard_constraints:
         figure="|".join(FIGURES),
     params:
-        code=stage("autoprune.figures"),
+        code=stage("autoprune.publish.draw"),
     shell:
         """
-        python -m autoprune.figures {wildcards.figure:q} \
+        python -m autoprune.publish.draw {wildcards.figure:q} \
             --metrics {input:q} \
             --svg {output.svg:q} \
             --png {output.png:q} \
@@ -163,7 +116,7 @@ rule write_report:
         environment="<results>/environment.json",
         # code versions know Python only
         page=expand(
-            "workflow/autoprune/report/{file}",
+            "workflow/autoprune/publish/report/{file}",
             file=["page.html.j2", "page.css", "charts.js", "figures.js", "browser.js", "page.js"],
         ),
     output:
@@ -176,10 +129,10 @@ rule write_report:
         runs=folders("run"),
         benchmarks=lookup(dpath="pathvars/benchmarks", within=config),
         differences=DIFFERENCES,
-        code=stage("autoprune.report.__main__"),
+        code=stage("autoprune.publish.report.__main__"),
     shell:
         """
-        python -m autoprune.report \
+        python -m autoprune.publish.report \
             --metrics {input.metrics:q} \
             --runs {params.runs:q} \
             --tables {input.tables:q} \

@@ -6,7 +6,7 @@ out: <results>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}/
      pruning plan.json where the method has one
 
 While it lasts, a run writes two files beside its outputs: checkpoint.safetensors, at which it goes
-on when it was killed, and progress.json, which `autoprune.status` reads.
+on when it was killed, and progress.json, which `autoprune.check.status` reads.
 """
 
 
@@ -57,10 +57,12 @@ rule baseline:
         evaluate_every=training("evaluate_every"),
         checkpoint_every=training("checkpoint_every"),
         backend=lookup(dpath="backend", within=config),
-        code=stage("autoprune.train", "autoprune.models.{model}", "autoprune.methods.dense"),
+        code=stage(
+            "autoprune.federation.__main__", "autoprune.models.{model}", "autoprune.methods.dense"
+        ),
     shell:
         """
-        python -m autoprune.train \
+        python -m autoprune.federation \
             --dataset {wildcards.dataset:q} \
             --stands-for {params.stands_for:q} \
             --store {params.store:q} \
@@ -119,4 +121,8 @@ use rule baseline as prune with:
         method="{method}",
         method_flags=method_flags,
         plan_flags=plan_flags,
-        code=stage("autoprune.train", "autoprune.models.{model}", "autoprune.methods.{method}"),
+        code=stage(
+            "autoprune.federation.__main__",
+            "autoprune.models.{model}",
+            "autoprune.methods.{method}",
+        ),

@@ -1,21 +1,14 @@
-"""Stage: divide a store's training rows among federated clients."""
+"""The partition: which training rows of a store each federated client has."""
 
-import argparse
-import csv
 import hashlib
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from autoprune.data.schemes import LEFT_OVER, NEEDS, SUMMARY, check_settings, drawn, natural
-from autoprune.data.sources import add_seed, checked, count, report_dropped
-from autoprune.data.store import ClientStore, whole_folder
-from autoprune.errors import InputError, run_main
-from autoprune.files import read_json, write_json
+from autoprune.core.errors import InputError
+from autoprune.core.files import read_json
 
 SCHEMA_VERSION = 2
 FILES = ("partition.json", "offsets.npy", "indices.npy", "label_counts.csv")
@@ -38,7 +31,7 @@ class Partition:
         if not path.is_file():
             raise InputError(
                 f"{folder}: not a partition (no partition.json); "
-                "make one with python -m autoprune.data.partition"
+                "make one with python -m autoprune.data.prepare.partition"
             )
         header = read_json(path)
         if not isinstance(header, dict) or header.get("schema_version") != SCHEMA_VERSION:
@@ -74,170 +67,3 @@ class Partition:
         if not 0 <= client < self.clients:
             raise InputError(f"{self.folder}: no client {client}; it has 0..{self.clients - 1}")
         return self.all_indices[self.offsets[client] : self.offsets[client + 1]]
-
-
-def make_partition(
-    store: ClientStore,
-    output: Path,
-    *,
-    scheme: str,
-    target: str,
-    seed: int,
-    clients: int | None = None,
-    alpha: float | None = None,
-    classes_per_client: int | None = None,
-    shards_per_client: int | None = None,
-    shard_size: int | None = None,
-    min_samples: int = 2,
-) -> None:
-    """Write the partition of a store's training rows; nothing is written when it fails.
-
-    Clients below ``min_samples`` rows are dropped and counted, and so are rows that the scheme
-    gives to nobody. Raises InputError for settings that do not fit the scheme or the store.
-    """
-    settings = {
-        "clients": clients,
-        "alpha": alpha,
-        "classes_per_client": classes_per_client,
-        "shards_per_client": shards_per_client,
-        "shard_size": shard_size,
-    }
-    check_settings(scheme, settings)
-    labels = store.labels[store.rows("train"), store.target_column(target)]
-    if scheme == "natural":
-        ids, parts = natural(store)
-    else:
-        ids, parts = drawn(scheme, labels, seed, settings)
-
-    kept = [number for number, part in enumerate(parts) if len(part) >= min_samples]
-    if not kept:
-        raise InputError(
-            f"no client is left: all {len(parts)} have fewer than {min_samples} training samples; "
-            "lower --min-samples or --clients"
-        )
-    small = sorted(set(range(len(parts))) - set(kept))
-    reason = f"fewer than {min_samples} training samples"
-    dropped = report_dropped(ids, [len(part) for part in parts], small, reason)
-    dropped += left_over(scheme, len(labels) - sum(map(len, parts)))
-    parts = [parts[number] for number in kept]
-    classes = store.classes(target)
-    counts = np.stack([np.bincount(labels[part], minlength=len(classes)) for part in parts])
-    sizes = counts.sum(axis=1)
-    header = {
-        "schema_version": SCHEMA_VERSION,
-        "scheme": scheme,
-        "settings": {"seed": seed, "min_samples": min_samples, **settings},
-        "store": {
-            "name": store.name,
-            "kind": store.kind,
-            "source": store.source,
-            "checksum": store.checksum,
-        },
-        "target": target,
-        "clients": len(parts),
-        "client_ids": [ids[number] for number in kept],
-        "samples_per_client": {**spread(sizes), "mean": float(sizes.mean())},
-        "classes": len(classes),
-        "classes_per_client": spread((counts > 0).sum(axis=1)),
-        "mean_label_entropy_bits": float(entropy_bits(counts).mean()),
-        "samples": dict(store.samples),
-        "repeated": store.repeated,
-        "dropped": [
-            *({**entry, "stage": "store"} for entry in store.dropped),
-            *({**entry, "stage": "partition"} for entry in dropped),
-        ],
-    }
-    with whole_folder(output, FILES) as scratch:
-        np.save(scratch["offsets.npy"], np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64))
-        np.save(scratch["indices.npy"], np.concatenate(parts).astype(np.int64))
-        _write_counts(scratch["label_counts.csv"], counts, classes)
-        write_json(scratch["partition.json"], header)
-
-
-def left_over(scheme: str, samples: int) -> list[dict[str, Any]]:
-    """The header's entry for rows with no client, whose client is null; a line on stderr."""
-    if not samples:
-        return []
-    print(f"dropped {samples} samples: {LEFT_OVER[scheme]}", file=sys.stderr)
-    return [{"client": None, "samples": samples, "reason": LEFT_OVER[scheme]}]
-
-
-def spread(values: np.ndarray) -> dict[str, float]:
-    """Minimum, median and maximum of whole numbers (n,)."""
-    return {
-        "min": int(values.min()),
-        "median": float(np.median(values)),
-        "max": int(values.max()),
-    }
-
-
-def entropy_bits(counts: np.ndarray) -> np.ndarray:
-    """Entropy (clients,) in bits of each client's labels, from its counts (clients, classes)."""
-    share = counts / counts.sum(axis=1, keepdims=True)
-    # log2(1) stands in where the share is 0, since p log p goes to 0 there.
-    return -(share * np.log2(np.where(share > 0, share, 1))).sum(axis=1) + 0.0
-
-
-def _write_counts(path: Path, counts: np.ndarray, classes: Sequence[str]) -> None:
-    with open(path, "w", encoding="utf-8", newline="") as stream:
-        table = csv.writer(stream, lineterminator="\n")
-        table.writerow(["client", "class", "count"])
-        for client, number in np.argwhere(counts):
-            table.writerow([client, classes[number], counts[client, number]])
-
-
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m autoprune.data.partition", description=__doc__, allow_abbrev=False
-    )
-    parser.add_argument("--store", required=True, type=Path, help="folder of the client store")
-    parser.add_argument(
-        "--scheme",
-        required=True,
-        choices=NEEDS,
-        metavar="SCHEME",
-        help="; ".join(f"{scheme}: {summary}" for scheme, summary in SUMMARY.items()),
-    )
-    parser.add_argument("--target", required=True, help="label that is predicted and divided by")
-    parser.add_argument("--clients", type=count, help="number of clients drawn; not for natural")
-    parser.add_argument(
-        "--alpha",
-        type=checked(float, 1e-3, 1e9, "a number from 0.001 to 1e9"),
-        help="dirichlet, quantity: concentration; below 1 clients differ much, above 100 they "
-        "are all alike",
-    )
-    parser.add_argument("--classes-per-client", type=count, help="pathological: classes")
-    parser.add_argument(
-        "--shards-per-client",
-        type=count,
-        help="shards: number for each client; their size follows, and rows beyond are dropped "
-        "and counted",
-    )
-    parser.add_argument(
-        "--shard-size",
-        type=count,
-        help="shards: training samples of one, instead; their number follows, and some clients "
-        "get one more than others",
-    )
-    parser.add_argument(
-        "--min-samples",
-        type=count,
-        default=2,
-        help="training samples; a client with fewer is dropped and counted, as batch statistics "
-        "need two (default: %(default)s)",
-    )
-    add_seed(parser)
-    parser.add_argument("--output", required=True, type=Path, help="folder of the new partition")
-    return parser.parse_args(argv)
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Partition one store; raises InputError for wrong input, and then writes nothing."""
-    settings = vars(parse(argv))
-    store = ClientStore.open(settings.pop("store"))
-    make_partition(store, settings.pop("output"), **settings)
-
-
-if __name__ == "__main__":
-    run_main(main)

@@ -1,16 +1,14 @@
 """The client store: every sample of one data set on disk, its client, labels and split."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+import mmap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from autoprune.data.images import Images, checksum, read_singly
-from autoprune.errors import InputError
-from autoprune.files import read_json, whole_file
+from autoprune.core.errors import InputError
+from autoprune.core.files import checksum, read_json
 
 SCHEMA_VERSION = 3
 SPLITS = ("train", "validation", "test")
@@ -22,52 +20,6 @@ HEADER_KEYS = {
     *("dropped", "polarity", "natural_clients", "checksum"),
     *("repeated", "pixels", "pixel_range", "preprocessing"),
 }
-
-
-@dataclass(frozen=True, eq=False)
-class Samples:
-    """What a source hands over: N samples in any order.
-
-    images (N, H, W, C) uint8, an array or read later; labels (N, T), one column a target; clients
-    (N,) numbers into ``client_ids``; splits (N,) with 0 train, 1 validation, 2 test; targets a
-    list of ``{"name", "classes"}``; dropped a list of ``{"client", "samples", "reason"}``.
-    """
-
-    images: np.ndarray | Images
-    labels: np.ndarray
-    clients: np.ndarray
-    splits: np.ndarray
-    client_ids: Sequence[str]
-    targets: Sequence[Mapping[str, Any]]
-    dropped: Sequence[Mapping[str, Any]]
-    polarity: str
-    natural_clients: bool
-    kind: str
-
-
-@contextmanager
-def whole_folder(folder: str | Path, names: Sequence[str]) -> Iterator[dict[str, Path]]:
-    """Yield a scratch path for each file name; all take their place together, or none does.
-
-    ``names[0]`` is the file that says the folder is complete: an old one goes first and the new
-    one comes last. A failed write (full disk, no permission) is an InputError. On failure the
-    folders made for it go too.
-    """
-    folder = Path(folder)
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
-    try:
-        with ExitStack() as stack:
-            # The stack renames in reverse, hence the first name last.
-            scratch = {name: stack.enter_context(whole_file(folder / name)) for name in names}
-            yield scratch
-            (folder / names[0]).unlink(missing_ok=True)
-            made = []
-    except OSError as error:
-        raise InputError(f"{folder}: cannot write there ({error.strerror or error})") from None
-    finally:
-        with suppress(OSError):  # not there, or somebody else's file is in it
-            for path in made:
-                path.rmdir()
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,3 +141,14 @@ def _map_array(path: Path) -> np.ndarray:
         raise InputError(f"{path}: no such file; prepare the data again") from None
     except (ValueError, EOFError, OSError) as error:
         raise InputError(f"{path}: not a whole .npy file ({error}); prepare again") from None
+
+
+def read_singly(images: np.ndarray, rows: int) -> None:
+    """Let the kernel read no more of the first ``rows`` images than is asked for.
+
+    They are the training images, of which a round wants some clients'. Otherwise each such read
+    brings in its neighbours, up to megabytes, as many as the disk's read-ahead says.
+    """
+    mapping = images.base
+    if isinstance(mapping, mmap.mmap) and hasattr(mmap, "MADV_RANDOM"):
+        mapping.madvise(mmap.MADV_RANDOM, 0, len(mapping) * rows // len(images))

@@ -6,33 +6,16 @@ from typing import Any
 
 import pandas as pd
 
-from autoprune.errors import InputError, run_main
+from autoprune.core.errors import InputError, run_main
+from autoprune.core.files import write_text
 from autoprune.evidence.ablated import Ablation, add_ablation_flag, split_arm
-from autoprune.evidence.family import as_summary
-from autoprune.evidence.inference import CORRECTION, Estimate, Sample, simultaneous
-from autoprune.evidence.statistics import (
-    Summary,
-    files_behind,
-    final_figures,
-    require,
-    summarise,
-)
-from autoprune.measure.table import read_metrics
-from autoprune.style import add_table_flags, decimal, with_interval, with_spread, write_table
+from autoprune.evidence.inference import Estimate, Sample, simultaneous
+from autoprune.evidence.statistics import Summary, files_behind, final_figures, require, summarise
+from autoprune.measure.table import read_metrics, to_csv
 
 ARM = ["dataset", "model", "method", "variant"]
 NEEDED = ["accuracy", "test_accuracy", "test_accuracy_last"]
 NOTHING = Summary(0, None, None, None, None)
-TITLE = "Ablations"
-NOTES = [
-    "Accuracy on all held-out images, validation and test together, with the change minus without "
-    f"it, seed by seed, in points: mean [interval]. Intervals are {CORRECTION}; the family is the "
-    "rows of this table.",
-    "Last round: the test accuracy of the last evaluation minus the mean of the last five, a "
-    "seed's value being the mean over its runs: mean [95 % t-interval] over seeds; the largest "
-    "distance of a single run in either direction beside it. Where accuracy still rises in the "
-    "end it is above 0 for that reason alone. The notebooks report the last round of one run.",
-]
 
 
 def arm_of(values: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -102,6 +85,7 @@ def raw(records: list[dict[str, Any]]) -> pd.DataFrame:
         row = {name: record[name] for name in ("ablation", "with", "without")}
         for name in ("accuracy_with", "accuracy_without"):
             row |= {f"{name}_percent": record[name].mean, f"{name}_sd": record[name].sd}
+            row |= {f"{name}_n": record[name].n}
         found: Estimate = record["difference"]
         row |= {"n": found.n, "difference_points": found.mean}
         row |= {"difference_low": found.low, "difference_high": found.high}
@@ -110,32 +94,15 @@ def raw(records: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def readable(records: list[dict[str, Any]]) -> pd.DataFrame:
-    """The table for people."""
-    return pd.DataFrame(
-        {
-            "ablation": record["ablation"],
-            "with": record["with"],
-            "without": record["without"],
-            "accuracy with, %": with_spread(record["accuracy_with"]),
-            "accuracy without, %": with_spread(record["accuracy_without"]),
-            "change, points": with_interval(as_summary(record["difference"]), sign=True),
-            "largest, points": decimal(record["largest"]),
-        }
-        for record in records
-    )
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line: see ``--help``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--metrics", required=True, help="tidy metrics, as CSV")
     add_ablation_flag(parser)
-    add_table_flags(parser)
+    parser.add_argument("--csv", required=True, help="output: raw numbers")
     arguments = parser.parse_args(argv)
     records = ablations(read_metrics(arguments.metrics), arguments.ablation)
-    shown = readable(records)
-    write_table(arguments, raw(records), shown, TITLE, NOTES)
+    write_text(arguments.csv, to_csv(raw(records)))
 
 
 if __name__ == "__main__":

@@ -6,28 +6,17 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from autoprune.errors import InputError
-from autoprune.evidence.family import (
-    Difference,
-    Study,
-    as_summary,
-    averaged,
-    between,
-    of_pair,
-)
+from autoprune.core.errors import InputError
+from autoprune.core.labels import dataset_label, decimal, label
+from autoprune.evidence.family import Difference, Study, as_summary, averaged, between, of_pair
 from autoprune.evidence.inference import ENOUGH, NOTHING, Estimate, Sample, simultaneous
-from autoprune.evidence.readings import PAIR, ROUNDS, TRAINING, Pair
-from autoprune.evidence.statistics import (
-    BASELINE,
-    LEAST_MARGIN,
-    UNRESOLVED,
-    files_behind,
-    judge,
-)
+from autoprune.evidence.readings import ROUNDS, TRAINING, Pair
+from autoprune.evidence.statistics import BASELINE, LEAST_MARGIN, UNRESOLVED, files_behind, judge
+from autoprune.evidence.texts import tested_on
 from autoprune.evidence.two_readings import both, columns_of, judged, remarks, words
 from autoprune.evidence.verdicts import SIZE, row
+from autoprune.measure.table import PAIR
 from autoprune.pruning.options import WEIGHTS
-from autoprune.style import dataset_label, decimal, label, tested_on
 
 # Rounds after which the notebooks end a search that still finds filters: 50, in some 100.
 LEAST_CAP = 50

@@ -7,22 +7,19 @@ from typing import Any
 
 import pandas as pd
 
-from autoprune.android.table import read_table
-from autoprune.errors import InputError, run_main
+from autoprune.core.errors import InputError, run_main
+from autoprune.core.files import read_json, write_text
 from autoprune.evidence.ablated import Ablation, add_ablation_flag, without_ablated
 from autoprune.evidence.abstract import Grounds, abstract_rows, full_size
 from autoprune.evidence.clients import Units, add_units_flag, read_units
-from autoprune.evidence.family import FAMILY, studies
-from autoprune.evidence.inference import CORRECTION
+from autoprune.evidence.family import studies
 from autoprune.evidence.published_sizes import published_size_rows
 from autoprune.evidence.questions import question_rows
-from autoprune.evidence.readings import READINGS, ROUNDS, TRAINING, Arm, Pair
+from autoprune.evidence.readings import Arm, Pair
 from autoprune.evidence.statistics import add_margin_flag, against_dense, final_figures, require
 from autoprune.evidence.verdicts import COUNTS, accuracy_row, android_rows, count_row
-from autoprune.files import read_json
-from autoprune.latex import Paper
-from autoprune.measure.table import number, read_metrics
-from autoprune.style import add_table_flags, decimal, write_table
+from autoprune.measure.table import number, read_metrics, to_csv
+from autoprune.phone.table import read_table
 
 PUBLISHED = (
     "claim",
@@ -53,39 +50,6 @@ NEEDED = [
     "rounds",
     "clients_per_round",
 ]
-
-TITLE = "Claims of the paper"
-INTERVALS = {
-    "ours [interval]": ("ours", "low", "high"),
-    "with held-out clients drawn anew": ("ours", "clients_low", "clients_high"),
-    "at equal training rounds": ("training_ours", "training_low", "training_high"),
-}
-NOTES = [
-    f"ours: mean over seeds, low and high its interval. Intervals are {CORRECTION}. Of accuracies "
-    f"{FAMILY}; of a size, the variants of its claim. Accuracies of a notebook have a t-interval, "
-    "exact counts none.",
-    "Accuracy is on all held-out images, validation and test together, on which nothing was "
-    "selected; that of a notebook on test images, as there.",
-    *(f"At {name}: {READINGS[name]}." for name in (ROUNDS, TRAINING)),
-    "A verdict on accuracy is settled when the whole interval lies on one side of the margin, at "
-    "both readings with the same answer, and with held-out clients drawn anew where those are "
-    "known. “depends on training rounds”: both are settled, and differ. Where no margin is given "
-    "it is 1.96 √(2 p (1 − p) / n) for the dense network's accuracy p on n held-out images, at "
-    "least 1 point: what two equal networks differ by on such images.",
-    "“not tested at the paper's size”: the claim is about FEMNIST and CelebA with the notebooks' "
-    "rounds, clients and test images, which no run here has; under “here” is what our setting "
-    "says. resolved: such a verdict is settled, and no search was cut short of the notebooks'.",
-    "On Android ours is the median over the repeats of one phone session, low and high the least "
-    "and largest repeat, n their number.",
-    "source: the abstract, the notebooks' printed output, or a control that the paper lacks. "
-    "A pair that runs for ablations alone is not among them: one whose every arm is held against "
-    "an arm of another pair.",
-]
-PAPER = Paper(
-    headings=["source"],
-    below=["here", "tested on", "rule"],
-    left_out=["with held-out clients drawn anew"],
-)
 
 
 def read_published(path: str) -> list[dict[str, str]]:
@@ -168,28 +132,6 @@ def claims(
     return pd.DataFrame(rows).astype({"n": "Int64"})
 
 
-def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """The claims table as text, without the long list of files."""
-    texts = ["claim", "published", "source", "variant", "data", "verdict", "answer", "tested_on"]
-    shown = table[[*texts, "rule"]].copy()
-    for name, columns in INTERVALS.items():
-        cells = [_interval(record, *columns) for record in table.to_dict("records")]
-        shown.insert(len(shown.columns) - 4, name, cells)
-    titles = {"tested_on": "tested on", "variant": "our variant", "answer": "here"}
-    return shown.rename(columns=titles)
-
-
-def _interval(figures: dict[str, Any], mean: str, low: str, high: str) -> str:
-    """A value with its interval and number of seeds, or what of that there is."""
-    if pd.isna(figures[mean]) or (low != "low" and pd.isna(figures[low])):
-        return "–"
-    places = 2 if figures["unit"] else 0
-    text = decimal(figures[mean], places) + figures["unit"]
-    if not pd.isna(figures[low]):
-        text += f" [{decimal(figures[low], places)}, {decimal(figures[high], places)}]"
-    return text if pd.isna(figures["n"]) else f"{text} (n={figures['n']})"
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line: see ``--help``."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -208,7 +150,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="CSV: the published sizes' places among searches on untrained networks",
     )  # fmt: skip
     add_ablation_flag(parser)
-    add_table_flags(parser)
+    parser.add_argument("--csv", required=True, help="output: raw numbers")
     arguments = parser.parse_args(argv)
     table = claims(
         read_metrics(arguments.metrics),
@@ -222,8 +164,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         units=read_units(arguments.units),
         null_published=arguments.null_published,
     )
-    shown = readable(table)
-    write_table(arguments, table.drop(columns="unit"), shown, TITLE, NOTES, paper=PAPER)
+    write_text(arguments.csv, to_csv(table))
 
 
 if __name__ == "__main__":

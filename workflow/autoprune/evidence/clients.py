@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from autoprune.errors import InputError
-from autoprune.evidence.readings import PAIR, Arm, Pair
-from autoprune.measure.table import RUN
-from autoprune.seeds import generator
+from autoprune.core.errors import InputError
+from autoprune.core.seeds import generator
+from autoprune.evidence.readings import Arm, Pair
+from autoprune.measure.table import PAIR, RUN
 
 COLUMNS = [*RUN, "unit", "examples", "right"]
 DRAWS = 2000
@@ -42,10 +42,14 @@ def read_units(path: str | None) -> dict[Pair, dict[Arm, Units]]:
     try:
         table = pd.read_csv(path, dtype={"stands_for": str}, keep_default_na=False)
     except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise InputError(f"{path}: not a CSV file ({error}); run autoprune.metrics again") from None
+        raise InputError(
+            f"{path}: not a CSV file ({error}); run autoprune.measure.metrics again"
+        ) from None
     missing = [name for name in COLUMNS if name not in table]
     if missing:
-        raise InputError(f"{path}: column {missing[0]} is missing; run autoprune.metrics again")
+        raise InputError(
+            f"{path}: column {missing[0]} is missing; run autoprune.measure.metrics again"
+        )
     found: dict[Pair, dict[Arm, Units]] = {}
     for pair, rows in table.groupby(PAIR):
         examples = rows.groupby("unit")["examples"].agg(["first", "nunique"])

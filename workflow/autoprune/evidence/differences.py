@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from autoprune.config import METHODS, differs
-from autoprune.style import LABELS
+from autoprune.core.labels import LABELS
+from autoprune.study.config import METHODS, differs
 
 
 def method_label(method: str) -> str:

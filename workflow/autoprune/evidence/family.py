@@ -9,24 +9,14 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from autoprune.core.labels import arm_order
 from autoprune.evidence import clients
 from autoprune.evidence.ablated import ALIKE, IN_COMMON, comparable
 from autoprune.evidence.clients import Units
 from autoprune.evidence.inference import NOTHING, Contrast, Estimate, Sample, simultaneous
-from autoprune.evidence.readings import (
-    PAIR,
-    ROUNDS,
-    Arm,
-    Curve,
-    Pair,
-    at_end,
-    curves,
-    cut,
-    merged,
-    read,
-)
+from autoprune.evidence.readings import ROUNDS, Arm, Curve, Pair, at_end, curves, cut, merged, read
 from autoprune.evidence.statistics import BASELINE, Summary, binomial_margin, held_out_images
-from autoprune.style import arm_order
+from autoprune.measure.table import PAIR
 
 FAMILY = (
     "the family of a data set and network: every arm against the reference, every variant of "

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from autoprune.seeds import generator
+from autoprune.core.seeds import generator
 
 LEVEL = 0.05
 POOLED = 0.25  # weight of the family's median variance in a comparison's own

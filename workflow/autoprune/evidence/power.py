@@ -18,15 +18,15 @@ import pandas as pd
 import yaml
 from tabulate import tabulate
 
-from autoprune.errors import InputError, run_main
+from autoprune.core.errors import InputError, run_main
+from autoprune.core.files import write_text
+from autoprune.core.labels import arm_label, decimal
 from autoprune.evidence.family import Study, design, of_pair, studies
 from autoprune.evidence.inference import Contrast, Sample, projected, simultaneous
 from autoprune.evidence.questions import QUESTIONS, asked, data_label, sizes
 from autoprune.evidence.readings import ROUNDS, TRAINING, Arm
 from autoprune.evidence.statistics import final_figures
-from autoprune.files import write_text
-from autoprune.metrics import read_metrics
-from autoprune.style import arm_label, decimal
+from autoprune.measure.metrics import read_metrics
 
 MOST = 1000  # seeds beyond which no study will go
 HOUR = 3600

@@ -4,12 +4,12 @@ from typing import Any
 
 import pandas as pd
 
-from autoprune.errors import InputError
+from autoprune.core.errors import InputError
+from autoprune.core.labels import decimal, label
 from autoprune.evidence.inference import LEVEL
 from autoprune.evidence.statistics import UNRESOLVED
 from autoprune.evidence.verdicts import row
 from autoprune.measure.table import read_table
-from autoprune.style import decimal, label
 
 NULLS = ("fresh", "kept")  # weights of a network at whose shrink nothing goes
 COLUMNS = [

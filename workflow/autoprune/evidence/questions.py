@@ -5,26 +5,15 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from autoprune.evidence.family import (
-    Difference,
-    Study,
-    as_summary,
-    between,
-    differences,
-    of_pair,
-)
+from autoprune.core.labels import arm_label, dataset_label, decimal, label
+from autoprune.evidence.family import Difference, Study, as_summary, between, differences, of_pair
 from autoprune.evidence.inference import Contrast, Sample, simultaneous
-from autoprune.evidence.readings import (
-    PAIR,
-    ROUNDS,
-    TRAINING,
-    Arm,
-    Pair,
-)
+from autoprune.evidence.readings import ROUNDS, TRAINING, Arm, Pair
 from autoprune.evidence.statistics import BASELINE, files_behind
+from autoprune.evidence.texts import tested_on
 from autoprune.evidence.two_readings import both, columns_of, judged, remarks, words
 from autoprune.evidence.verdicts import row
-from autoprune.style import arm_label, dataset_label, decimal, label, tested_on
+from autoprune.measure.table import PAIR
 
 SIZE = "parameters_with_statistics"
 SIZE_MARGIN = 1.0  # percentage points of the dense network's parameters

@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 
 from autoprune.evidence.statistics import LAST, Summary, held_out, summarise
-from autoprune.measure.table import RUN
+from autoprune.measure.table import PAIR, RUN
 
-PAIR = ["dataset", "data_kind", "model"]
 Pair = tuple[str, ...]
 Arm = tuple[str, str]  # method, variant
 ROUNDS, TRAINING, BYTES = "equal rounds", "equal training rounds", "equal bytes"

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from scipy.special import stdtrit  # scipy.stats.t asks it too, and takes a second to load
 
-from autoprune.errors import InputError
+from autoprune.core.errors import InputError
 from autoprune.measure.table import RUN
 
 CONFIDENCE = 0.95
@@ -121,7 +121,9 @@ def require(values: pd.DataFrame, names: Iterable[str]) -> None:
         lacking = values if name not in values else values[values[name].isna()]
         if not lacking.empty:
             run = "/".join(str(part) for part in lacking.iloc[0][RUN])
-            raise InputError(f"metrics: {run}: {name} is missing; run autoprune.metrics again")
+            raise InputError(
+                f"metrics: {run}: {name} is missing; run autoprune.measure.metrics again"
+            )
 
 
 def is_baseline(runs: pd.DataFrame) -> pd.Series:

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+from autoprune.core.labels import arm_label, decimal
 from autoprune.evidence.family import Difference, Study, as_summary
 from autoprune.evidence.inference import Estimate
 from autoprune.evidence.readings import Arm, deaths, rise, same_runs, still_rising
 from autoprune.evidence.statistics import UNRESOLVED, judge
-from autoprune.style import arm_label, decimal
 
 DEPENDS = {"verdict": "depends on training rounds", "resolved": "no"}
 

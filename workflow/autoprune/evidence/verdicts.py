@@ -4,16 +4,11 @@ from typing import Any
 
 import pandas as pd
 
-from autoprune.errors import InputError
-from autoprune.evidence.statistics import (
-    Summary,
-    binomial_margin,
-    files_behind,
-    judge,
-    summarise,
-)
-from autoprune.style import decimal, label, tested_on, with_spread
-from autoprune.verdicts_android import speed_up_about, speed_up_rows
+from autoprune.core.errors import InputError
+from autoprune.core.labels import decimal, label
+from autoprune.evidence.phones import speed_up_about, speed_up_rows
+from autoprune.evidence.statistics import Summary, binomial_margin, files_behind, judge, summarise
+from autoprune.evidence.texts import tested_on, with_spread
 
 COUNTS = {"parameters": "parameters_with_statistics", "flops_tf_profiler": "flops_tf_profiler"}
 # The notebooks run the authors' code, which is our variant of fresh weights.
@@ -27,15 +22,15 @@ SIZE = {
 COLUMNS = [
     *("claim", "published", "source", "variant", "data", "ours", "low", "high", "n"),
     *("clients_low", "clients_high", "training_ours", "training_low", "training_high"),
-    *("training_rounds", "verdict", "resolved", "answer", "tested_on", "rule", "source_files"),
-    "unit",
+    *("training_rounds", "unit", "verdict", "resolved", "answer", "tested_on", "rule"),
+    "source_files",
 ]
 
 
 def row(about: dict[str, str], tested_on: str, ours: Summary | None = None, **rest: Any) -> dict:
     """One row: ``about`` names the claim; without ``ours`` it is one that was not tested.
 
-    ``unit`` is that of ``ours``, for the readable tables only.
+    ``unit`` is that of ``ours`` and of what stands beside it.
     """
     ours = ours or Summary(0, None, None, None, None)
     figures = {"ours": ours.mean, "low": ours.low, "high": ours.high, "n": ours.n or None}
@@ -46,7 +41,7 @@ def row(about: dict[str, str], tested_on: str, ours: Summary | None = None, **re
 
 
 def android_rows(published: dict[str, str], android: pd.DataFrame | None) -> list[dict[str, Any]]:
-    """The rows of the claim on inference time; ``android`` as of autoprune.import_latency."""
+    """The rows of the claim on inference time; ``android`` as of autoprune.phone.import_latency."""
     if not published["value"]:
         raise InputError(f"published: {published['metric']} from the abstract has no value")
     about = speed_up_about(published["value"])

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from autoprune.errors import InputError
+from autoprune.core.errors import InputError
 from autoprune.federation.history import Row
 from autoprune.federation.settings import Settings
 from autoprune.models import Architecture
-from autoprune.weights import load_weights, save_weights
+from autoprune.models.weights import load_weights, save_weights
 
 STATE, WIRE, CLIENT = "state/", "wire/", "client/"  # prefixes of the tensors' names
 # what a run's numbers do not depend on: a resumed run may differ in it

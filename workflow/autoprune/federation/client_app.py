@@ -7,10 +7,10 @@ import torch
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
+from autoprune.core.seeds import generator
 from autoprune.data.partition import Partition
 from autoprune.data.store import ClientStore
 from autoprune.federation import batch_norm
-from autoprune.federation.encoding import flat
 from autoprune.federation.inquiry import ACTION, answer
 from autoprune.federation.messages import OPTIMIZER, read_instruction, reply, statistics_reply
 from autoprune.federation.settings import Settings
@@ -25,7 +25,7 @@ from autoprune.federation.training import (
 from autoprune.federation.wire import answered, arrays, received, tensors
 from autoprune.models import load_state
 from autoprune.models.layers import Network
-from autoprune.seeds import generator
+from autoprune.models.state import flat
 
 app = ClientApp()
 # an importance too, but of the steps of training (Jiang et al. 2022): their gradients' sum, squared

@@ -5,7 +5,7 @@ import io
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
-from autoprune.files import write_text
+from autoprune.core.files import write_text
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,17 @@
 """What a run is of, as its files and its checkpoint say: settings, data, code and versions."""
 
+from autoprune.core.files import sha256_file
+from autoprune.core.provenance import code_version, versions
 from autoprune.data.partition import Partition
 from autoprune.data.store import ClientStore
 from autoprune.federation.checkpoint import fingerprint
 from autoprune.federation.settings import Settings
-from autoprune.files import sha256_file
-from autoprune.provenance import code_version, versions
 
 
 def stage_code(settings: Settings) -> str:
     """The code a run's numbers come from, the family and the method loaded by name included."""
     return code_version(
-        "autoprune.train",
+        "autoprune.federation.__main__",
         f"autoprune.models.{settings.model}",
         f"autoprune.methods.{settings.method.replace('-', '_')}",
     )

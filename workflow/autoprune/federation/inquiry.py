@@ -8,14 +8,14 @@ from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from torch import Tensor
 
-from autoprune.communication import Traffic
-from autoprune.federation.encoding import Shapes, State, flat, unflat
+from autoprune.federation.communication import Traffic
 from autoprune.federation.messages import instruction
 from autoprune.federation.replies import fault_of, importance_in, reason_of
 from autoprune.federation.strategy import TooFewClients, partitions
 from autoprune.federation.training import answer_shapes
 from autoprune.federation.wire import one
 from autoprune.models import Architecture, build
+from autoprune.models.state import Shapes, State, flat, unflat
 
 ACTION = "importance"  # of the ClientApp, which takes messages of the type query.importance
 AT_A_TIME = 64  # clients: their answers, each as large as the network, are in memory together

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from autoprune.core.seeds import generator
 from autoprune.data.store import ClientStore
 from autoprune.federation.training import to_input
 from autoprune.models.layers import Network
-from autoprune.seeds import generator
 
 # images: a filter that fires on 1 of 400 is missed in 7 of 1,000 samples; all of them would take
 # longer than a round does where there are many clients

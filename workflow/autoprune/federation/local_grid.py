@@ -19,15 +19,8 @@ from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
-from autoprune import communication
-from autoprune.federation.worker import (
-    Frames,
-    Worker,
-    call,
-    envelope_of,
-    load_app,
-    message_of,
-)
+from autoprune.federation import communication
+from autoprune.federation.worker import Frames, Worker, call, envelope_of, load_app, message_of
 
 RUN_ID = 1
 FIRST_NODE = SUPERLINK_NODE_ID + 1  # node of partition 0; the server itself is a node to Flower

@@ -1,4 +1,4 @@
-"""How far a run is: for people on stderr, for `autoprune.status` in a file beside the outputs.
+"""How far a run is: for people on stderr, for `check.status` in a file beside the outputs.
 
 The file is no output and decides no number: it goes when the run ends well, and stays, saying why,
 when the run is stopped or fails.
@@ -17,9 +17,9 @@ from typing import Any
 
 from tqdm import tqdm
 
+from autoprune.core.files import write_json
 from autoprune.federation.history import Row
 from autoprune.federation.interruption import Interrupted
-from autoprune.files import write_json
 
 PROGRESS = "progress.json"
 BEAT = 10.0  # seconds between touches of the file: a sign of life where a round takes minutes
@@ -77,7 +77,14 @@ class Progress:
         self._write()
         self._bar.update()
         if self._bar.disable:
-            print(self._line(row), file=sys.stderr, flush=True)
+            accuracy = row.validation_accuracy
+            print(
+                f"round {row.round}/{self.rounds}  train loss {row.train_loss:.4f}  "
+                f"parameters {row.parameters}  widths {row.widths}",
+                *([f" validation accuracy {accuracy:.4f}"] if accuracy is not None else []),
+                file=sys.stderr,
+                flush=True,
+            )
 
     def __exit__(
         self,
@@ -94,15 +101,6 @@ class Progress:
             self._write("stopped", str(error))
         else:
             self._write("failed", " ".join(f"{type(error).__name__}: {error}".split()))
-
-    def _line(self, row: Row) -> str:
-        """One round for people: the log's line."""
-        accuracy = row.validation_accuracy
-        evaluated = f"  validation accuracy {accuracy:.4f}" if accuracy is not None else ""
-        return (
-            f"round {row.round}/{self.rounds}  train loss {row.train_loss:.4f}  "
-            f"parameters {row.parameters}  widths {row.widths}{evaluated}"
-        )
 
     def _beat(self) -> None:
         while not self._over.wait(BEAT):

@@ -6,9 +6,9 @@ import torch
 from flwr.app import Message, RecordDict
 from torch import Tensor
 
-from autoprune.federation.encoding import Shapes, State, unflat
 from autoprune.federation.messages import Statistics, Update, read_reply, read_statistics
 from autoprune.federation.wire import Dense, only
+from autoprune.models.state import Shapes, State, unflat
 
 
 class Unusable(ValueError):

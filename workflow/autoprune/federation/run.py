@@ -10,6 +10,7 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from autoprune import methods
+from autoprune.core.files import write_json
 from autoprune.data.partition import Partition
 from autoprune.data.store import ClientStore
 from autoprune.federation import batch_norm
@@ -28,10 +29,9 @@ from autoprune.federation.strategy import SeededFedAvg, TooFewClients
 from autoprune.federation.training import keep_memory
 from autoprune.federation.units import write_units
 from autoprune.federation.wire import WIRES, arrays
-from autoprune.files import write_json
 from autoprune.models import Architecture, build, count_parameters, load_state, new_network
 from autoprune.models.layers import Network
-from autoprune.weights import save_weights
+from autoprune.models.weights import save_weights
 
 CHECKPOINT = "checkpoint.safetensors"
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from flwr.app import UserConfig
 
-from autoprune.errors import InputError
+from autoprune.core.errors import InputError
 from autoprune.models import Architecture
 
 PRECISIONS = ("fp32", "bf16")

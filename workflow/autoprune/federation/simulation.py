@@ -12,7 +12,7 @@ from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import ClientAppCallable
 from flwr.serverapp import Grid, ServerApp
 
-from autoprune.errors import InputError
+from autoprune.core.errors import InputError
 from autoprune.federation import client_app, inquiry, server_app
 
 

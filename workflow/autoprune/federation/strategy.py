@@ -15,9 +15,9 @@ from flwr.app import (
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 
-from autoprune.communication import Traffic
+from autoprune.core.seeds import generator
 from autoprune.federation.batch_norm import pooled
-from autoprune.federation.encoding import Shapes, State, shapes, unflat
+from autoprune.federation.communication import Traffic
 from autoprune.federation.local_grid import LocalGrid
 from autoprune.federation.messages import OPTIMIZER, REFRESH, Statistics, Update, instruction
 from autoprune.federation.replies import fault_of, read_refreshed, read_update, reason_of
@@ -25,7 +25,7 @@ from autoprune.federation.training import answer_shapes
 from autoprune.federation.wire import Dense, tensors
 from autoprune.federation.wire import arrays as to_arrays
 from autoprune.models import Architecture, build
-from autoprune.seeds import generator
+from autoprune.models.state import Shapes, State, shapes, unflat
 
 QUESTION_TIMEOUT = 120  # seconds; a runtime that has crashed never answers
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from autoprune.core.files import write_text
 from autoprune.data.partition import Partition
 from autoprune.data.store import ClientStore
-from autoprune.files import write_text
 
 HELD_OUT = ("validation", "test")
 BLOCKS = 100  # enough for an interval, few enough for a table; images of a block share nothing

@@ -12,23 +12,17 @@ import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, RecordDict
 from torch import Tensor
 
-from autoprune.errors import InputError
+from autoprune.core.errors import InputError
 from autoprune.federation.encoding import (
-    State,
     compress,
     corrected,
     dequantise,
     expand,
-    flat,
-    maskable,
     pack_int8,
-    pack_mask,
     quantise,
-    shapes,
-    unflat,
     unpack_int8,
-    unpack_mask,
 )
+from autoprune.models.state import State, flat, maskable, pack_mask, shapes, unflat, unpack_mask
 
 
 def arrays(state: State) -> ArrayRecord:

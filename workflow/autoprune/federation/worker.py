@@ -19,7 +19,7 @@ from flwr.common.serde_utils import (
 from flwr.proto.message_pb2 import Context as ProtoContext
 from flwr.proto.message_pb2 import Message as ProtoMessage
 
-from autoprune import communication
+from autoprune.federation import communication
 
 Frames = tuple[bytes, bytes, bytes]
 """Envelope, content and context of one message, serialised apart: the content once a round."""

@@ -6,7 +6,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from autoprune.errors import InputError
+from autoprune.core.errors import InputError
 from autoprune.measure.table import number
 
 HISTORY = (

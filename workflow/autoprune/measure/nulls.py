@@ -14,13 +14,13 @@ from functools import cache
 import numpy as np
 import torch
 
+from autoprune.core.errors import InputError, run_main
+from autoprune.core.files import write_text
+from autoprune.core.seeds import generator
 from autoprune.data.store import ClientStore
-from autoprune.errors import InputError, run_main
-from autoprune.files import write_text
 from autoprune.models import Architecture, build
 from autoprune.models.layers import Network, Span
 from autoprune.pruning.budget import cost
-from autoprune.seeds import generator
 
 NULLS = ("fresh", "kept")
 COLUMNS = ("null", "draw", "parameters_with_statistics", "applications", "widths")

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from autoprune.errors import InputError, run_main
-from autoprune.files import write_text
+from autoprune.core.errors import InputError, run_main
+from autoprune.core.files import write_text
 from autoprune.measure.nulls import NULLS, final_sizes
 from autoprune.models import Architecture
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from autoprune.errors import InputError
+from autoprune.core.errors import InputError
 
 RUN = ["dataset", "data_kind", "stands_for", "model", "method", "variant", "seed"]
+PAIR = ["dataset", "data_kind", "model"]
 COLUMNS = [*RUN, "round", "metric", "value", "unit", "source_file"]
 # A diverged run has a loss of nan or inf: a finding to carry, not a broken file.
 MAY_BE_INFINITE = {"train_loss", "validation_loss", "test_loss"}
@@ -71,13 +72,13 @@ def read_metrics(path: str | Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; run autoprune.metrics first") from None
+        raise InputError(f"{path}: no such file; run autoprune.measure.metrics first") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a CSV file ({error})") from None
     if list(table.columns) != COLUMNS:
         raise InputError(f"{path}: found columns {','.join(table.columns)}, expected {COLUMNS}")
     if table.empty:
-        raise InputError(f"{path}: no rows; give autoprune.metrics at least one run")
+        raise InputError(f"{path}: no rows; give autoprune.measure.metrics at least one run")
     twice = table[table.duplicated([*RUN, "round", "metric"])]
     if not twice.empty:
         raise InputError(f"{path}: given twice: {'/'.join(twice.iloc[0][[*RUN, 'metric']])}")
@@ -102,3 +103,8 @@ def read_table(path: str, columns: Sequence[str]) -> pd.DataFrame:
     if missing:
         raise InputError(f"{path}: column {missing[0]} is missing; make it again")
     return table
+
+
+def to_csv(frame: pd.DataFrame) -> str:
+    """CSV text of a raw table: empty cells for what does not exist, floats that round-trip."""
+    return frame.to_csv(index=False, lineterminator="\n")

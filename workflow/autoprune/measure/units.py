@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from autoprune.errors import InputError
-from autoprune.files import read_json
+from autoprune.core.errors import InputError
+from autoprune.core.files import read_json
 
 COLUMNS = ["unit", "examples", "right"]
 

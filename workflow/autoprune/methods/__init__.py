@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from autoprune.errors import InputError
+from autoprune.core.errors import InputError
 from autoprune.models import Architecture
 from autoprune.models.layers import Network
 

@@ -4,8 +4,8 @@ from argparse import ArgumentParser
 from dataclasses import dataclass
 from typing import Any
 
-from autoprune.errors import InputError
-from autoprune.files import read_json
+from autoprune.core.errors import InputError
+from autoprune.core.files import read_json
 from autoprune.methods import Base
 from autoprune.models import Architecture
 from autoprune.pruning.budget import cost

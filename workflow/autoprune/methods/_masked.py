@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autoprune.federation.encoding import maskable, pack_mask, unpack_mask
 from autoprune.methods._following import Following
 from autoprune.models import Architecture, build
 from autoprune.models.layers import Network
+from autoprune.models.state import maskable, pack_mask, unpack_mask
 
 
 class Masked(Following):

@@ -6,7 +6,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
-from autoprune.errors import InputError
+from autoprune.core.errors import InputError
 from autoprune.methods._following import Following
 from autoprune.models import Architecture
 

@@ -3,7 +3,7 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from autoprune.errors import InputError
+from autoprune.core.errors import InputError
 from autoprune.methods import Base
 from autoprune.models import Architecture
 from autoprune.models.layers import Network

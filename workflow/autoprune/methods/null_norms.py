@@ -2,7 +2,7 @@
 
 from argparse import ArgumentParser
 
-from autoprune.errors import InputError
+from autoprune.core.errors import InputError
 from autoprune.methods import autoprune
 
 NULLS = ("kept", "fresh")

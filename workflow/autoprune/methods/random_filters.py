@@ -1,10 +1,10 @@
 """A null control: autoprune's widths round by round, but filters chosen at random."""
 
+from autoprune.core.seeds import generator
 from autoprune.methods._following import Following
 from autoprune.models import Architecture
 from autoprune.models.layers import Network
 from autoprune.pruning.shrink import cut
-from autoprune.seeds import generator
 
 
 class Method(Following):

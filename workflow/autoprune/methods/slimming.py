@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autoprune.errors import InputError
+from autoprune.core.errors import InputError
 from autoprune.methods._ratio import Ratio
 from autoprune.models import Architecture, build
 from autoprune.models.layers import Network

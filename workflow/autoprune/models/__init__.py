@@ -5,21 +5,21 @@ To add one, add a file; nothing else names the families.
 """
 
 import importlib
-import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from autoprune.errors import InputError
+from autoprune.core.errors import InputError
+from autoprune.core.provenance import modules_with
+from autoprune.core.seeds import torch_seed
 from autoprune.models.layers import Network
-from autoprune.seeds import torch_seed
 
 
 def families() -> list[str]:
-    """The names of the families, which are the modules beside ``layers``, sorted."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name != "layers")
+    """The names of the families, sorted."""
+    return modules_with("models", "build")
 
 
 @dataclass(frozen=True)

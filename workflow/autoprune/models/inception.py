@@ -6,14 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from autoprune.models.layers import (
-    Conv2d,
-    GlobalAveragePool,
-    Network,
-    Span,
-    Wiring,
-    check_widths,
-)
+from autoprune.models.layers import Conv2d, GlobalAveragePool, Network, Span, Wiring, check_widths
 
 KERNELS = (1, 3, 5)
 HIDDEN = 50  # units of the first linear layer; not pruned

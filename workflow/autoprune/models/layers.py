@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from autoprune.errors import InputError
+from autoprune.core.errors import InputError
 
 
 @dataclass(frozen=True)

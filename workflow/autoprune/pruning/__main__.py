@@ -3,10 +3,10 @@
 import argparse
 from collections.abc import Sequence
 
-from autoprune.errors import InputError, run_main
-from autoprune.files import read_json
+from autoprune.core.errors import InputError, run_main
+from autoprune.core.files import read_json
+from autoprune.models.weights import load_weights, save_weights
 from autoprune.pruning.plan import Plan, replay
-from autoprune.weights import load_weights, save_weights
 
 
 def main(argv: Sequence[str] | None) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from autoprune.errors import InputError
+from autoprune.core.errors import InputError
 from autoprune.models import Architecture, build, load_state, new_network
 from autoprune.models.layers import Network
 from autoprune.pruning.rule import scores

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import torch
 
-from autoprune.errors import InputError
+from autoprune.core.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from autoprune.errors import InputError, run_main
+from autoprune.core.errors import InputError, run_main
+from autoprune.core.files import write_text
+from autoprune.core.labels import arm_label, dataset_label, decimal, label
 from autoprune.evidence.questions import QUESTIONS
 from autoprune.evidence.readings import BYTES, ROUNDS, TRAINING
-from autoprune.files import write_text
 from autoprune.measure.table import read_table
-from autoprune.style import arm_label, dataset_label, decimal, label
 
 TITLE = """# Findings
 

@@ -10,9 +10,9 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from autoprune.drawing import ARM, SCREEN, arms_of, current_page
-from autoprune.spots import say
-from autoprune.style import arm_label, dataset_label, label
+from autoprune.core.labels import arm_label, dataset_label, label
+from autoprune.publish.plotting import ARM, SCREEN, arms_of, current_page
+from autoprune.publish.spots import say
 
 
 def say_cells(ax: Axes, texts: pd.DataFrame, rows: Sequence[str], column: str) -> None:

@@ -1,0 +1,1 @@
+"""Does it hold? References, comparisons of studies, the files behind a number, states of runs."""

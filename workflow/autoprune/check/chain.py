@@ -1,0 +1,248 @@
+"""What stands behind a number of a table: metrics, runs, data, each with its checksum."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from autoprune.core.errors import InputError
+from autoprune.core.files import read_json, sha256_file
+from autoprune.core.labels import STAND_IN
+from autoprune.core.provenance import code_version
+from autoprune.data.partition import Partition
+from autoprune.data.store import ClientStore
+from autoprune.evidence.abstract import ABSTRACT
+from autoprune.evidence.questions import QUESTIONS
+from autoprune.measure.table import RUN, read_metrics
+
+# of each table: the rule that makes it, and its stage
+TABLES = {
+    "claims": ("claims", "autoprune.evidence.claims"),
+    "results": ("results", "autoprune.evidence.results"),
+    "comparisons": ("comparisons", "autoprune.evidence.comparisons"),
+    "ablations": ("ablations", "autoprune.evidence.ablations"),
+    "latency": ("tabulate_latency", "autoprune.publish.latency"),
+    "partition": ("describe_partition", "autoprune.publish.describe_partition"),
+}
+STATISTICS = ("_mean", "_sd", "_low", "_high", "_n", "_points", "_percent", "_reduction")
+# columns that are not named after the metric that they rest on
+RESTS_ON = {
+    "accuracy_change": ["test_accuracy"],
+    "accuracy_with": ["test_accuracy"],
+    "accuracy_without": ["test_accuracy"],
+    "largest": ["test_accuracy", "test_accuracy_last"],
+    "difference": ["test_accuracy", "bytes_total"],
+    "accuracy": ["test_accuracy", "validation_examples", "test_examples"],
+    "p_adjusted": ["test_accuracy"],
+    "answer": ["test_accuracy"],
+    "rise": ["test_accuracy"],
+    "still_rising": ["test_accuracy"],
+    "trained_rounds": ["rounds"],
+    "dead_runs": ["rounds"],
+    "with_clients": ["test_accuracy"],
+    "communication_factor": ["bytes_total"],
+    "communication_factor_payload": ["payload_total"],
+    "share_of_budget": ["nonzeros", "bits", "parameters_with_statistics"],
+}
+COMPARED = (
+    *("accuracy_change", "communication_factor", "difference", "p_", "share_of_budget"),
+    *("answer", "with_clients"),
+)
+OF_CLAIM = (
+    *("ours", "low", "high", "n", "verdict", "resolved", "answer", "clients_low", "clients_high"),
+    *("training_ours", "training_low", "training_high", "training_rounds"),
+)
+SAME, DIFFERS = "as recorded", "DIFFERS from what the run recorded"
+
+
+@dataclass
+class Link:
+    """One thing in the chain, what is known about it, and what it was made from."""
+
+    name: str
+    facts: dict[str, Any] = field(default_factory=dict)
+    behind: list["Link"] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
+
+def chain(table: Path, row: pd.Series, number: int, column: str, check_data: bool = False) -> Link:
+    """The chain behind one cell of a table's CSV; ``check_data`` reads all arrays of the stores.
+
+    Raises InputError when a file that it leads to is absent or broken.
+    """
+    results = table.parent.parent
+    rule, stage = TABLES[table.stem]
+    made = Link(f"{table}", file_facts(table) | {"rule": rule, **code_facts(stage)})
+    if table.stem == "partition":  # no run has a part in it
+        dataset = row["dataset"].removesuffix(STAND_IN)
+        made.behind.append(data_link(results, dataset, check_data))
+        return Link(f"{column}, row {number}: {row[column]}", {}, [made])
+    files = [located(results, name) for name in str(row["source_files"]).split(";") if name]
+    runs: dict[Path, list[Link]] = {
+        file.parent: [] for file in files if file.parent.name[:5] == "seed-"
+    }
+    counts = [file for file in files if file.parent not in runs and file.suffix == ".json"]
+    if "method" in row and not is_compared(column):  # the run's own, without what stands beside it
+        own = (row["method"], row["variant"])
+        runs = {folder: links for folder, links in runs.items() if folder.parts[-3:-1] == own}
+        files = [file for file in files if file.parent in runs]
+    if runs:
+        made.behind.append(metrics_link(results, row, column, files, runs))
+    made.behind += [Link(str(file), file_facts(file)) for file in counts]
+    if table.stem == "latency":
+        folder = results.joinpath("runs", *map(str, row[["dataset", "model", "method", "variant"]]))
+        runs[folder / f"seed-{row['seed']}"] = []
+    made.behind += [run_link(folder, links) for folder, links in sorted(runs.items())]
+    datasets = dict.fromkeys(folder.parents[3].name for folder in sorted(runs))
+    made.behind += [data_link(results, name, check_data) for name in datasets]
+    return Link(f"{column}, row {number}: {row[column]}", {}, [made])
+
+
+def is_compared(column: str) -> bool:
+    """Whether a cell comes from a run beside another one, the dense or the reference."""
+    return "_reduction" in column or column == "p" or column.startswith(COMPARED)
+
+
+def wanted_metrics(row: pd.Series, column: str) -> list[str]:
+    """The metrics a cell rests on; none for one that only names something."""
+    if "claim" in row and column in OF_CLAIM:
+        known = {figure.sentence: figure.counted for figure in ABSTRACT.values()}
+        known |= {question.claim: question.counted for question in QUESTIONS}
+        counted = known.get(row["claim"], "test_accuracy")
+        return RESTS_ON.get(counted, [counted])
+    base = column
+    while base not in RESTS_ON and (end := next((e for e in STATISTICS if base.endswith(e)), "")):
+        base = base.removesuffix(end)
+    return RESTS_ON.get(base, [column, base])
+
+
+def metrics_link(
+    results: Path, row: pd.Series, column: str, files: Sequence[Path], runs: dict[Path, list[Link]]
+) -> Link:
+    """metrics.csv, and in ``runs`` the values of each run that the cell was made from."""
+    path = results / "metrics.csv"
+    metrics = read_metrics(path)
+    wanted = metrics[metrics["round"].isna() & metrics["metric"].isin(wanted_metrics(row, column))]
+    used = 0
+    for found in wanted.itertuples():
+        source = located(results, found.source_file)
+        if source in files:
+            runs[source.parent].append(value_link(found, source))
+            used += 1
+    facts = file_facts(path) | {
+        "rule": "metrics",
+        **code_facts("autoprune.measure.metrics"),
+    }
+    return Link(str(path), facts | {"rows used": used})
+
+
+def value_link(found: Any, source: Path) -> Link:
+    """One value of a run, and whether the file that it was read from still says so."""
+    facts = {"value": found.value, "unit": found.unit, "from": source.name}
+    if source.suffix == ".json":
+        there = read_json(source).get(found.metric)
+        facts["in the file"] = "the same" if there == found.value else f"DIFFERS: {there}"
+    return Link(found.metric, facts)
+
+
+def run_link(folder: Path, values: list[Link]) -> Link:
+    """A run: the values used, its files, its settings, whether data and code are still the same."""
+    about = read_json(folder / "run.json")
+    facts = {name: about[name] for name in RUN if name in about}
+    link = Link(str(folder), facts, list(values))
+    if "code" in about:
+        now = code_version(
+            "autoprune.federation.__main__",
+            f"autoprune.models.{about['model']}",
+            f"autoprune.methods.{about['method'].replace('-', '_')}",
+        )
+        same = "the code here is the same" if now == about["code"] else f"the code here is {now}"
+        link.facts |= {"code": about["code"], "now": same}
+    for name in ("settings", "versions"):
+        if about.get(name):
+            link.behind.append(Link(name, about[name]))
+    link.behind += [
+        Link(file.name, file_facts(file)) for file in sorted(folder.iterdir()) if file.is_file()
+    ]
+    link.behind += recorded_links(folder, about)
+    return link
+
+
+def recorded_links(folder: Path, about: dict[str, Any]) -> Iterator[Link]:
+    """What run.json recorded of its inputs, beside what stands there now."""
+    data = folder.parents[5] / "data" / about["dataset"]
+    if "store_checksum" in about:
+        now = read_json(data / "store" / "header.json")["checksum"]
+        yield compared("data store", about["store_checksum"], now)
+    if "partition_checksum" in about:
+        now = Partition.open(data / "partition").checksum
+        yield compared("partition", about["partition_checksum"], now)
+    if "plan_checksum" in about:
+        plans = folder.parents[2].glob(f"autoprune/*/{folder.name}/plan.json")
+        now = {sha256_file(plan): plan for plan in sorted(plans)}
+        recorded = about["plan_checksum"]
+        link = compared("plan followed", recorded, recorded if recorded in now else "no such plan")
+        link.facts |= {"file": str(now.get(recorded, "none of the autoprune runs of this seed"))}
+        yield link
+    if "dense_checksum" in about:
+        dense = folder.parents[2] / "dense" / "fedavg" / folder.name / "history.csv"
+        now = sha256_file(dense) if dense.exists() else "no such run"
+        yield compared("dense run that says when to prune", about["dense_checksum"], now)
+
+
+def compared(name: str, recorded: str, now: str) -> Link:
+    """A checksum of run.json beside the one of today."""
+    facts = {"recorded": recorded, "state": SAME if recorded == now else DIFFERS}
+    return Link(name, facts if recorded == now else facts | {"now": now})
+
+
+def data_link(results: Path, dataset: str, check_data: bool) -> Link:
+    """The data set that runs were trained on: store, partition, and what it was made from."""
+    folder = results / "data" / dataset
+    header = read_json(folder / "store" / "header.json")
+    facts = {name: header[name] for name in ("source", "kind", "samples", "preprocessing")}
+    store = Link("store", file_facts(folder / "store" / "header.json"))
+    store.facts |= {"checksum of its arrays": header["checksum"]}
+    if check_data:
+        ClientStore.open(folder / "store").verify()
+        store.facts |= {"arrays": "read anew, the checksum is right"}
+    part = Partition.open(folder / "partition")
+    divided = file_facts(folder / "partition" / "partition.json") | {
+        "scheme": part.header["scheme"],
+        "clients": part.clients,
+        "of the store": part.header["store"]["checksum"],
+        "state": SAME if part.header["store"]["checksum"] == header["checksum"] else DIFFERS,
+    }
+    return Link(f"data set {dataset}", facts, [store, Link("partition", divided)])
+
+
+def receipt_link(path: Path) -> Link:
+    """A downloaded file as its receipt has it."""
+    receipt = read_json(path)
+    known = {k: v for k, v in receipt.items() if isinstance(v, str | int) and k != "schema_version"}
+    return Link(str(path), known)
+
+
+def located(results: Path, name: str) -> Path:
+    """A file named in a table, which may have moved with its results folder."""
+    path = Path(name)
+    if not path.exists() and "runs" in path.parts:
+        return results.joinpath(*path.parts[path.parts.index("runs") :])
+    return path
+
+
+def file_facts(path: Path) -> dict[str, Any]:
+    """A file's SHA-256 and size; InputError when it is not there."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; it is part of what stands behind this cell")
+    return {"sha256": sha256_file(path), "bytes": path.stat().st_size}
+
+
+def code_facts(stage: str) -> dict[str, Any]:
+    """A stage and the version of its code as it stands here."""
+    return {"stage": stage, "code now": code_version(stage)}

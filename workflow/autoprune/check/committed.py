@@ -1,0 +1,167 @@
+"""The finished studies under docs/findings: their tables and the page, made from their metrics."""
+
+import argparse
+import csv
+import gzip
+import io
+import tempfile
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from autoprune.core.errors import InputError, run_main
+from autoprune.core.files import read_json, whole_file, write_json, write_text
+from autoprune.evidence import ablations, claims, comparisons
+from autoprune.measure import complexity, published_nulls
+from autoprune.measure.table import read_metrics
+from autoprune.publish import draw as drawing
+from autoprune.publish import findings
+from autoprune.study.config import ablation_flags
+from autoprune.study.grid import place, read_config
+
+FOLDER = Path("docs/findings")
+PAGE = Path("docs/findings.md")
+PUBLISHED = "config/published.tsv"
+TAKEN = ("metrics", "units")
+# where a number came from: files of a results folder that is not here
+LEFT_OUT = ("source_files",)
+
+
+def studies(folder: Path = FOLDER) -> list[dict[str, Any]]:
+    """Title, folder and configuration files of each study, in the page's order."""
+    found: list[dict[str, Any]] = read_json(folder / "studies.json")
+    return found
+
+
+def take(name: str, folder: Path = FOLDER) -> None:
+    """Copy metrics and environment of a study that is finished here.
+
+    Raises InputError when no study has that name or its metrics are not there or not whole.
+    """
+    named = {study["folder"]: study for study in studies(folder)}
+    if name not in named:
+        raise InputError(
+            f"{folder / 'studies.json'}: no study {name!r}; known are {', '.join(named)}"
+        )
+    results = place(read_config(named[name]["configfiles"]), "results")
+    read_metrics(results / "metrics.csv")
+    environment = read_json(results / "environment.json")
+    contents = {table: read_bytes(results / f"{table}.csv") for table in TAKEN}
+    for table, content in contents.items():
+        with whole_file(folder / name / f"{table}.csv.gz") as path:
+            # no time in it, so that the same numbers are the same file
+            path.write_bytes(gzip.compress(content, mtime=0))
+    write_json(folder / name / "environment.json", environment)
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's content; raises InputError when there is none."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; finish the study first") from None
+
+
+def draw(folder: Path) -> None:
+    """The study's one figure, from its metrics: accuracy by round."""
+    forms = [f"{folder}/{findings.FIGURE}.{ending}" for ending in ("svg", "png", "pdf")]
+    flags = [f"--{Path(form).suffix[1:]}={form}" for form in forms]
+    drawing.main([findings.FIGURE, "--metrics", str(folder / "metrics.csv.gz"), *flags])
+    for form in forms:
+        if not form.endswith(".png"):
+            Path(form).unlink()
+
+
+def remake(folder: Path = FOLDER, page: Path = PAGE) -> list[str]:
+    """The tables of each study from its metrics, and the page of all; names the studies.
+
+    Without a study the page stays as it is.
+
+    Raises InputError when the metrics of one are not there.
+    """
+    known = studies(folder)
+    if not known:
+        return []
+    for study in known:
+        _tables(folder / study["folder"], read_config(study["configfiles"]))
+    flags = [
+        word
+        for study in known
+        for word in ("--study", study["title"], str(folder / study["folder"]))
+    ]
+    findings.main([*flags, "--output", str(page)])
+    return [study["folder"] for study in known]
+
+
+@cache
+def _nulls(draws: int) -> str:
+    """The published sizes' places among as many searches that learn nothing, as CSV."""
+    with tempfile.TemporaryDirectory() as scratch:
+        out = f"{scratch}/nulls.csv"
+        published_nulls.main(["--published", PUBLISHED, "--draws", str(draws), "--output", out])
+        return Path(out).read_text("utf-8")
+
+
+def _tables(folder: Path, config: dict[str, Any]) -> None:
+    """As the workflow's rules make them, without the columns of LEFT_OUT."""
+    margin = config["claims"]["accuracy_margin"]
+    reference = config["controls"]["reference"]
+
+    def margin_flags(flag: str) -> list[str]:
+        return [] if margin is None else [flag, str(margin)]
+
+    of_ablations = ablation_flags(config)
+    with tempfile.TemporaryDirectory() as scratch:
+        counts = f"{scratch}/counts.json"
+        complexity.main(["--published", PUBLISHED, "--output", counts])
+        nulls = f"{scratch}/nulls.csv"
+        write_text(nulls, _nulls(config["controls"]["null_draws"]))
+        units = ["--units", str(folder / "units.csv.gz")]
+        stages: dict[str, tuple[Any, list[str]]] = {
+            "comparisons": (
+                comparisons.main,
+                ["--reference", reference, *margin_flags("--margin"), *units],
+            ),
+            "claims": (
+                claims.main,
+                [
+                    *("--published", PUBLISHED, "--counts", counts),
+                    *("--reference", reference, *margin_flags("--accuracy-margin")),
+                    *("--null-published", nulls, *units, *of_ablations),
+                ],
+            ),
+            "ablations": (ablations.main, of_ablations),
+        }
+        for name, (main, flags) in stages.items():
+            table = f"{scratch}/{name}.csv"
+            main(["--metrics", str(folder / "metrics.csv.gz"), *flags, "--csv", table])
+            write_text(folder / "tables" / f"{name}.csv", without(LEFT_OUT, table))
+
+
+def without(columns: Sequence[str], path: str) -> str:
+    """The text of a CSV file less some of its columns."""
+    with open(path, encoding="utf-8", newline="") as stream:
+        rows = list(csv.reader(stream))
+    kept = [n for n, name in enumerate(rows[0]) if name not in columns]
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([row[n] for n in kept] for row in rows)
+    return text.getvalue()
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line: see ``--help``."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--take", action="append", default=[], metavar="STUDY",
+        help="first copy the metrics of this study, finished here; a folder of docs/findings",
+    )  # fmt: skip
+    arguments = parser.parse_args(argv)
+    for name in arguments.take:
+        take(name)
+        draw(FOLDER / name)
+    print(f"{PAGE}: made; tables anew: {', '.join(remake())}")
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,1 @@
+"""What every room stands on: errors, files, seeds, code versions, labels. Imports no other room."""

@@ -1,0 +1,131 @@
+"""Files that are either whole or absent: written beside their place, then renamed."""
+
+import glob
+import hashlib
+import json
+import os
+import platform
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autoprune.core.errors import InputError
+
+
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """Yield a scratch path beside ``path``; rename it into place when the block succeeds.
+
+    Parent folders are made, and what a killed process of this machine left of the same file is
+    removed. When the block raises, the scratch file is removed and whatever stood at ``path``
+    before is untouched.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # several machines may share the disk: the number of a process says nothing on another
+    mine = f".{path.name}.{zlib.crc32(platform.node().encode()):08x}-"
+    for left in path.parent.glob(f"{glob.escape(mine)}*.part{glob.escape(path.suffix)}"):
+        if not _alive(left.name.removeprefix(mine).partition(".")[0]):
+            left.unlink(missing_ok=True)
+    scratch = path.with_name(f"{mine}{os.getpid()}.part{path.suffix}")
+    try:
+        yield scratch
+        os.replace(scratch, path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _alive(process: str) -> bool:
+    """Whether a process of this number may still be writing."""
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, ValueError):  # somebody else's process; no number at all
+        return True
+    return True
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write ``text`` as UTF-8 with Unix line ends, whole or not at all."""
+    with whole_file(path) as scratch:
+        scratch.write_bytes(text.encode())
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write ``value`` as JSON, the same bytes for the same value; NaN is refused (ValueError)."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file; raises InputError naming the file when it is absent or not JSON."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path}: not valid JSON ({error}); make or fetch the file again"
+        ) from None
+
+
+def sha256_file(path: str | Path) -> str:
+    """Hex SHA-256 of a file's bytes, read in blocks."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_together(texts: Mapping[str | Path, str]) -> None:
+    """Write several text files so that an error while writing leaves none of them behind."""
+    with ExitStack() as stack:
+        for path, text in texts.items():
+            stack.enter_context(whole_file(path)).write_bytes(text.encode())
+
+
+@contextmanager
+def whole_folder(folder: str | Path, names: Sequence[str]) -> Iterator[dict[str, Path]]:
+    """Yield a scratch path for each file name; all take their place together, or none does.
+
+    ``names[0]`` is the file that says the folder is complete: an old one goes first and the new
+    one comes last. A failed write (full disk, no permission) is an InputError. On failure the
+    folders made for it go too.
+    """
+    folder = Path(folder)
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        with ExitStack() as stack:
+            # The stack renames in reverse, hence the first name last.
+            scratch = {name: stack.enter_context(whole_file(folder / name)) for name in names}
+            yield scratch
+            (folder / names[0]).unlink(missing_ok=True)
+            made = []
+    except OSError as error:
+        raise InputError(f"{folder}: cannot write there ({error.strerror or error})") from None
+    finally:
+        with suppress(OSError):  # not there, or somebody else's file is in it
+            for path in made:
+                path.rmdir()
+
+
+CHUNK = 4 << 20  # bytes hashed at once
+
+
+def checksum(paths: Mapping[str, Path]) -> str:
+    """Hex SHA-256 of the arrays' names, types, shapes and bytes.
+
+    Reads the files in order and not as memory maps, whose pages would count as this process's
+    memory, as many as the images are.
+    """
+    digest = hashlib.sha256()
+    for array, path in paths.items():
+        with open(path, "rb") as stream:
+            np.lib.format.read_magic(stream)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+            digest.update(f"{array} {dtype.str} {tuple(map(int, shape))}\n".encode())
+            while chunk := stream.read(CHUNK):
+                digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,163 @@
+"""Which code made a result: a digest of a stage's import closure, and the versions it ran on."""
+
+import ast
+import hashlib
+import platform
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+from autoprune.core.errors import InputError
+
+PACKAGE = "autoprune"
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@cache
+def code_version(*modules: str) -> str:
+    """16 hex digits that change when code that ``modules`` import from this package changes.
+
+    Comments, layout and wording (docstrings, help, what errors and logs say) do not count: the
+    digest is over ``ast.unparse`` of the import closure. Imports inside functions are followed;
+    ``importlib`` by name is not, so a stage that loads a family, method or source by name is given
+    with that module beside it.
+    Raises InputError when a module does not exist. Source: design notes on Snakemake 9.27, which
+    tracks scripts by the time stamp of one file.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(closure(*modules)):
+        digest.update(f"{name}\n{essence(name)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on, and the processor's kind; no host or path."""
+    packages = ("torch", "flwr", "numpy", "safetensors", "fvcore")
+    return {
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in packages},
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "cpu": _cpu(),
+    }
+
+
+def _cpu() -> str:
+    """The processor's model name, on which the last bits of a floating-point sum depend."""
+    facts = Path("/proc/cpuinfo")
+    if facts.exists():
+        for line in facts.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def closure(*modules: str) -> set[str]:
+    """The modules, all that they import from the package, and the packages they stand in.
+
+    Raises InputError when a module does not exist.
+    """
+    found: set[str] = set()
+    waiting = list(modules)
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        if _path(name) is None:
+            raise InputError(f"{name}: no such module in {ROOT.name}/{PACKAGE}")
+        found.add(name)
+        parent = name.rpartition(".")[0]
+        waiting.extend(n for n in (parent, *_imports(name)) if n)
+    return found
+
+
+def _imports(name: str) -> list[str]:
+    """Modules of the package that a module's source imports."""
+    return [n for n in _imported(_source(name)) if _path(n)]
+
+
+@cache
+def _imported(source: str) -> list[str]:
+    """Names that may be modules of the package, in a source's imports."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            members = [f"{node.module}.{alias.name}" for alias in node.names]
+            names += [node.module, *members]
+    return [n for n in names if n.split(".")[0] == PACKAGE]
+
+
+@cache
+def modules_with(package: str, function: str) -> list[str]:
+    """The modules of a package that define a function at their top, sorted; read, not imported.
+
+    ``package`` is a folder below this package, e.g. "models".
+    """
+    return sorted(
+        path.stem
+        for path in ROOT.joinpath(PACKAGE, package).glob("[a-z]*.py")
+        for part in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(part, ast.FunctionDef) and part.name == function
+    )
+
+
+def _path(name: str) -> Path | None:
+    base = ROOT.joinpath(*name.split("."))
+    for path in (base / "__init__.py", base.with_suffix(".py")):
+        if path.is_file():
+            return path
+    return None
+
+
+def essence(name: str) -> str:
+    """A module's source without comments, layout and wording."""
+    return _essence(_source(name))
+
+
+def _source(name: str) -> str:
+    path = _path(name)
+    assert path is not None
+    return path.read_text(encoding="utf-8")
+
+
+@cache  # by the text: many stages share modules, and Snakemake asks for each job's stage
+def _essence(source: str) -> str:
+    return ast.unparse(_Wording().visit(ast.parse(source)))
+
+
+class _Wording(ast.NodeTransformer):
+    """Takes out what is said and never decides a number: a better wording must retrain nothing.
+
+    Docstrings; the help texts of a command's flags; what an error says; what is printed, unless
+    into a file, and what is logged.
+    """
+
+    HELP = ("help", "description", "metavar")
+    LOGS = ("debug", "info", "warning", "error", "exception", "critical")
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        """A node without wording, and all below it."""
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            if ast.get_docstring(node, clean=False) is not None:
+                node.body = node.body[1:] or [ast.Pass()]
+        elif isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+            if ast.unparse(node.exc.func) != "SystemExit":  # an exit code is no wording
+                node.exc.args, node.exc.keywords = [], []
+        elif isinstance(node, ast.Expr) and self._says(node.value):
+            node.value.args, node.value.keywords = [], []
+        elif isinstance(node, ast.Call):
+            node.keywords = [word for word in node.keywords if word.arg not in self.HELP]
+        return self.generic_visit(node)
+
+    def _says(self, call: ast.expr) -> bool:
+        """Whether a statement prints for people or logs."""
+        if not isinstance(call, ast.Call):
+            return False
+        if isinstance(call.func, ast.Attribute):
+            of = ast.unparse(call.func.value).rpartition(".")[2]
+            return call.func.attr in self.LOGS and of.lower() in ("log", "logger", "logging")
+        into = [ast.unparse(word.value) for word in call.keywords if word.arg == "file"]
+        said = isinstance(call.func, ast.Name) and call.func.id == "print"
+        return said and into in ([], ["sys.stderr"], ["sys.stdout"])

@@ -1,0 +1,1 @@
+"""Files that data sets are made of: fetched or put there by hand, checked, unpacked."""

@@ -1,0 +1,1 @@
+"""From a source's own files to a client store and its partition."""

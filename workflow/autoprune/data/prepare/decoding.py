@@ -1,0 +1,239 @@
+"""Image files, in a folder or a zip archive, as arrays of one shape."""
+
+import argparse
+import functools
+import io
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from autoprune.core.errors import InputError
+from autoprune.data.prepare import sources
+from autoprune.data.prepare.images import Images
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+# Formats of pixels alone: Pillow would read more, but starts Ghostscript for some of them.
+SUFFIXES = {
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "JPEG": (".jpg", ".jpeg"),
+    "PNG": (".png",),
+    "PPM": (".pgm", ".ppm"),
+    "TIFF": (".tif", ".tiff"),
+    "WEBP": (".webp",),
+}
+BLOCK = 2**22  # bytes of pixels that are read at once
+
+File = tuple[str, str]  # name below the root, and where it was named (before it in messages)
+
+
+@dataclass(frozen=True)
+class Form:
+    """What the image of every file is brought to: (``height``, ``width``, ``channels``) uint8.
+
+    ``channels`` is 1 (grey) or 3 (RGB). ``expected`` is the (height, width) that every file must
+    have, None for any; ``advice`` then says what to do about one that has not. ``square`` cuts
+    the largest centre square out first. ``background`` is the level behind transparent pixels.
+    """
+
+    height: int
+    width: int
+    channels: int
+    expected: tuple[int, int] | None = None
+    advice: str = ""
+    square: bool = False
+    background: int = 255
+
+
+def images(root: Path, files: Sequence[File], form: Form) -> Images:
+    """``Images`` (len(files), height, width, channels), row i from ``files[i]``.
+
+    ``root`` is a folder or a zip archive. Nothing is opened before the store is written.
+    """
+    shape = (form.height, form.width, form.channels)
+    step = max(1, BLOCK // int(np.prod(shape)))
+    parts = [(first, files[first : first + step]) for first in range(0, len(files), step)]
+    return Images((len(files), *shape), parts, functools.partial(read, root=root, form=form))
+
+
+def read(
+    part: tuple[int, Sequence[File]], root: Path, form: Form
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the rows (n,) and images (n, H, W, C) of one part, (first row, files).
+
+    Raises InputError naming the file that is missing, not decodable or of another size.
+    """
+    first, files = part
+    pixels = np.empty((len(files), form.height, form.width, form.channels), np.uint8)
+    for row, (name, named) in enumerate(files):
+        pixels[row] = fitted(opened(root, name, named), where(root, name, named), form)
+    yield np.arange(first, first + len(files)), pixels
+
+
+def where(root: Path, name: str, named: str = "") -> str:
+    """A file's name for messages."""
+    return f"{named}{root}: {name}" if root.is_file() else f"{named}{root / name}"
+
+
+def opened(root: Path, name: str, named: str = "") -> "Image":
+    """The decoded image of one file, upright by its EXIF orientation; its first frame only."""
+    from PIL import ImageOps, UnidentifiedImageError
+
+    place = where(root, name, named)
+    content = _content(root, name, place)
+    try:
+        return ImageOps.exif_transpose(loaded(content))
+    except UnidentifiedImageError:
+        raise InputError(
+            f"{place}: not an image ({len(content)} bytes), expected one of "
+            f"{', '.join(SUFFIXES)}; fetch or convert the file again"
+        ) from None
+    # Pillow's readers raise whatever broken bytes lead them to.
+    except Exception as error:
+        raise InputError(
+            f"{place}: the image cannot be decoded ({error}); fetch the file again"
+        ) from None
+
+
+def loaded(content: bytes) -> "Image":
+    """The first image of a file's content, of a format in SUFFIXES; raises what Pillow raises."""
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about odd metadata; of an image we take the pixels
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        image = Image.open(io.BytesIO(content), formats=tuple(SUFFIXES))
+        image.load()
+        return image
+
+
+def _content(root: Path, name: str, place: str) -> bytes:
+    try:
+        if root.is_file():
+            return archive(root).read(name)
+        return (root / name).read_bytes()
+    except KeyError:
+        raise InputError(f"{place}: no such file in the archive; fetch it again") from None
+    # zipfile: RuntimeError when encrypted, NotImplementedError for a rare compression
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{place}: cannot be read ({reason}); fetch the file again") from None
+
+
+def archive(path: Path) -> zipfile.ZipFile:
+    """The opened archive; InputError unless it is a whole zip file."""
+    try:
+        status = path.stat()
+        return _archive(path, status.st_mtime_ns, status.st_size)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (OSError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: not a whole zip archive ({error}); fetch it again") from None
+
+
+@functools.lru_cache(maxsize=1)
+def _archive(path: Path, modified: int, size: int) -> zipfile.ZipFile:
+    # Kept open: CelebA's 202,599 entries take 0.8 s and 120 MB to list, once in each process.
+    return zipfile.ZipFile(path)
+
+
+def fitted(image: "Image", place: str, form: Form) -> np.ndarray:
+    """Bring a decoded image to ``form``, (height, width, channels) uint8.
+
+    It is cut and resized (bilinear, antialiased) by torchvision as a Pillow image: the result
+    then depends neither on the processor nor on the number of threads.
+    """
+    width, height = image.size
+    if form.expected not in (None, (height, width)):
+        raise InputError(
+            f"{place}: {width}x{height} pixels, expected {form.expected[1]}x{form.expected[0]}; "
+            f"{form.advice}"
+        )
+    image = _in_mode(image, place, form)
+    side = min(height, width)
+    square = form.square and height != width
+    if square or image.size != (form.width, form.height):
+        from autoprune.data.prepare.vision import torchvision
+
+        by = torchvision.transforms.v2.functional
+        if square:
+            image = by.center_crop(image, [side, side])
+        bilinear = torchvision.transforms.InterpolationMode.BILINEAR
+        image = by.resize(image, [form.height, form.width], bilinear, antialias=True)
+    return np.asarray(image).reshape(form.height, form.width, form.channels)
+
+
+def _in_mode(image: "Image", place: str, form: Form) -> "Image":
+    """8 bits, grey or RGB, without transparency; 16-bit grey is divided by 257."""
+    from PIL import Image
+
+    if image.mode.startswith("I;16"):
+        levels = np.rint(np.asarray(image).astype(np.float64) / 257)
+        image = Image.fromarray(levels.astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        raise InputError(
+            f"{place}: 32-bit pixels (mode {image.mode}), whose white is unknown; "
+            "save the image with 8 or 16 bits"
+        )
+    if image.has_transparency_data:
+        behind = Image.new("RGBA", image.size, (form.background,) * 3 + (255,))
+        behind.alpha_composite(image.convert("RGBA"))
+        image = behind
+    return image.convert("L" if form.channels == 1 else "RGB")
+
+
+def add_form(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say what a user's own images are brought to; see ``form``."""
+    pixels = sources.checked(int, 1, 4096, "a whole number from 1 to 4096")
+    parser.add_argument(
+        "--side",
+        type=pixels,
+        help="pixels; every image is resized to SIDE x SIDE, whatever its proportions "
+        "(default: all images must have one size, which stays)",
+    )
+    parser.add_argument("--height", type=pixels, help="pixels; with --width, instead of --side")
+    parser.add_argument("--width", type=pixels, help="pixels; with --height, instead of --side")
+    parser.add_argument(
+        "--channels",
+        type=int,
+        choices=(1, 3),
+        default=3,
+        help="1 grey or 3 RGB; images are converted (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--drawn",
+        choices=("dark-on-light", "light-on-dark", "colour"),
+        help="what the images look like; nothing is inverted here. Behind transparent pixels "
+        "light-on-dark has black, the others white (default: colour for 3 channels, "
+        "dark-on-light for 1)",
+    )
+
+
+def polarity(args: argparse.Namespace) -> str:
+    """The store's polarity by the flags of ``add_form``."""
+    return args.drawn or ("colour" if args.channels == 3 else "dark-on-light")
+
+
+def form(args: argparse.Namespace, root: Path, first: File) -> Form:
+    """The form by the flags of ``add_form``; without a size that of the image ``first``."""
+    if (args.height is None) != (args.width is None) or (args.side and args.height):
+        raise InputError("give --side, or --height and --width together, or none of them")
+    height, width = args.height or args.side, args.width or args.side
+    expected, advice = None, ""
+    if height is None:
+        width, height = opened(root, *first).size
+        expected = (height, width)
+        advice = (
+            f"that is the size of {where(root, first[0])}; "
+            "give --side, or --height and --width, to resize all"
+        )
+    background = 0 if polarity(args) == "light-on-dark" else 255
+    return Form(height, width, args.channels, expected, advice, background=background)

@@ -1,0 +1,116 @@
+"""A user's own images in folders: CLIENT/LABEL/image."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from autoprune.core.errors import InputError
+from autoprune.data.prepare import decoding, sources
+from autoprune.data.prepare.images import Samples
+
+KIND = "real"
+TREE = "CLIENT/LABEL/image"
+SUFFIXES = {suffix for suffixes in decoding.SUFFIXES.values() for suffix in suffixes}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this source's flags."""
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        required=True,
+        help="folder of one folder a client, in it one a label, in it the images "
+        f"({', '.join(sorted(SUFFIXES))}); other files are counted and left out",
+    )
+    decoding.add_form(parser)
+    parser.add_argument(
+        "--name-of-target",
+        default="label",
+        help="what is to be predicted, as tables name it (default: %(default)s)",
+    )
+    sources.add_test_fraction(parser)
+    sources.add_min_samples(parser)
+    sources.add_seed(parser)
+
+
+def prepare(args: argparse.Namespace) -> Samples:
+    """List the tree; images (N, H, W, C), one target whose classes are the label folders' names.
+
+    Raises InputError naming the folder that is empty or out of place, or the image.
+    """
+    clients_in, ignored = _folders(args.folder, "client")
+    found = []
+    for client in clients_in:
+        labels_in, others = _folders(client, "label")
+        ignored += others
+        for label in labels_in:
+            names, others = _images(label)
+            found += [(client.name, label.name, name) for name in names]
+            ignored += others
+    if ignored:
+        print(f"{args.folder}: {ignored} files left out that are no images", file=sys.stderr)
+    clients, labels, _ = zip(*found, strict=True)
+    files = [("/".join(parts), "") for parts in found]
+    form = decoding.form(args, args.folder, files[0])
+    client_ids, clients = np.unique(clients, return_inverse=True)
+    classes, labels = sources.class_numbers(labels, str(args.folder))
+    return sources.by_client(
+        images=decoding.images(args.folder, files, form),
+        labels=labels,
+        clients=clients,
+        client_ids=client_ids.tolist(),
+        targets=[{"name": args.name_of_target, "classes": classes}],
+        polarity=decoding.polarity(args),
+        kind=KIND,
+        min_samples=args.min_samples,
+        seed=args.seed,
+        test_fraction=args.test_fraction,
+    )
+
+
+def _folders(parent: Path, what: str) -> tuple[list[Path], int]:
+    """The folders in ``parent`` and how many files are left out; an image there is refused."""
+    if not parent.is_dir():
+        raise InputError(f"{parent}: no such folder; expected {TREE}")
+    folders, images, others = _entries(parent)
+    if images:
+        raise InputError(f"{images[0]}: an image where only {what} folders may be; expected {TREE}")
+    if not folders:
+        raise InputError(f"{parent}: no {what} folder in it; expected {TREE}")
+    return folders, others
+
+
+def _images(folder: Path) -> tuple[list[str], int]:
+    """The images' names and how many files are left out; a folder there is refused."""
+    folders, images, others = _entries(folder)
+    if folders:
+        raise InputError(f"{folders[0]}: a folder where only images may be; expected {TREE}")
+    if not images:
+        raise InputError(
+            f"{folder}: no image in it ({others} other files); put some there or remove the folder"
+        )
+    return [path.name for path in images], others
+
+
+def _entries(folder: Path) -> tuple[list[Path], list[Path], int]:
+    """Sorted folders, sorted images, number of other files.
+
+    Hidden ones are never images: macOS puts a ._a.png beside a.png.
+    """
+    folders, images, others = [], [], 0
+    for path in sorted(folder.iterdir()):
+        if not path.name.isprintable():
+            raise InputError(
+                f"{folder}: the name {path.name!r} has characters that cannot be shown; rename it"
+            )
+        if path.name.startswith("."):
+            others += path.is_file()
+        elif path.is_dir():
+            folders.append(path)
+        elif path.suffix.lower() in SUFFIXES:
+            images.append(path)
+        else:
+            others += 1
+    return folders, images, others

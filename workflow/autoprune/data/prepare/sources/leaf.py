@@ -1,0 +1,245 @@
+"""FEMNIST as LEAF writes it: JSON shards of writers, their pixels and labels."""
+
+import argparse
+import string
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autoprune.core.errors import InputError
+from autoprune.data.prepare import sources, workers
+from autoprune.data.prepare.images import Images, Samples
+from autoprune.data.prepare.readers import leaf_shards
+from autoprune.data.prepare.readers.json_stream import JsonStream, unquoted
+
+KIND = "real"
+SIDE = 28  # pixels
+CLASSES = [*string.digits, *string.ascii_uppercase, *string.ascii_lowercase]
+
+Pool = dict[str, list[tuple[Path, np.ndarray]]]  # user -> (shard, labels)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this source's flags."""
+    leaf_shards.add_arguments(parser, "writer")
+
+
+def prepare(args: argparse.Namespace) -> Samples:
+    """Samples of (28, 28, 1), dark on light; InputError names the place of a fault.
+
+    The labels are read now, a writer at a time, and the pixels when the store is written.
+    """
+    pools = [_read_folder(folder, args.workers) for folder in leaf_shards.folders(args)]
+    users = sorted(set().union(*pools))  # so that client numbers do not depend on shard order
+    parts: dict[Path, dict[str, int]] = {}
+    labels, clients, test = [], [], []
+    row = 0
+    for number, user in enumerate(users):
+        for part, pool in enumerate(pools):
+            for path, classes in pool.get(user, ()):
+                parts.setdefault(path, {})[user] = row
+                row += len(classes)
+                labels.append(classes)
+                clients.append(np.full(len(classes), number))
+                test.append(np.full(len(classes), part == 1))
+    return sources.by_client(
+        images=Images((row, SIDE, SIDE, 1), sorted(parts.items()), read_images, itemgetter(0)),
+        labels=np.concatenate(labels)[:, None],
+        clients=np.concatenate(clients),
+        client_ids=users,
+        targets=[{"name": "character", "classes": CLASSES}],
+        polarity="dark-on-light",
+        kind=KIND,
+        min_samples=args.min_samples,
+        seed=args.seed,
+        test=np.concatenate(test) if len(pools) == 2 else None,
+        test_fraction=args.test_fraction,
+    )
+
+
+def read_images(part: tuple[Path, dict[str, int]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows (n,) and images (n, 28, 28, 1) uint8 of each user of one shard.
+
+    ``part`` is the shard and every user's first row.
+    """
+    path, first = part
+    for user, data in _users(path):
+        pixels = _pixels(path, user, data["x"])
+        yield first[user] + np.arange(len(pixels)), pixels.reshape(-1, SIDE, SIDE, 1)
+
+
+def _read_folder(folder: Path, processes: int) -> Pool:
+    """Every user's labels, by user, of all shards of a folder."""
+    paths = leaf_shards.paths(folder)
+    pool: Pool = {}
+    with closing(workers.each(_read_labels, None, paths, processes)) as shards:
+        found = zip(sources.progress(paths, f"reading {folder.name}"), shards, strict=True)
+        for path, shard in found:
+            for user, classes in shard:
+                if user in pool:
+                    print(f"{path}: user {user} occurred before; merged", file=sys.stderr)
+                pool.setdefault(user, []).append((path, classes))
+    if not pool:
+        raise InputError(f"{folder}: its {len(paths)} *.json files hold no user; fetch them again")
+    return pool
+
+
+def _read_labels(_: None, path: Path) -> list[tuple[str, np.ndarray]]:
+    """(user, labels (n,) uint8) of each user of one shard; what is wrong with it but pixels."""
+    if not _is_shard(path):
+        raise InputError(
+            f"{path}: not a LEAF shard, expected an object with `users`, `num_samples` and "
+            "`user_data`; give only LEAF's data files"
+        )
+    data: dict[str, np.ndarray] = {}
+    for user, value in _users(path):
+        if user in data:
+            raise InputError(f"{path}: user {user} is in `user_data` more than once; fix the file")
+        data[user] = _labels(path, user, value)
+    users = _first(path, "users", list(data))
+    if not isinstance(users, list) or not all(isinstance(user, str) for user in users):
+        raise InputError(f"{path}: `users` is not a list of strings; fetch the file again")
+    if len(set(users)) != len(users):
+        twice = next(user for user in users if users.count(user) > 1)
+        raise InputError(f"{path}: user {twice} is listed more than once in `users`; list it once")
+    for missing in sorted(set(users) - data.keys()):
+        raise InputError(
+            f"{path}: user {missing} is listed in `users` but not in `user_data`; "
+            "fetch the file again"
+        )
+    for extra in sorted(data.keys() - set(users)):
+        raise InputError(
+            f"{path}: user {extra} is in `user_data` but not listed in `users`; list it there"
+        )
+    numbers = _first(path, "num_samples", [len(data[user]) for user in users])
+    if not isinstance(numbers, list) or len(numbers) != len(users):
+        raise InputError(
+            f"{path}: `num_samples` is not a list of {len(users)} numbers, one a user; "
+            "fetch the file again"
+        )
+    for number, user in zip(numbers, users, strict=True):
+        if number != len(data[user]):
+            raise InputError(
+                f"{path}: user {user}: `num_samples` says {number}, found {len(data[user])} "
+                "samples; fetch the file again"
+            )
+    return [(user, data[user]) for user in users]
+
+
+@contextmanager
+def _parsing(path: Path, quote: bool = False) -> Iterator[JsonStream]:
+    """The shard for `ijson`; what it refuses, or the disk, becomes an InputError."""
+    from ijson import JSONError
+
+    try:
+        with open(path, "rb") as stream:
+            yield JsonStream(path, stream, quote)
+    except JSONError as error:
+        if not quote:
+            _explain(path)
+        # The first of its lines; it is the repr() of bytes where they are not UTF-8.
+        reason = str(error).removeprefix("b'").replace("\\n", "\n").split("\n")[0]
+        raise InputError(
+            f"{path}: not valid JSON ({reason}); make or fetch the file again"
+        ) from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error}); fetch the file again") from None
+
+
+def _users(path: Path, quote: bool = False) -> Iterator[tuple[str, Any]]:
+    """Each user and what `user_data` says of it, one at a time."""
+    import ijson
+
+    with _parsing(path, quote) as stream:
+        yield from ijson.kvitems(stream, "user_data", use_float=True)
+
+
+def _first(path: Path, key: str, default: Any) -> Any:
+    """The value of a key of the shard; reads no further than there."""
+    import ijson
+
+    with _parsing(path) as stream:
+        return next(ijson.items(stream, key, use_float=True), default)
+
+
+def _is_shard(path: Path) -> bool:
+    """Whether the shard is an object in which `user_data` is one; reads no further than there."""
+    import ijson
+
+    with _parsing(path) as stream:
+        for prefix, event, _ in ijson.parse(stream, use_float=True):
+            if prefix == "user_data" or (prefix == "" and event not in ("start_map", "map_key")):
+                return prefix == "user_data" and event == "start_map"
+    return False
+
+
+def _explain(path: Path) -> None:
+    """Raise an InputError that names the row, where all that is wrong is a NaN or the like."""
+    for user, data in _users(path, quote=True):
+        for key in ("x", "y") if isinstance(data, dict) else ():
+            data[key] = unquoted(data.get(key))
+        _labels(path, user, data)
+        _pixels(path, user, data["x"])
+
+
+def _labels(path: Path, user: str, data: Any) -> np.ndarray:
+    """A user's labels (n,) uint8, one for each of its images."""
+    where = f"{path}: user {user}"
+    x, y = (data.get("x"), data.get("y")) if isinstance(data, dict) else (None, None)
+    if not isinstance(x, list) or not isinstance(y, list):
+        raise InputError(f"{where}: expected an object with lists `x` and `y`; fetch it again")
+    if len(x) != len(y):
+        raise InputError(
+            f"{where}: {len(x)} images in `x` but {len(y)} labels in `y`; fix the file"
+        )
+    for row, label in enumerate(y):
+        if type(label) is not int or not 0 <= label < len(CLASSES):
+            raise InputError(
+                f"{where}, row {row}: label {_short(label)}, expected an integer from 0 to "
+                f"{len(CLASSES) - 1}; fix or remove the row"
+            )
+    return np.array(y, np.uint8)
+
+
+def _pixels(path: Path, user: str, x: list[Any]) -> np.ndarray:
+    """A user's images (n, 784) uint8, 255 for white."""
+    try:
+        images = np.asarray(x)  # all at once is fast
+    except ValueError:  # lists of unlike lengths
+        images = np.empty(0)
+    whole = images.shape == (len(x), SIDE * SIDE) and images.dtype.kind in "fiu"
+    if whole and ((images >= 0) & (images <= 1)).all():
+        return np.rint(images * 255).astype(np.uint8)
+    rows = [_read_image(f"{path}: user {user}, row {row}", v) for row, v in enumerate(x)]
+    return np.array(rows, np.uint8).reshape(-1, SIDE * SIDE)
+
+
+def _read_image(where: str, values: Any) -> np.ndarray:
+    """784 numbers in [0, 1] become uint8, 255 for white."""
+    if not isinstance(values, list) or len(values) != SIDE * SIDE:
+        found = f"{len(values)} pixels" if isinstance(values, list) else _short(values)
+        raise InputError(f"{where}: {found}, expected {SIDE * SIDE} pixels; fix or remove the row")
+    try:
+        image = np.asarray(values)
+    except ValueError:  # a list among the numbers
+        image = np.empty(0)
+    if image.shape != (SIDE * SIDE,) or image.dtype.kind not in "fiu":
+        wrong = next((v for v in values if type(v) not in (int, float)), values)
+        raise InputError(f"{where}: pixel {_short(wrong)}, expected a number in 0..1; fix the row")
+    inside = (image >= 0) & (image <= 1)  # also false for NaN
+    if not inside.all():
+        raise InputError(
+            f"{where}, pixel {int(np.argmin(inside))}: {image[np.argmin(inside)]}, expected a "
+            "number in 0..1; divide by the full scale, or fix or remove the row"
+        )
+    return np.rint(image * 255).astype(np.uint8)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."

@@ -1,0 +1,172 @@
+"""Writing a client store: one data set's samples, checked, sorted, whole or not at all."""
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autoprune.core.errors import InputError
+from autoprune.core.files import checksum, whole_folder, write_json
+from autoprune.data.prepare import pixels, repeated
+from autoprune.data.prepare.images import Images, Samples, need_space, write_array, write_images
+from autoprune.data.prepare.repeated import Parts
+from autoprune.data.store import ARRAYS, KINDS, POLARITIES, SCHEMA_VERSION, SPLITS
+
+
+def write_store(
+    folder: str | Path,
+    *,
+    name: str,
+    source: str,
+    kind: str,
+    images: np.ndarray | Images,
+    labels: np.ndarray,
+    clients: np.ndarray,
+    splits: np.ndarray,
+    client_ids: Sequence[str],
+    targets: Sequence[Mapping[str, Any]],
+    dropped: Sequence[Mapping[str, Any]],
+    polarity: str,
+    natural_clients: bool,
+    pixel_range: tuple[float, float] | None = (0, 1),
+    preprocessing: Mapping[str, Any] | None = None,
+    workers: int = 1,
+) -> None:
+    """Write a store, rows sorted by (split, client), stable; shapes as in ``Samples``.
+
+    ``Images`` are read by ``workers`` processes; the files do not depend on their number, nor on
+    whether the images came as an array. ``pixel_range`` is what training scales 0 and 255 to;
+    None for the range that gives the training split's pixels mean 0 and standard deviation 1.
+    ``preprocessing`` is what was done to the images. Both are only recorded. Raises InputError for
+    an empty data set or split, a full disk, what ``Images`` cannot read, pixels that cannot be
+    standardised and a part whose held-out images are all trained on; ValueError for arrays that
+    contradict each other (a source's mistake, not the user's). On failure no file is left behind
+    and a store that stood there before is untouched.
+    """
+    samples = Samples(
+        *(images, labels, clients, splits, client_ids, targets, dropped),
+        *(polarity, natural_clients, kind),
+    )
+    _check(name, samples)
+    order = np.lexsort((clients, splits))
+    widest = max(len(target["classes"]) for target in targets)
+    columns = {
+        "labels": labels.astype(np.uint8 if widest <= 256 else np.uint16),
+        "clients": clients.astype(np.int32),
+        "splits": splits.astype(np.uint8),
+    }
+    more = sum(column.nbytes for column in columns.values())
+    need_space(Path(folder), math.prod(images.shape) + more)
+    with whole_folder(folder, ["header.json", *(f"{array}.npy" for array in ARRAYS)]) as scratch:
+        part_of = None
+        if isinstance(images, Images):
+            part_of = write_images(scratch["images.npy"], images, order, workers)
+        else:
+            columns["images"] = images
+        for array, values in columns.items():
+            write_array(scratch[f"{array}.npy"], values, order)
+        moments, digests = _read_back(scratch["images.npy"], int(np.sum(splits == 0)))
+        if pixel_range is None:
+            pixel_range = pixels.standard_range(moments, name)
+        twice = _repeated(name, samples, order, digests, part_of)
+        header = {
+            "schema_version": SCHEMA_VERSION,
+            "name": name,
+            "source": source,
+            "kind": kind,
+            "shape": [int(size) for size in images.shape[1:]],
+            "targets": [{"name": t["name"], "classes": list(t["classes"])} for t in targets],
+            "clients": list(client_ids),
+            "samples": dict(zip(SPLITS, np.bincount(splits, minlength=3).tolist(), strict=True)),
+            "dropped": [dict(entry) for entry in dropped],
+            "polarity": polarity,
+            "natural_clients": bool(natural_clients),
+            "repeated": twice,
+            "pixels": {"mean": moments.mean, "sd": moments.sd},
+            "pixel_range": [float(end) for end in pixel_range],
+            "preprocessing": dict(preprocessing or {}),
+            "checksum": checksum({array: scratch[f"{array}.npy"] for array in ARRAYS}),
+        }
+        write_json(scratch["header.json"], header)
+
+
+def _read_back(path: Path, trained: int) -> tuple[pixels.Moments, repeated.Digests]:
+    """Of the first ``trained`` images the pixels' moments, of all the digests."""
+    moments, digests = pixels.Moments(), repeated.Digests()
+    for images in pixels.blocks(path):
+        moments.add(images[: max(0, trained)])
+        digests.add(images)
+        trained -= len(images)
+    return moments, digests
+
+
+def _repeated(
+    name: str,
+    samples: Samples,
+    order: np.ndarray,
+    digests: repeated.Digests,
+    part_of: np.ndarray | None,
+) -> dict[str, dict[str, int]]:
+    """The header's count of held-out images that are trained on; a line on stderr if there are any.
+
+    ``part_of`` (N,) is the part of the source's images that each row is of. Raises InputError
+    where a file, a client or all of the data set is repeated.
+    """
+    images, splits = samples.images, samples.splits[order]
+    kinds = [
+        Parts([f"client {client}" for client in samples.client_ids], samples.clients[order]),
+        Parts(["the data set"], np.zeros(len(order), np.int64)),
+    ]
+    if part_of is not None and images.file is not None:
+        files, number = np.unique([str(images.file(p)) for p in images.parts], return_inverse=True)
+        kinds.insert(0, Parts(files.tolist(), number[part_of]))
+    numbers = digests.numbers()
+    repeated.refuse_parts(kinds, numbers, digests.plain(), splits)
+    twice = repeated.counted(numbers, samples.labels[order], splits)
+    found, same = (sum(one[key] for one in twice.values()) for key in ("images", "same_labels"))
+    if found:
+        print(
+            f"{name}: {found} held-out images are also training images, {found - same} of them "
+            "with other labels there",
+            file=sys.stderr,
+        )
+    return twice
+
+
+def _check(name: str, samples: Samples) -> None:
+    """Raise InputError for emptiness, ValueError for samples that no source may hand over."""
+    count = len(samples.images)
+    if count == 0 or not samples.client_ids:
+        raise InputError(
+            f"data set {name!r} is empty: no client is left ({len(samples.dropped)} dropped); "
+            "lower --min-samples or give more data"
+        )
+    sizes = np.bincount(samples.splits, minlength=3)
+    for split, size in zip(SPLITS, sizes, strict=True):
+        if size == 0:
+            raise InputError(
+                f"data set {name!r} has no {split} samples (train {sizes[0]}, validation "
+                f"{sizes[1]}, test {sizes[2]}): give more data or change the test fraction"
+            )
+    shapes = {
+        "images": len(samples.images.shape) == 4
+        and (isinstance(samples.images, Images) or samples.images.dtype == np.uint8),
+        "labels": samples.labels.shape == (count, len(samples.targets)),
+        "clients": samples.clients.shape == (count,),
+        "splits": samples.splits.shape == (count,),
+        "kind": samples.kind in KINDS,
+        "polarity": samples.polarity in POLARITIES,
+        "client number": samples.clients.min() >= 0
+        and samples.clients.max() < len(samples.client_ids),
+        "class number": samples.labels.min() >= 0
+        and all(
+            column.max() < len(target["classes"])
+            for column, target in zip(samples.labels.T, samples.targets, strict=True)
+        ),
+    }
+    for what, right in shapes.items():
+        if not right:
+            raise ValueError(f"data set {name!r}: the {what} does not fit the other arrays")

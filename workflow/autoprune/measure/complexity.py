@@ -1,0 +1,179 @@
+"""Count parameters, MACs and FLOPs of a network, from its architecture alone."""
+
+import argparse
+import csv
+import json
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from fvcore.nn import FlopCountAnalysis
+from torch import Tensor, nn
+
+from autoprune.core.errors import InputError, run_main
+from autoprune.core.files import read_json, write_json
+from autoprune.models import Architecture, build, count_parameters
+from autoprune.models.layers import Add, GlobalAveragePool, Network
+
+# fvcore's operators that are multiply-adds. What else it counts (batch norm, average pooling)
+# is not, and is left out, so that 1 MAC = 1 multiply-add and nothing more.
+MULTIPLY_ADDS = {"conv", "linear", "addmm", "matmul", "bmm"}
+# fvcore's operators that it counts, or does not know, and that hold no multiply-add.
+NO_MULTIPLY_ADDS = {
+    "adaptive_avg_pool2d",
+    "add",
+    "batch_norm",
+    "constant_pad_nd",
+    "max_pool2d",
+    "pad",
+}
+
+
+def macs(network: nn.Module, input_shape: tuple[int, int, int]) -> int:
+    """Multiply-adds of one forward pass of one image (channels, height, width), by fvcore.
+
+    Biases are not multiply-adds and are not counted. Raises InputError for an operator of
+    which it is not known whether it multiplies: a count with a hole would be no count.
+    """
+    analysis = FlopCountAnalysis(network.eval(), torch.zeros(1, *input_shape))
+    # its two kinds of warning are handled here: unknown operators become an error below, and
+    # modules that are never called do not occur in a network that is one forward pass
+    analysis.unsupported_ops_warnings(False)
+    analysis.uncalled_modules_warnings(False)
+    counted = analysis.by_operator()
+    seen = set(counted) | {name.removeprefix("aten::") for name in analysis.unsupported_ops()}
+    unknown = sorted(seen - MULTIPLY_ADDS - NO_MULTIPLY_ADDS)
+    if unknown:
+        raise InputError(
+            f"complexity: fvcore met the operators {', '.join(unknown)}, of which it is not known "
+            "whether they multiply; name them in complexity.py"
+        )
+    return int(sum(n for name, n in counted.items() if name in MULTIPLY_ADDS))
+
+
+def flops_tf_profiler(network: nn.Module, input_shape: tuple[int, int, int]) -> int:
+    """FLOPs of one image as TensorFlow's profiler counts them (method.md, the authors' figures).
+
+    Convolution and linear: 2 a multiply-add, 1 a bias and output element; max pool: its window an
+    output element; global average pool: 1 an input element; residual sum: 1 an element; softmax:
+    5 a class; ReLU and batch norm: 0. Raises InputError for a layer of another kind.
+    """
+    total = 0
+
+    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal total
+        match module:
+            case nn.Conv2d() | nn.Linear():
+                per_element = 2 * module.weight[0].numel() + (module.bias is not None)
+                total += per_element * output.numel()
+            case nn.MaxPool2d():
+                total += int(module.kernel_size) ** 2 * output.numel()
+            case GlobalAveragePool():
+                total += inputs[0].numel()
+            case Add():
+                total += output.numel()
+            case nn.BatchNorm2d() | nn.Flatten() | nn.ReLU():
+                pass
+            case _:
+                raise InputError(
+                    f"complexity: no FLOP rule for a layer {type(module).__name__}; "
+                    "add it to flops_tf_profiler in complexity.py"
+                )
+
+    leaves = [m for m in network.modules() if next(m.children(), None) is None]
+    hooks = [m.register_forward_hook(count) for m in leaves]
+    try:
+        with torch.no_grad():
+            logits = network.eval()(torch.zeros(1, *input_shape))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return total + 5 * logits.numel()
+
+
+def complexity(architecture: Architecture) -> dict[str, Any]:
+    """All counts of an architecture; keys as in the tidy metrics."""
+    network: Network = build(architecture)
+    trainable, with_statistics = count_parameters(network)
+    return {
+        **architecture.to_json(),
+        "parameters": trainable,
+        "parameters_with_statistics": with_statistics,
+        "macs": macs(network, architecture.input_shape),
+        "flops_tf_profiler": flops_tf_profiler(network, architecture.input_shape),
+    }
+
+
+def published_counts(path: str) -> list[dict[str, Any]]:
+    """Counts of each distinct architecture in published.tsv, with the data set's name.
+
+    Rows without widths are left out: their network is not known.
+    """
+    with open(path, encoding="utf-8", newline="") as stream:
+        rows = [row for row in csv.DictReader(stream, delimiter="\t") if row["widths"]]
+    found = {}
+    for row in rows:
+        architecture = Architecture(
+            row["model"],
+            tuple(int(w) for w in row["widths"].split()),
+            tuple(int(n) for n in row["input_shape"].split()),  # type: ignore[arg-type]
+            int(row["classes"]),
+        )
+        found[row["dataset"], architecture] = {
+            "dataset": row["dataset"],
+            "model": row["model"],
+        }
+    return [{**names, **complexity(architecture)} for (_, architecture), names in found.items()]
+
+
+def main(argv: Sequence[str] | None) -> None:
+    """The command: counts of widths given as flags, or of a run's architecture.json."""
+    parser = argparse.ArgumentParser(prog="autoprune.measure.complexity", description=__doc__)
+    parser.add_argument("--family")
+    parser.add_argument("--widths", type=int, nargs="+", help="filters a prunable convolution")
+    parser.add_argument(
+        "--input-shape", type=int, nargs=3, metavar=("CHANNELS", "HEIGHT", "WIDTH"), help="pixels"
+    )
+    parser.add_argument("--classes", type=int)
+    parser.add_argument(
+        "--architecture", nargs="+", help="architecture.json of runs, instead of the above"
+    )
+    parser.add_argument("--published", help="published.tsv: count each network it gives widths of")
+    parser.add_argument(
+        "--output", nargs="+", help="JSON files, one a network; without them counts go to stdout"
+    )
+    args = parser.parse_args(argv)
+    by_hand = [args.family, args.widths, args.input_shape, args.classes]
+    if args.architecture is None and args.published is None and None in by_hand:
+        raise InputError(
+            "complexity: give --architecture, --published, or all of --family --widths "
+            "--input-shape --classes"
+        )
+    # fvcore logs each operator it does not know; macs() turns what matters into an error
+    logging.getLogger("fvcore").setLevel(logging.ERROR)
+    if args.published:
+        counts: list[Any] = [published_counts(args.published)]
+    elif args.architecture:
+        counts = [complexity(Architecture.from_json(read_json(path))) for path in args.architecture]
+    else:
+        counts = [
+            complexity(
+                Architecture(args.family, tuple(args.widths), tuple(args.input_shape), args.classes)
+            )
+        ]
+    if not args.output:
+        for count in counts:
+            print(json.dumps(count))
+        return
+    if len(args.output) != len(counts):
+        raise InputError(
+            f"--output: found {len(args.output)} files for {len(counts)} networks; "
+            "give one a network"
+        )
+    for path, count in zip(args.output, counts, strict=True):
+        write_json(path, count)
+
+
+if __name__ == "__main__":
+    run_main(main)

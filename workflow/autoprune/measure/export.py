@@ -1,0 +1,210 @@
+"""Stage: a trained network as files for devices, checked against PyTorch, with a manifest."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from autoprune.core.errors import InputError, run_main
+from autoprune.core.files import read_json, sha256_file, whole_folder, write_json
+from autoprune.core.seeds import generator
+from autoprune.data.partition import Partition
+from autoprune.data.store import ClientStore
+from autoprune.federation.training import to_input
+from autoprune.measure import formats as exports
+from autoprune.measure.complexity import complexity
+from autoprune.models import Architecture, build, load_state
+from autoprune.models.layers import Network
+from autoprune.models.weights import load_weights
+from autoprune.pruning.rounding import DIRECTIONS, round_widths
+
+SCHEMA_VERSION = 1
+PRECISIONS = ("fp32", "int8")
+CALIBRATION = 128  # training images; more change no range by much
+COMPARED = 256  # test images on which an exported network is held against PyTorch
+BATCH = 256
+TOLERANCE = 1e-4  # of the largest |logit|: float32 sums in another order
+
+
+def calibration_rows(partition: Partition, seed: int) -> np.ndarray:
+    """Rows (n,) of training images of the partition's clients, drawn by seed; no test image."""
+    rows = np.concatenate([partition.indices(client) for client in range(partition.clients)])
+    stream = generator(seed, "calibration")
+    return np.sort(stream.choice(rows, min(CALIBRATION, len(rows)), replace=False))
+
+
+def accuracy(infer: Callable[[np.ndarray], np.ndarray], store: ClientStore, target: str) -> float:
+    """Test accuracy (fraction) of an exported file, on its engine."""
+    rows, right = store.rows("test"), 0
+    labels = store.labels[rows, store.target_column(target)]
+    for start in range(0, len(labels), BATCH):
+        expected = labels[start : start + BATCH]
+        first = rows.start + start
+        images = _images(store, slice(first, first + len(expected)))
+        right += int((exports.logits(infer, images.numpy()).argmax(1) == expected).sum())
+    return right / len(labels)
+
+
+def trained(
+    run: Path, seed: int, multiple: int | None, direction: str
+) -> tuple[Architecture, Network]:
+    """A finished run's network, its widths rounded to ``multiple`` where given.
+
+    Raises InputError when the run is not whole or has no plan to round by.
+    """
+    architecture, state, _ = load_weights(run / "weights.safetensors")
+    if multiple is not None:
+        plan = read_json(run / "plan.json")
+        architecture, network = round_widths(architecture, state, plan, seed, multiple, direction)
+        return architecture, network.eval()
+    network = build(architecture)
+    load_state(network, state)
+    return architecture, network.eval()
+
+
+def export(
+    run: Path,
+    store: ClientStore,
+    partition: Partition,
+    target: str,
+    output: Path,
+    *,
+    format_name: str = "onnx",
+    multiples: Sequence[int] = (),
+    direction: str = "nearest",
+) -> None:
+    """Write a finished run's network, and its variants with widths rounded to ``multiples``.
+
+    Each into a folder of ``output`` of its own, FORMAT or FORMAT-rMULTIPLE, as NAME-fp32, NAME-int8
+    and manifest.json. Raises InputError when the run is not whole, the format's packages are
+    absent, or a float32 file does not compute what PyTorch does; that variant is not written then.
+    """
+    files = exports.load(format_name)
+    about = read_json(run / "run.json")
+    package, version = exports.engine(format_name)
+    made = {
+        "schema_version": SCHEMA_VERSION,
+        "code": about["code"],
+        "weights_sha256": sha256_file(run / "weights.safetensors"),
+        "engine": package,
+        "engine_version": version,
+    }
+    seed = int(about["seed"])
+    # all of them first: what cannot be rounded is said before anything is written
+    variants = {m: trained(run, seed, m, direction) for m in (None, *multiples)}
+    calibration = _images(store, calibration_rows(partition, seed)).numpy()
+    test = store.rows("test")
+    compared_on = _images(store, slice(test.start, min(test.start + COMPARED, test.stop)))
+    for multiple, (architecture, network) in variants.items():
+        suffix = f"-r{multiple}" if multiple else ""
+        name = "-".join(str(about[key]) for key in ("dataset", "model", "method", "variant"))
+        name += f"-s{seed}{suffix}"
+        facts = {"format": format_name, **network_facts(architecture, about, files.LAYOUT)}
+        facts |= {"round_widths_to": multiple, "round_widths": direction if multiple else None}
+        with torch.no_grad():
+            expected = network(compared_on).numpy()
+        models, written = [], [f"{name}-{precision}.{format_name}" for precision in PRECISIONS]
+        folder = output / f"{format_name}{suffix}"
+        with whole_folder(folder, ["manifest.json", *written]) as scratch:
+            fp32, int8 = (scratch[file] for file in written)
+            files.export_fp32(network, architecture.input_shape, fp32)
+            files.export_int8(network, architecture.input_shape, calibration, fp32, int8)
+            for file, precision in zip(written, PRECISIONS, strict=True):
+                infer = files.infer(scratch[file])
+                found = exports.logits(infer, compared_on.numpy())
+                model = {"model_id": file, "file": file, "sha256": sha256_file(scratch[file])}
+                model |= {"precision": precision, **facts}
+                model |= compared(file, precision, found, expected)
+                models.append(model | {"test_accuracy": accuracy(infer, store, target)})
+                print(f"{file}: test accuracy {models[-1]['test_accuracy']:.4f}", flush=True)
+            write_json(scratch["manifest.json"], {**made, "models": models})
+
+
+def _images(store: ClientStore, rows: np.ndarray | slice) -> torch.Tensor:
+    """Float32 images (image, channel, height, width) of a store, as a network takes them."""
+    return to_input(np.array(store.images[rows]), store.pixel_range)
+
+
+def compared(
+    file: str, precision: str, found: np.ndarray, expected: np.ndarray
+) -> dict[str, float | None]:
+    """How far logits (image, class) of a file are from PyTorch's; InputError if fp32 is too far."""
+    difference = float(np.abs(found - expected).max())
+    allowed = TOLERANCE * max(1.0, float(np.abs(expected).max()))
+    if precision == "fp32" and not difference <= allowed:
+        raise InputError(
+            f"{file}: differs from PyTorch by {difference:.3g} on {len(expected)} test images, "
+            f"expected at most {allowed:.3g}; it was not written"
+        )
+    return {
+        "argmax_agreement": float((found.argmax(1) == expected.argmax(1)).mean()),
+        "max_abs_difference": difference,
+        "tolerance": allowed if precision == "fp32" else None,
+    }
+
+
+def network_facts(architecture: Architecture, about: dict[str, Any], layout: str) -> dict[str, Any]:
+    """What a manifest says of a network and of the run that it comes from."""
+    counts = complexity(architecture)
+    channels, height, width = architecture.input_shape
+    sides = [height, width, channels] if layout == "NHWC" else [channels, height, width]
+    return {
+        "variant": "dense" if about["method"] == "dense" else "pruned",
+        **{key: about[key] for key in ("dataset", "data_kind", "stands_for", "model", "method")},
+        "run_variant": about["variant"],
+        "seed": int(about["seed"]),
+        "family": architecture.family,
+        "widths": list(architecture.widths),
+        "parameters": counts["parameters"],
+        "macs": counts["macs"],
+        "input_layout": layout,
+        "input_shape": [1, *sides],
+    }
+
+
+def main(argv: Sequence[str] | None) -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="autoprune.measure.export", description=__doc__)
+    parser.add_argument("--run", type=Path, required=True, help="folder of a finished run")
+    parser.add_argument("--store", required=True, help="folder of the client store")
+    parser.add_argument("--partition", required=True, help="folder of the partition: calibration")
+    parser.add_argument("--target", required=True, help="what is predicted")
+    parser.add_argument(
+        "--format", default="onnx", help="onnx, tflite or pte (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--round-widths-to",
+        type=int,
+        nargs="*",
+        default=[],
+        metavar="K",
+        help="besides, variants whose kept widths are multiples of K",
+    )
+    parser.add_argument(
+        "--round-widths",
+        default="nearest",
+        help=f"to which multiple: {', '.join(DIRECTIONS)} (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--output", type=Path, required=True, help="folder of FORMAT/ and FORMAT-rK/"
+    )
+    args = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    store, partition = ClientStore.open(args.store), Partition.open(args.partition)
+    export(
+        args.run,
+        store,
+        partition,
+        args.target,
+        args.output,
+        format_name=args.format,
+        multiples=args.round_widths_to,
+        direction=args.round_widths,
+    )
+
+
+if __name__ == "__main__":
+    run_main(main)

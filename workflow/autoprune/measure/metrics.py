@@ -1,0 +1,196 @@
+"""Stage: what the runs left behind, as one long tidy table."""
+
+import argparse
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from autoprune.core.errors import InputError, run_main
+from autoprune.core.files import read_json, whole_file
+from autoprune.measure.history import Row, read_history, round_rows, total_rows
+from autoprune.measure.table import (
+    COLUMNS,
+    IN_NUMBERS,
+    INPUT,
+    RUN,
+    SETTINGS,
+    in_order,
+    number,
+    read_metrics,
+    written,
+)
+from autoprune.measure.units import collect_units
+
+DATA_KINDS = ("real", "stand-in")
+
+SCORES = (
+    "test_accuracy",
+    "test_accuracy_last",
+    "test_accuracy_best",
+    "test_accuracy_worst_decile",
+    "test_macro_accuracy",
+    "test_loss",
+    "test_examples",
+    "validation_examples",
+    "nonzeros",
+    "bits",
+)
+UNITS = {
+    "test_accuracy": "fraction",
+    "test_accuracy_last": "fraction",
+    "test_accuracy_best": "fraction",
+    "test_accuracy_worst_decile": "fraction",
+    "test_macro_accuracy": "fraction",
+    "validation_accuracy": "fraction",
+    "validation_accuracy_best": "fraction",
+    "test_loss": "nats",
+    "train_loss": "nats",
+    "validation_loss": "nats",
+    "bytes_down": "bytes",
+    "bytes_up": "bytes",
+    "bytes_total": "bytes",
+    "bytes_cumulative": "bytes",
+    "payload_down": "bytes",
+    "payload_up": "bytes",
+    "payload_total": "bytes",
+    "payload_cumulative": "bytes",
+    "bytes_down_per_client_per_round": "bytes",
+    "bytes_up_per_client_per_round": "bytes",
+    "bits": "bits",
+    "k": "standard deviations",
+    "patience": "applications",
+    "cap": "applications",
+    "cohort": "clients",
+    "local_epochs": "epochs",
+    "batch_size": "images",
+    "learning_rate": "number",
+    "epsilon": "number",
+    "precision": "bits",
+    "optimizer_carried": "flag",
+    "batch_norm_averaged": "flag",
+    "input_channels": "channels",
+    "input_height": "pixels",
+    "input_width": "pixels",
+    "macs": "multiply-adds",
+    "flops_tf_profiler": "operations",
+    "rounds": "rounds",
+    "search_rounds": "rounds",
+    "shrunk": "flag",
+    "searching": "flag",
+    "restarted": "flag",
+    "trained_rounds": "rounds",
+}
+
+
+def _figures(path: Path, names: Sequence[str]) -> Iterator[Row]:
+    record = read_json(path)
+    for name in names:
+        if not isinstance(record, dict) or name not in record:
+            raise InputError(f"{path}: {name} is missing")
+        value = number(record[name], name, str(path))
+        if value <= 0 and not name.startswith("test_"):
+            raise InputError(f"{path}: {name}: found {value:g}, expected more than 0")
+        yield Row(None, name, value, path)
+
+
+def _settings(folder: Path, about: dict[str, Any]) -> Iterator[Row]:
+    """The settings that tables speak of, or by which they tell ablations from methods."""
+    source, settings = folder / "run.json", about.get("settings", {})
+    for metric, name in SETTINGS.items():
+        if name in settings:
+            value = IN_NUMBERS.get(settings[name], settings[name])
+            yield Row(None, metric, number(value, name, str(source)), source)
+
+
+def _input(path: Path) -> Iterator[Row]:
+    """The shape of the images, by which a network of other widths can be counted."""
+    shape = read_json(path).get("input_shape")
+    if not isinstance(shape, list) or len(shape) != len(INPUT):
+        raise InputError(f"{path}: input_shape: found {shape!r}, expected 3 whole numbers")
+    for name, value in zip(INPUT, shape, strict=True):
+        yield Row(None, name, number(value, name, str(path)), path)
+
+
+def read_run(folder: Path) -> tuple[dict[str, str], list[Row]]:
+    """A run's identity (the columns RUN) and its rows; InputError for anything missing.
+
+    The final network of complexity.json must be the one of the last round: files of two
+    different runs in one folder would otherwise give a plausible, wrong table.
+    """
+    about = read_json(folder / "run.json")
+    missing = [name for name in RUN if not isinstance(about, dict) or about.get(name) is None]
+    if missing:
+        raise InputError(f"{folder / 'run.json'}: {missing[0]} is missing")
+    identity = {name: str(about[name]) for name in RUN}
+    if identity["data_kind"] not in DATA_KINDS:
+        raise InputError(
+            f"{folder / 'run.json'}: data_kind: found {identity['data_kind']!r}, "
+            f"expected one of {', '.join(DATA_KINDS)}"
+        )
+    number(identity["seed"], "seed", str(folder / "run.json"))
+
+    source = folder / "history.csv"
+    history = read_history(source)
+    counts = ("parameters", "parameters_with_statistics", "macs", "flops_tf_profiler", "classes")
+    complexity = list(_figures(folder / "complexity.json", counts))
+    if complexity[0].value != history[-1]["parameters"]:
+        raise InputError(
+            f"{folder / 'complexity.json'}: parameters: found {complexity[0].value:g}, expected "
+            f"{history[-1]['parameters']:g} as in the last round of {source.name}; run it again"
+        )
+    rows = [*_figures(folder / "evaluation.json", SCORES), *complexity]
+    rows += [*_input(folder / "complexity.json"), *_settings(folder, about)]
+    rows += [*total_rows(history, source), *round_rows(history, source)]
+    return identity, rows
+
+
+def collect(folders: Sequence[str | Path]) -> pd.DataFrame:
+    """The tidy table of the runs in ``folders``: columns COLUMNS, all of them text, sorted.
+
+    Raises InputError for a broken run, or for two folders that hold the same run.
+    """
+    seen: dict[tuple[str, ...], Path] = {}
+    records = []
+    for folder in sorted({Path(folder) for folder in folders}):
+        identity, rows = read_run(folder)
+        key = tuple(identity[name] for name in RUN if name not in ("data_kind", "stands_for"))
+        if key in seen:
+            raise InputError(f"{folder}: the same run as {seen[key]} ({'/'.join(key)}); give one")
+        seen[key] = folder
+        for row in rows:
+            unit = UNITS.get(row.metric, "fraction" if row.metric.startswith("live_") else "count")
+            at = "" if row.round is None else str(row.round)
+            source = Path(os.path.relpath(row.source)).as_posix()
+            records.append(
+                (*identity.values(), at, row.metric, written(row.value), unit, source),
+            )
+    return in_order(pd.DataFrame(records, columns=COLUMNS, dtype=str))
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line: see ``--help``."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", nargs="+", required=True, metavar="DIR", help="folders of runs")
+    parser.add_argument("--output", required=True, metavar="FILE", help="the table, as CSV")
+    parser.add_argument("--units", metavar="FILE", help="right answers by held-out unit, as CSV")
+    parser.add_argument(
+        "--parquet", choices=("yes", "no"), default="no", help="also write it as .parquet beside"
+    )
+    arguments = parser.parse_args(argv)
+    table = collect(arguments.runs)
+    if arguments.units:
+        with whole_file(arguments.units) as scratch:
+            units = collect_units(arguments.runs, RUN)
+            units.to_csv(scratch, index=False, lineterminator="\n")
+    with whole_file(arguments.output) as scratch:
+        table.to_csv(scratch, index=False, lineterminator="\n")
+        if arguments.parquet == "yes":  # inside, so that a failure leaves neither file
+            with whole_file(Path(arguments.output).with_suffix(".parquet")) as beside:
+                read_metrics(scratch).to_parquet(beside, index=False)
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,43 @@
+"""Weights on disk: safetensors with the architecture in the header, no pickle anywhere."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from autoprune.core.errors import InputError
+from autoprune.core.files import whole_file
+from autoprune.models import Architecture
+
+
+def save_weights(
+    path: str | Path,
+    architecture: Architecture,
+    state: Mapping[str, torch.Tensor],
+    notes: Mapping[str, str] | None = None,
+) -> None:
+    """Write a network's state; the same state gives the same bytes. ``notes`` join the header."""
+    header = {"architecture": json.dumps(architecture.to_json()), **(notes or {})}
+    tensors = {name: tensor.detach().contiguous() for name, tensor in state.items()}
+    with whole_file(path) as scratch:
+        save_file(tensors, scratch, metadata=header)
+
+
+def load_weights(
+    path: str | Path,
+) -> tuple[Architecture, dict[str, torch.Tensor], dict[str, str]]:
+    """Read back architecture, state and notes; raises InputError when the file is not one."""
+    try:
+        with safe_open(path, framework="pt") as stream:
+            notes = dict(stream.metadata() or {})
+            state = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except SafetensorError as error:
+        raise InputError(f"{path}: not a whole safetensors file ({error})") from None
+    if "architecture" not in notes:
+        raise InputError(f"{path}: no architecture in its header; it was not written by autoprune")
+    return Architecture.from_json(json.loads(notes.pop("architecture"))), state, notes

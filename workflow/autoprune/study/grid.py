@@ -1,0 +1,80 @@
+"""The study's grid: which runs a configuration asks for, and where their files lie."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from autoprune.core.errors import InputError
+from autoprune.study.config import Config, check, methods_of, resolve
+
+CONFIG = "config/config.yaml"
+SCHEMA = Path(__file__).resolve().parents[2] / "schemas" / "config.schema.yaml"
+
+
+class Run(NamedTuple):
+    """One run of the study, by the names that its folder, its log and its benchmark have."""
+
+    dataset: str
+    model: str
+    method: str
+    variant: str
+    seed: int
+
+    @property
+    def pair(self) -> str:
+        """The pair's name in the configuration."""
+        return f"{self.dataset}-{self.model}"
+
+    @property
+    def path(self) -> str:
+        """Where it lies under the runs, logs and benchmarks."""
+        return f"{self.dataset}/{self.model}/{self.method}/{self.variant}/seed-{self.seed}"
+
+
+def runs_of(config: Mapping[str, Any]) -> list[Run]:
+    """Every run of the study: pair x method x variant x seed, in the configuration's order."""
+    return [
+        Run(config["pairs"][pair]["dataset"], config["pairs"][pair]["model"], method, variant, seed)
+        for pair in config["study"]
+        for method, variants in methods_of(config, pair).items()
+        for variant in variants
+        for seed in config["seeds"]
+    ]
+
+
+def read_config(overlays: Sequence[str | Path] = (), base: str | Path = CONFIG) -> Config:
+    """The checked and resolved configuration that Snakemake makes of the same files.
+
+    ``overlays`` are what ``--configfile`` names: later wins, mappings are merged, all else is
+    replaced. Raises InputError naming the file, and the key where there is one.
+    """
+    config: Config = {}
+    files = [base, *overlays]
+    for file in files:
+        try:
+            found = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(f"{file}: {error.strerror}; run this in the study's folder") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise InputError(f"{file}: not valid YAML ({error})") from None
+        if not isinstance(found, dict):
+            raise InputError(f"{file}: expected keys at the top level, found {found!r}")
+        _merge(config, found)
+    check(config, files, SCHEMA)
+    resolve(config)
+    return config
+
+
+def place(config: Mapping[str, Any], name: str) -> Path:
+    """The folder of a path variable: results, logs, benchmarks, resources."""
+    return Path(config["pathvars"][name])
+
+
+def _merge(config: Config, overlay: Mapping[str, Any]) -> None:
+    for key, value in overlay.items():
+        if isinstance(value, Mapping) and isinstance(config.get(key), dict):
+            _merge(config[key], value)
+        else:
+            config[key] = value

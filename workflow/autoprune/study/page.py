@@ -1,0 +1,297 @@
+"""The page that explains every configuration key, made from what the workflow itself reads.
+
+The schema's descriptions, the values of config.yaml, the overlays' first sentences, the docstrings
+and flags of methods and sources. `make docs` writes it; a test says when it is stale.
+"""
+
+import argparse
+import inspect
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from autoprune import methods, models
+from autoprune.core.errors import InputError, run_main
+from autoprune.core.files import write_text
+from autoprune.data.prepare import sources
+from autoprune.data.prepare.schemes import NEEDS, SUMMARY
+from autoprune.study.config import AFTER_WEIGHTS, follows_plan
+
+SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
+Row = dict[str, str]
+Schema = Mapping[str, Any]
+
+
+def render(config: Path, schema: Path = SCHEMAS / "config.schema.yaml") -> str:
+    """The page as markdown; ``config`` is the folder of config.yaml and its overlays.
+
+    Raises InputError naming the key that has no description.
+    """
+    rules = yaml.safe_load(schema.read_text(encoding="utf-8"))
+    values = yaml.safe_load((config / "config.yaml").read_text(encoding="utf-8"))
+    first = next(iter(values["pairs"]))
+    parts = {name: rules["properties"][name] for name in ("training", "datasets", "pairs")}
+    pages = Environment(
+        loader=FileSystemLoader(SCHEMAS),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    return pages.get_template("config.md.jinja").render(
+        table=table,
+        overlays=sorted(map(overlay, config.glob("*.yaml")), key=lambda row: row["files"]),
+        top=[
+            *keys(rules, rules, values, skip=parts),
+            *(row for row in keys(rules, rules, {}) if row["key"] in parts),
+        ],
+        methods=list(method_rows(rules)),
+        settings=list(setting_rows(rules)),
+        dataset=list(keys(rules, _only(parts["datasets"]), {})),
+        schemes=[
+            {"name": name, "needs": _needs(NEEDS[name]), "text": text}
+            for name, text in SUMMARY.items()
+        ],
+        sources=[
+            {"name": name, "text": _first_sentence(source.__doc__)}
+            for name, source in sources.discover().items()
+        ],
+        options=option_rows(rules),
+        networks=[
+            {
+                "name": name,
+                "text": _first_sentence(import_module(f"autoprune.models.{name}").__doc__),
+            }
+            for name in models.families()
+        ],
+        training=list(keys(rules, parts["training"], values["training"])),
+        pair=list(
+            keys(rules, _only(parts["pairs"]), values["pairs"][first], rules_of_training(rules))
+        ),
+        first_pair=first,
+    )
+
+
+def overlay(path: Path) -> Row:
+    """What a configuration file says of itself: its first sentence, and what it is laid over.
+
+    Raises InputError when it does not begin with a comment.
+    """
+    head = path.read_text(encoding="utf-8").partition("\n\n")[0].splitlines()
+    comment = [line.removeprefix("# ") for line in head if line.startswith("#")]
+    text = _sentences(comment)
+    if not text:
+        raise InputError(f"{path}: begins with no comment; write a sentence that says what it runs")
+    command = next((line for line in comment if "--configfile" in line), "")
+    files = re.findall(r"config/([\w-]+\.yaml)", command) if path.stem != "config" else []
+    return {"files": f"`{' '.join(files)}`" if files else "(none)", "text": text}
+
+
+def _sentences(lines: Sequence[str]) -> str:
+    """The lines up to the first that ends a sentence."""
+    for number, line in enumerate(lines, 1):
+        if line.endswith("."):
+            return " ".join(lines[:number])
+    return ""
+
+
+def keys(
+    rules: Schema, part: Schema, values: Any, skip: Sequence[str] | Schema = (), prefix: str = ""
+) -> Iterator[Row]:
+    """A row a key of an object's schema, and of the objects in it, in the schema's order."""
+    for name, found in resolved(rules, part).get("properties", {}).items():
+        if name in skip:
+            continue
+        rule, path = resolved(rules, found), f"{prefix}{name}"
+        value = values.get(name) if isinstance(values, Mapping) else None
+        # of the methods' variants the table of methods speaks
+        inner = rule if name != "methods" else {}
+        nested = list(keys(rules, inner, value, prefix=f"{path}."))
+        nested += list(keys(rules, _member(rule), None, prefix=f"{path}.NAME."))
+        yield {
+            "key": path,
+            "value": allowed(rule),
+            "default": "–" if nested or value in (None, {}) else f"`{_shown(value)}`",
+            "text": described(rule, path),
+        }
+        yield from nested
+
+
+def resolved(rules: Schema, rule: Schema) -> Schema:
+    """A rule with what its $ref points to; what stands beside the $ref wins."""
+    if "$ref" not in rule:
+        return rule
+    return {**rules["$defs"][rule["$ref"].rpartition("/")[2]], **rule}
+
+
+def described(rule: Schema, path: str) -> str:
+    """A rule's description on one line of a table; raises InputError when it has none."""
+    if "description" not in rule:
+        raise InputError(f"config.schema.yaml: {path}: has no description; write one")
+    return _cell(rule["description"])
+
+
+def allowed(rule: Schema) -> str:
+    """What a rule allows, in a few words."""
+    if "enum" in rule:
+        return ", ".join(f"`{value}`" for value in rule["enum"])
+    kind = rule.get("type", "object")
+    if isinstance(kind, list):
+        return " or ".join(allowed({**rule, "type": one}) for one in kind)
+    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    bounds = [f"{sign} {rule[key]}" for key, sign in signs.items() if key in rule]
+    words = {"object": "mapping", "string": "text", "null": "nothing", "integer": "whole number"}
+    words |= {"boolean": "`true`, `false`"}
+    if kind == "array":
+        number = f"{rule['minItems']} " if rule.get("maxItems") == rule.get("minItems", -1) else ""
+        return f"list of {number}{allowed(rule['items'])}".replace("number", "numbers")
+    return " ".join([words.get(kind, kind), ", ".join(bounds if kind != "null" else [])]).strip()
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Rows of keys as a markdown table."""
+    lines = ["| key | value | default | meaning |", "|---|---|---|---|"]
+    lines += ["| `{key}` | {value} | {default} | {text} |".format(**row) for row in rows]
+    return "\n".join(lines)
+
+
+def method_rows(rules: Schema) -> Iterator[Row]:
+    """Every method: its variants, its module's first paragraph, its class's, the schema's words."""
+    about = rules["properties"]["methods"]["properties"]
+    for name in sorted(methods.known(), key=_rank):
+        method = methods.load(name)
+        module = inspect.getmodule(method)
+        text = [_first_paragraph(module.__doc__), _first_paragraph(method.__doc__)]
+        text += [f"Differs from its source: {method.differs}."] if method.differs else []
+        text += [about[name]["description"]] if "description" in about.get(name, {}) else []
+        follows = follows_plan(name)
+        names = ", ".join(f"`{variant}`" for variant in method.variants)
+        if follows and name in AFTER_WEIGHTS:
+            names = "a variant of autoprune, which it follows"
+        elif follows:
+            names += "; follows the reference"
+        yield {"name": name, "variants": names, "text": _cell(" ".join(text))}
+
+
+def _rank(name: str) -> tuple[bool, bool, bool, str]:
+    """The baseline, the paper's method, those that are named after its variants, the others."""
+    return name != "dense", name != "autoprune", name not in AFTER_WEIGHTS, name
+
+
+def setting_rows(rules: Schema) -> Iterator[Row]:
+    """The settings that methods declare beside those of autoprune, which the schema has."""
+    own = rules["$defs"]["pair"]["properties"]["autoprune"]["properties"]
+    for name in sorted(methods.known(), key=_rank):
+        for flag in flags(methods.load(name).add_arguments).values():
+            if flag.dest not in ("plan", "dense", "prune_at") and flag.dest not in own:
+                yield {
+                    "key": f"{name}.{flag.dest}",
+                    "default": _default(flag),
+                    "text": _cell(flag.help or ""),
+                }
+
+
+def option_rows(rules: Schema) -> list[Row]:
+    """Every option of the sources; those that mean the same stand together."""
+    sorted_out: dict[tuple[str, ...], dict[str, str]] = {}
+    by_source = {name: flags(source.add_arguments) for name, source in sources.discover().items()}
+    for source, own in by_source.items():
+        part = rules["$defs"][source]
+        for key, rule in part["properties"].items():
+            rule = resolved(rules, rule)
+            text = described(rule, f"$defs.{source}.{key}")
+            needed = key in part["required"]
+            found = sorted_out.setdefault((key, allowed(rule), text), {})
+            found[f"{source}*" if needed else source] = "–" if needed else _default(own[key])
+    rows = []
+    for (key, value, text), found in sorted_out.items():
+        names = ", ".join(found)
+        if len(found) == len(by_source) and len({name[-1] == "*" for name in found}) == 1:
+            names = "all*" if names.endswith("*") else "all"
+        default = _by_source(found)
+        rows.append(
+            {"key": key, "sources": names, "value": value, "default": default, "text": text}
+        )
+    return sorted(rows, key=lambda row: (row["sources"] != "all*", -row["sources"].count(",")))
+
+
+def _by_source(defaults: Mapping[str, str]) -> str:
+    """One default if all have it that need not be told, else each with its sources."""
+    sources_of: dict[str, list[str]] = {}
+    for name, given in defaults.items():
+        if not name.endswith("*"):
+            sources_of.setdefault(given, []).append(name)
+    if len(sources_of) == 1:
+        return next(iter(sources_of))
+    named = {given: names for given, names in sources_of.items() if given != "–"}
+    return ", ".join(f"{given} ({', '.join(names)})" for given, names in named.items()) or "–"
+
+
+def flags(declare: Any) -> dict[str, argparse.Action]:
+    """The flags that ``declare(parser)`` adds, by the key that sets them."""
+    parser = argparse.ArgumentParser(add_help=False)
+    declare(parser)
+    return {action.dest: action for action in parser._actions}
+
+
+def _default(flag: argparse.Action) -> str:
+    """A flag's default in a table."""
+    return "–" if flag.required or flag.default is None else f"`{flag.default}`"
+
+
+def _only(part: Schema) -> Schema:
+    """The schema of an object's members, where they have names of the user's."""
+    (member,) = part["patternProperties"].values()
+    return member
+
+
+def _member(rule: Schema) -> Schema:
+    """The schema of an object's members under names of the user's, where it says something."""
+    member = rule.get("additionalProperties")
+    return member if isinstance(member, dict) and member.get("required") else {}
+
+
+def rules_of_training(rules: Schema) -> Schema:
+    """The keys of the training."""
+    return rules["$defs"]["training"]["properties"]
+
+
+def _needs(names: Sequence[str]) -> str:
+    """What a scheme must be given."""
+    return ", ".join(" or ".join(f"`{n}`" for n in name.split("|")) for name in names) or "–"
+
+
+def _shown(value: Any) -> str:
+    """A value as YAML writes it on one line."""
+    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10**6)
+    return text.removesuffix("\n...\n").strip()
+
+
+def _cell(text: str) -> str:
+    """Text on one line, with no bar that would end a cell."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _first_paragraph(docstring: str | None) -> str:
+    return " ".join(inspect.cleandoc(docstring or "").partition("\n\n")[0].split())
+
+
+def _first_sentence(docstring: str | None) -> str:
+    return inspect.cleandoc(docstring or "").splitlines()[0]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", type=Path, default=Path("config"), help="folder of config.yaml")
+    parser.add_argument("--output", type=Path, default=Path("config/README.md"))
+    args = parser.parse_args(argv)
+    write_text(args.output, render(args.config))
+    print(args.output)
+
+
+if __name__ == "__main__":
+    run_main(main)
