@@ -19,7 +19,8 @@ def folders(tmp_path_factory, stage):
         f"data.prepare glyphs --name signs --output {root}/signs --clients 45 --samples 15",
         f"data.prepare.partition --store {root}/digits --target digit --output {root}/pd --seed 4"
         " --scheme dirichlet --clients 12 --alpha 0.3",
-        f"data.prepare.partition --store {root}/signs --target character --output {root}/ps --scheme natural",
+        f"data.prepare.partition --store {root}/signs --target character --output {root}/ps"
+        " --scheme natural",
     ]
     for run in runs:
         process = stage(*run.split())

@@ -10,6 +10,8 @@ from autoprune.check.committed import remake, studies, take, without
 from autoprune.core.errors import InputError
 from autoprune.measure.table import read_metrics
 
+MADE = '{"machine": {"cpu": "a processor"}, "versions": {"torch": "2.13.0"}}\n'
+
 
 def test_the_committed_tables_and_page_are_made_of_the_committed_metrics(
     root, tmp_path, monkeypatch
@@ -56,7 +58,7 @@ def folder(tmp_path, monkeypatch, root):
 def test_a_finished_study_is_taken_and_its_tables_made(folder, tmp_path, finished):
     results = tmp_path / "done"
     results.mkdir()
-    (results / "environment.json").write_text("{}\n")
+    (results / "environment.json").write_text(MADE)
     for name in ("metrics", "units"):
         shutil.copy(finished / f"results/{name}.csv", results)
     take("mine", folder)
@@ -82,7 +84,7 @@ def test_what_cannot_be_taken_is_one_line(folder, tmp_path, finished):
     shutil.copy(finished / "results/metrics.csv", tmp_path / "done")
     with pytest.raises(InputError, match=r"done/environment\.json: no such file"):
         take("mine", folder)
-    (tmp_path / "done/environment.json").write_text("{}\n")
+    (tmp_path / "done/environment.json").write_text(MADE)
     with pytest.raises(InputError, match=r"done/units\.csv: No such file"):
         take("mine", folder)
     assert not (folder / "mine").exists()

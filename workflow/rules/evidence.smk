@@ -245,6 +245,7 @@ rule findings:
     """What the tables say, in sentences chosen and filled in by rule."""
     input:
         expand("<results>/tables/{table}.csv", table=["comparisons", "claims", "ablations"]),
+        "<results>/environment.json",
     output:
         "<results>/findings.md",
     log:

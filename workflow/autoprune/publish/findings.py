@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from autoprune.core.errors import InputError, run_main
-from autoprune.core.files import write_text
+from autoprune.core.files import read_json, write_text
 from autoprune.core.labels import arm_label, dataset_label, decimal, label
 from autoprune.evidence.questions import QUESTIONS
 from autoprune.evidence.readings import BYTES, ROUNDS, TRAINING
@@ -22,7 +22,7 @@ number is a cell of them. Differences are in points of accuracy on all held-out 
 last five evaluations, seed by seed over n seeds; intervals are simultaneous, 95 %, for all of that
 data set and network; "at equal training" reads both when they had trained as long since their
 architecture stood still. An answer is given when both readings, and the interval that draws the
-held-out clients anew, settle it.
+held-out clients anew, settle it, and speaks for the processor that is named under each heading.
 """
 FIGURE = "accuracy_by_round"
 DIFFERENCE = ("difference_points", "difference_low", "difference_high")
@@ -191,6 +191,10 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 def study(name: str, folder: Path, output: Path) -> list[str]:
     """One study's section: its figure, a table a pair, its ablations."""
     lines = [f"## {name}", ""]
+    if (folder / ENVIRONMENT).is_file():
+        made = read_json(folder / ENVIRONMENT)
+        torch = made["versions"]["torch"]
+        lines += [f"Seen on: {made['machine']['cpu']}, torch {torch}.", ""]
     figure = next((folder / place for place in FIGURES if (folder / place).is_file()), None)
     if figure:
         place = Path(os.path.relpath(figure, output.parent)).as_posix()
@@ -209,6 +213,7 @@ def study(name: str, folder: Path, output: Path) -> list[str]:
     return [*lines, ""]
 
 
+ENVIRONMENT = "environment.json"
 FIGURES = (f"figures/{FIGURE}.svg", f"{FIGURE}.png")
 
 
