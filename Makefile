@@ -56,7 +56,7 @@ format: .venv/installed
 	$(bin)/ruff format workflow tests benchmarks
 	$(run) $(bin)/snakefmt Snakefile workflow
 
-# what is made from the workflow itself: config/README.md, and the README's graph of the rules
+# what is made from the workflow itself: config/README.md, and the graph in docs/workflow.md
 docs: .venv/installed
 	$(run) $(bin)/python -m autoprune.study.page
 	$(run) $(bin)/python -m autoprune.check.rule_graph

@@ -1,4 +1,4 @@
-"""The graph of the rules in the README, drawn anew by `make docs`."""
+"""The graph of the rules in docs/workflow.md, drawn anew by `make docs`."""
 
 import argparse
 import re
@@ -47,7 +47,7 @@ def drawn(text: str) -> set[Edge]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Redraw the graph where it differs from the workflow."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--page", type=Path, default=Path("README.md"))
+    parser.add_argument("--page", type=Path, default=Path("docs/workflow.md"))
     args = parser.parse_args(argv)
     text = args.page.read_text(encoding="utf-8")
     if len(GRAPH.findall(text)) != 1:

@@ -260,7 +260,7 @@ class Run:
         return network
 
     def write_outputs(self) -> None:
-        """The files of a finished run; see the README's list of what a run leaves."""
+        """The files of a finished run; docs/workflow.md lists them."""
         labels, found, test_loss = self.evaluation.predict(self.deployed(), "test")
         last = self.history[-1]
         evaluation = {
