@@ -40,11 +40,11 @@ def test_the_graph_is_drawn_from_first_to_last():
     ]
 
 
-@pytest.mark.parametrize(
-    "page", ["README.md", *sorted(p.name for p in (ROOT / "docs").glob("*.md"))]
-)
-def test_every_file_that_a_page_names_exists(page):
-    path = ROOT / page if page == "README.md" else ROOT / "docs" / page
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_every_file_that_a_page_names_exists(path):
     text = path.read_text()
     linked = [path.parent / name for name in re.findall(r"\]\((?!http)([^)#]+)\)", text)]
     named = re.findall(r"`((?:config|docs|tests|workflow|benchmarks)/[\w./-]+\.\w+)`", text)
