@@ -7,7 +7,7 @@ import pytest
 
 from autoprune.core.errors import InputError
 from autoprune.evidence.questions import QUESTIONS
-from autoprune.publish.findings import ASKED, answers, interval, tradeoffs
+from autoprune.publish.findings import ASKED, answers, interval, margins, tradeoffs
 from autoprune.publish.findings import main as write
 
 INTERVAL = {"ours": 1.5, "low": 1.0, "high": 2.0, "n": 4}
@@ -23,7 +23,7 @@ def compared(method, variant, question="equal rounds", **other):
     row = {"dataset": "mnist", "data_kind": "real", "model": "cnn", "method": method}
     row |= {"variant": variant, "question": question, "n": 4, "accuracy_percent": 90.0}
     row |= {"accuracy_sd": 1.0, "nonzeros": 1000, "trained_rounds": 200, "still_rising": "no"}
-    row |= {"dead_runs": 0}
+    row |= {"dead_runs": 0, "margin_points": 1.25}
     row |= {"difference_points": 1.0, "difference_low": -1.0, "difference_high": 3.0}
     return row | other
 
@@ -57,7 +57,10 @@ def test_the_page_has_answers_then_a_figure_and_a_table_a_study(study):
     text = page.read_text()
     assert len(text.splitlines()) < 60
     answered = text[: text.index("## MNIST by writer")]
-    assert "as accurate as dense?** MNIST/CNN: **yes**, +1.5 [1.0, 2.0], at equal" in answered
+    assert (
+        "as accurate as dense?** MNIST/CNN (margin 1.2): **yes**, +1.5 [1.0, 2.0], at equal"
+        in answered
+    )
     assert "+1.3 [0.5, 2.5] (n = 4)" in answered or "+1.2 [0.5, 2.5] (n = 4)" in answered
     assert "**not settled**" in answered
     assert "Would the widths" not in answered  # asked of nothing
@@ -76,9 +79,13 @@ def test_at_most_eight_answers_whatever_is_asked():
     sized = {"claim": "the size of CNN on FEMNIST, autoprune, needs training", "answer": "inside"}
     rows += [claim() | sized | {"verdict": "does not hold", "variant": ""}]
     arms = [compared("dense", "fedavg"), compared("autoprune", "reinit", nonzeros=100)]
-    found = answers([pd.DataFrame(rows)]) + tradeoffs(pd.DataFrame(arms))
+    margin = margins(pd.DataFrame(arms))
+    assert margin == {"MNIST/CNN": 1.25}
+    found = answers([pd.DataFrame(rows)], margin) + tradeoffs(pd.DataFrame(arms))
     assert len(found) == 8
     assert "no 1 of 1. CNN on FEMNIST: inside" in found[-2]
+    of_parameters = [line for line in found if "MNIST/CNN: **yes**" in line]
+    assert len(of_parameters) == 1  # whose margin is one of parameters
     assert all(line.startswith("- **") and "does not say" in line for line in found)
 
 

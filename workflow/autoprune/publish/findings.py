@@ -22,7 +22,9 @@ number is a cell of them. Differences are in points of accuracy on all held-out 
 last five evaluations, seed by seed over n seeds; intervals are simultaneous, 95 %, for all of that
 data set and network; "at equal training" reads both when they had trained as long since their
 architecture stood still. An answer is given when both readings, and the interval that draws the
-held-out clients anew, settle it, and speaks for the processor that is named under each heading.
+held-out clients anew, settle it beyond the margin: what two equal networks differ by on as many
+held-out images, so that yes says no more than that. It speaks for the processor that is named under
+each heading.
 """
 FIGURE = "accuracy_by_round"
 DIFFERENCE = ("difference_points", "difference_low", "difference_high")
@@ -32,7 +34,7 @@ NEEDED = {
         *("training_ours", "training_low", "training_high", "answer"),
     ],
     "comparisons": [
-        *("dataset", "data_kind", "model", "method", "variant", "question", "n"),
+        *("dataset", "data_kind", "margin_points", "model", "method", "variant", "question", "n"),
         *("accuracy_percent", "accuracy_sd", "nonzeros", "trained_rounds", "still_rising"),
         "dead_runs",
         *DIFFERENCE,
@@ -100,23 +102,37 @@ def interval(row: Mapping[str, Any], mean: str, low: str, high: str) -> str:
     return f"{text} [{decimal(row[low], 1)}, {decimal(row[high], 1)}]"
 
 
-def answers(claims: Sequence[pd.DataFrame]) -> list[str]:
-    """A bullet for each question that any study asks, then the sizes; at most eight."""
+def margins(comparisons: pd.DataFrame) -> dict[str, float]:
+    """The margin of each data set and network in points, by their name in the claims table."""
+    found = comparisons.drop_duplicates(["dataset", "data_kind", "model"])
+    return {
+        f"{dataset_label(row.dataset, row.data_kind)}/{label(row.model)}": float(row.margin_points)
+        for row in found.itertuples()
+    }
+
+
+def answers(claims: Sequence[pd.DataFrame], margin: Mapping[str, float]) -> list[str]:
+    """A bullet for each question that any study asks, then the sizes; at most eight.
+
+    ``margin`` is that of each data set and network, as of ``margins``.
+    """
     rows = pd.concat(claims, ignore_index=True)
     lines = []
     for asked in ASKED:
         mine = rows[(rows["claim"] == asked.claim) & (rows["variant"] == asked.variant)]
         mine = mine[mine["verdict"].isin(list(WORDS))]
         if not mine.empty:
-            lines += [bullet(asked, mine)]
+            lines += [bullet(asked, mine, {} if asked.claim == NORMS else margin)]
     return [*lines, *sizes(rows)]
 
 
-def bullet(asked: Asked, rows: pd.DataFrame) -> str:
-    """A question with its answer on each data set."""
+def bullet(asked: Asked, rows: pd.DataFrame, margin: Mapping[str, float]) -> str:
+    """A question with its answer on each data set, and the margin that the answer keeps to."""
     parts = []
     for row in rows.to_dict("records"):
-        text = f"{row['data']}: **{WORDS[row['verdict']]}**, "
+        known = margin.get(row["data"])
+        within = "" if known is None else f" (margin {decimal(known, 1)})"
+        text = f"{row['data']}{within}: **{WORDS[row['verdict']]}**, "
         text += f"{interval(row, 'ours', 'low', 'high')}"
         trained = interval(row, "training_ours", "training_low", "training_high")
         text += f", at equal training {trained}" if trained != "–" else ""
@@ -227,8 +243,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", required=True, help="Markdown")
     arguments = parser.parse_args(argv)
     folders = {name: Path(folder) for name, folder in arguments.study}
-    found = answers([read(folder, "claims") for folder in folders.values()])
-    found += tradeoffs(pd.concat([read(folder, "comparisons") for folder in folders.values()]))
+    compared = pd.concat([read(folder, "comparisons") for folder in folders.values()])
+    found = answers([read(folder, "claims") for folder in folders.values()], margins(compared))
+    found += tradeoffs(compared)
     if not found:
         raise InputError(f"{arguments.output}: no study here asks any of the questions; add arms")
     sections = [study(name, folder, Path(arguments.output)) for name, folder in folders.items()]
