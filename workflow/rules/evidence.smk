@@ -1,8 +1,10 @@
 """Evidence: is it the method, or would anything of that size have done? Tests, null, ablations.
 
-in:  <results>/{metrics,units}.csv, <results>/runs/.../{run,plan}.json, <results>/data/{dataset}/store/
-out: <results>/tables/{comparisons,ablations}.*, <results>/null/, <results>/published_nulls.csv,
-     <results>/filter_survival.csv, <results>/findings.md and the figures of CONTROL_FIGURES
+in:  <results>/{metrics,units}.csv, <results>/runs/.../{run,plan}.json, <results>/data/{dataset}/store/,
+     <results>/published_counts.json, <results>/latency/android.csv, config/published.tsv
+out: <results>/tables/{results,claims,comparisons,ablations}.csv, <results>/null/,
+     <results>/published_nulls.csv, <results>/filter_survival.csv, <results>/findings.md and the figures
+     of CONTROL_FIGURES
 """
 
 

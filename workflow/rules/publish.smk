@@ -1,8 +1,8 @@
 """Publishing: one tidy table of metrics, and from it alone the tables, the figures, the report.
 
-in:  <results>/runs/, <results>/published_counts.json, config/published.tsv
-out: <results>/{metrics,units}.csv, <results>/tables/, <results>/figures/, <results>/report/index.html,
-     <results>/report.html
+in:  <results>/runs/, <results>/tables/*.csv, <results>/environment.json
+out: <results>/{metrics,units}.csv, <results>/tables/*.{html,md,tex}, <results>/figures/,
+     <results>/report/index.html, <results>/report.html
 """
 
 
