@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from autoprune.evidence.statistics import LAST, Summary, held_out, summarise
+from autoprune.evidence.texts import some_dead
 from autoprune.measure.table import PAIR, RUN
 
 Pair = tuple[str, ...]
@@ -106,8 +107,7 @@ def _dead(by_round: pd.DataFrame) -> set[tuple[Any, ...]]:
 
 def deaths(own: Sequence[Curve]) -> str:
     """How many runs of an arm are dead, as a remark; "" without any."""
-    dead = sum(curve.dead for curve in own)
-    return f"{dead} of {len(own)} dead" if dead else ""
+    return some_dead(sum(curve.dead for curve in own), len(own))
 
 
 def at_end(curve: Curve) -> float:

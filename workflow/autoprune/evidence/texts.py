@@ -25,6 +25,21 @@ def with_spread(summary: Summary, places: int = 2, unit: str = "") -> str:
     return f"{decimal(summary.mean, places)}{spread}{unit} (n={summary.n})"
 
 
+def some_dead(dead: int, n: int) -> str:
+    """How many of an arm's runs are dead; "" for none."""
+    return f"{dead} of {n} dead" if dead else ""
+
+
+def remarks(still_rising: str, dead: int, n: int) -> str:
+    """What to know of an arm's accuracy, to stand behind it: " (still rising) (1 of 5 dead)".
+
+    ``still_rising`` is "yes", "no" or "" as in the comparisons; ``dead`` of ``n`` runs.
+    """
+    found = ["still rising"] if still_rising == "yes" else []
+    found += [some_dead(dead, n)] if dead else []
+    return "".join(f" ({remark})" for remark in found)
+
+
 def tested_on(runs: pd.DataFrame) -> str:
     """What runs are made of: data set/model pairs, seeds, rounds and clients; loud on stand-ins."""
     size = [

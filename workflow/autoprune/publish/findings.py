@@ -13,6 +13,7 @@ from autoprune.core.files import read_json, write_text
 from autoprune.core.labels import arm_label, dataset_label, decimal, label
 from autoprune.evidence.questions import QUESTIONS
 from autoprune.evidence.readings import BYTES, ROUNDS, TRAINING
+from autoprune.evidence.texts import remarks
 from autoprune.measure.table import read_table
 
 TITLE = """# Findings
@@ -36,7 +37,7 @@ NEEDED = {
     "comparisons": [
         *("dataset", "data_kind", "margin_points", "model", "method", "variant", "question", "n"),
         *("accuracy_percent", "accuracy_sd", "nonzeros", "trained_rounds", "still_rising"),
-        "dead_runs",
+        *("dead_runs", "accuracy_n"),
         *DIFFERENCE,
     ],
     "ablations": ["ablation", "n", *DIFFERENCE],
@@ -187,13 +188,12 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     by = {name: part.set_index(keys) for name, part in rows.groupby("question")}
     shown = []
     for key, row in by[ROUNDS].iterrows():
-        rising = " (still rising)" if row["still_rising"] == "yes" else ""
-        dead = f" ({row['dead_runs']:g} of {rows['n'].max():g} dead)" if row["dead_runs"] else ""
+        known = remarks(row["still_rising"], int(row["dead_runs"]), int(row["accuracy_n"]))
         spread = "" if pd.isna(row["accuracy_sd"]) else f" ± {decimal(row['accuracy_sd'], 1)}"
         cells = {
             "method": arm_label(*key),
-            "n": f"{rows['n'].max():g}",  # the reference has no difference, and so none of its own
-            "accuracy, %": f"{decimal(row['accuracy_percent'], 1)}{spread}{rising}{dead}",
+            "n": f"{row['accuracy_n']:g}",
+            "accuracy, %": f"{decimal(row['accuracy_percent'], 1)}{spread}{known}",
             "numbers sent": decimal(row["nonzeros"], 0),
             "rounds trained": decimal(row["trained_rounds"], 0),
         }

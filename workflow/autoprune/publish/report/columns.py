@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from autoprune.core.labels import arm_label, by_layer, dataset_label, decimal, label
 from autoprune.evidence.statistics import Summary
-from autoprune.evidence.texts import with_interval, with_spread
+from autoprune.evidence.texts import remarks, with_interval, with_spread
 
 Row = dict[str, str]
 
@@ -158,8 +158,7 @@ COMPARISONS = Table(
             "accuracy, %",
             lambda row: (
                 _number(row, "accuracy_percent", 2)
-                + (" (still rising)" if row["still_rising"] == "yes" else "")
-                + (f" ({_number(row, 'dead_runs', 0)} dead)" if value(row, "dead_runs") else "")
+                + remarks(row["still_rising"], int(row["dead_runs"]), int(row["accuracy_n"]))
             ),
             lambda row: value(row, "accuracy_percent"),
             ("accuracy_percent",),

@@ -10,7 +10,7 @@ from autoprune.evidence.differences import differences_note
 from autoprune.evidence.family import FAMILY
 from autoprune.evidence.inference import CORRECTION
 from autoprune.evidence.readings import BYTES, PAIR, READINGS, ROUNDS
-from autoprune.evidence.texts import with_interval, with_spread
+from autoprune.evidence.texts import remarks, with_interval, with_spread
 from autoprune.publish.latex import Paper
 from autoprune.publish.tables import Row, number, summary
 
@@ -61,7 +61,9 @@ def readable(rows: Sequence[Row], *, bold: str = "<b>{}</b>") -> pd.DataFrame:
         share = float(first["share_of_budget"])
         off = " (off budget)" if abs(share - 1) > BUDGET_SLACK else ""
         accuracy = with_spread(summary(first, "accuracy_n", "accuracy_percent", "accuracy_sd"))
-        accuracy += "".join(f" ({remark})" for remark in remarks(first))
+        accuracy += remarks(
+            first["still_rising"], int(first["dead_runs"]), int(first["accuracy_n"])
+        )
         cells = {
             "data": dataset_label(first["dataset"], first["data_kind"]),
             "model": label(first["model"]),
@@ -84,13 +86,6 @@ def readable(rows: Sequence[Row], *, bold: str = "<b>{}</b>") -> pd.DataFrame:
         }
         shown.append(cells)
     return pd.DataFrame(shown)
-
-
-def remarks(row: Row) -> list[str]:
-    """What a reader must know of an arm's accuracy."""
-    found = ["still rising"] if row["still_rising"] == "yes" else []
-    dead = int(row["dead_runs"])
-    return [*found, f"{dead} of {row['accuracy_n']} dead"] if dead else found
 
 
 def named(row: Row) -> str:
