@@ -162,7 +162,7 @@ def test_a_missing_table_is_one_line_and_no_file(tmp_path, stage):
     assert done.stderr == "error: none.csv: no such file; run autoprune.measure.metrics first\n"
     forms = ["--html", "r.html", "--markdown", "r.md", "--latex", "r.tex"]
     for table, said in (
-        ("results", "error: r.csv: No such file or directory; make the table first\n"),
+        ("results", "error: r.csv: no such file; make the tables first\n"),
         ("result", "error: table: unknown 'result'; known are ablations, claims, comparisons, "),
     ):
         done = stage(RENDER, table, "--csv", "r.csv", *forms, cwd=tmp_path)

@@ -13,20 +13,14 @@ from pathlib import Path
 WORKFLOW = Path(workflow.current_basedir).parent
 sys.path.insert(0, str(WORKFLOW))
 
-from autoprune.study.config import (
-    METHODS,
-    ablation_flags,
-    check,
-    followed,
-    follows_dense,
-    follows_plan,
-)
-from autoprune.study.config import differs, keeps_scores, methods_of, resolve, run_settings
-from autoprune.core.errors import InputError
 from autoprune.check.failures import Failure, describe, is_stop, last_error
+from autoprune.core.errors import InputError
 from autoprune.core.provenance import code_version
-from autoprune.study.scheduling import quote_python, wait_once
+from autoprune.study.config import METHODS, ablation_flags, check, differs, followed
+from autoprune.study.config import follows_dense, follows_plan, keeps_scores, methods_of
+from autoprune.study.config import resolve, run_settings
 from autoprune.study.grid import runs_of
+from autoprune.study.scheduling import quote_python, wait_once
 
 wait_once()
 quote_python()

@@ -36,8 +36,7 @@ def remarks(still_rising: str, dead: int, n: int) -> str:
     ``still_rising`` is "yes", "no" or "" as in the comparisons; ``dead`` of ``n`` runs.
     """
     found = ["still rising"] if still_rising == "yes" else []
-    found += [some_dead(dead, n)] if dead else []
-    return "".join(f" ({remark})" for remark in found)
+    return "".join(f" ({remark})" for remark in [*found, some_dead(dead, n)] if remark)
 
 
 def tested_on(runs: pd.DataFrame) -> str:

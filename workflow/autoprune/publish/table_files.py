@@ -93,6 +93,11 @@ def markdown_table(frame: pd.DataFrame, notes: Sequence[str]) -> str:
 def add_table_flags(parser: argparse.ArgumentParser) -> None:
     """The flags that name the files of ``write_table``."""
     parser.add_argument("--csv", required=True, help="output: raw numbers")
+    add_readable_flags(parser)
+
+
+def add_readable_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags that name the files of ``readable_files``."""
     parser.add_argument("--html", required=True, help="output: readable, self-contained")
     parser.add_argument("--markdown", required=True, help="output: readable")
     parser.add_argument("--latex", required=True, help="output: for papers, to \\input")
@@ -108,15 +113,26 @@ def write_table(
     group: int = 1,
     paper: Paper | None = None,
 ) -> None:
-    """Write a table as the four files of ``add_table_flags``, all or none.
+    """Write a table as the four files of ``add_table_flags``, all or none; see readable_files."""
+    texts = readable_files(files, readable, title, notes, group=group, paper=paper)
+    write_together({files.csv: to_csv(raw), **texts})
+
+
+def readable_files(
+    files: argparse.Namespace,
+    readable: pd.DataFrame,
+    title: str,
+    notes: Sequence[str],
+    *,
+    group: int = 1,
+    paper: Paper | None = None,
+) -> dict[str, str]:
+    """A table's texts for people, by the files of ``add_readable_flags``.
 
     ``readable`` holds text, in which <b></b> around a whole cell makes it bold.
     """
-    write_together(
-        {
-            files.csv: to_csv(raw),
-            files.html: html_page(readable, title, notes, group=group),
-            files.markdown: markdown_table(readable, notes),
-            files.latex: latex_table(readable, title, notes, paper),
-        }
-    )
+    return {
+        files.html: html_page(readable, title, notes, group=group),
+        files.markdown: markdown_table(readable, notes),
+        files.latex: latex_table(readable, title, notes, paper),
+    }

@@ -8,8 +8,9 @@ from typing import Any
 from autoprune.core.errors import InputError
 from autoprune.core.labels import arm_label, decimal
 from autoprune.publish.report.columns import Row, value
-from autoprune.publish.report.views import measurements, read_table, runs_behind
+from autoprune.publish.report.views import measurements, runs_behind
 from autoprune.publish.table_files import VERDICTS, verdict_class
+from autoprune.publish.tables import read_rows
 
 GROUPS = {
     "abstract": (
@@ -31,7 +32,7 @@ SCALE = {" %": (0.0, 100.0)}  # of the small pictures; others follow their value
 
 def view_claims(path: str | Path, runs: Mapping[str, int]) -> list[dict[str, Any]]:
     """Groups of claims in the order a reader asks; InputError for an unknown source or verdict."""
-    rows = read_table(path)
+    rows = read_rows(path)
     try:
         unknown = sorted({row["source"] for row in rows} - set(GROUPS))
         if unknown:

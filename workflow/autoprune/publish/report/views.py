@@ -1,6 +1,5 @@
 """The tables of the report: cells to read, keys to sort by, and the runs and files behind each."""
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from autoprune.core.errors import InputError
 from autoprune.core.labels import decimal
 from autoprune.publish.report.columns import TABLES, Column, Row, Table
 from autoprune.publish.table_files import VERDICTS, verdict_class
+from autoprune.publish.tables import read_rows
 
 # Words before the tables that are shown column by column as their CSV has them.
 AS_THEY_ARE = {"partition": ("Clients", "How the samples lie with the clients.")}
@@ -21,25 +21,12 @@ def rank(path: str) -> tuple[int, str]:
     return (known.index(name) if name in known else len(known), name)
 
 
-def read_table(path: str | Path) -> list[Row]:
-    """The rows of a table's CSV as text; InputError when it is absent or empty of columns."""
-    try:
-        with open(path, encoding="utf-8", newline="") as stream:
-            reader = csv.DictReader(stream)
-            rows = list(reader)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; make the tables first") from None
-    if not reader.fieldnames:
-        raise InputError(f"{path}: empty; make the tables again")
-    return rows
-
-
 def view(path: str | Path, runs: Mapping[str, int]) -> dict[str, Any]:
     """A table as the page shows it; ``runs`` gives the place of each run folder.
 
     Raises InputError for a CSV without a column that is shown.
     """
-    rows, name = read_table(path), Path(path).stem
+    rows, name = read_rows(path), Path(path).stem
     table = TABLES.get(name) or _as_it_is(name, rows)
     try:
         body = [

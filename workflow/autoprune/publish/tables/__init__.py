@@ -5,15 +5,32 @@ A module defines ``TITLE``, ``GROUP`` (a line is drawn where the first so many c
 in which <b></b> around a whole cell makes it bold. To add one, add a file.
 """
 
+import csv
 import importlib
 import pkgutil
 from collections.abc import Mapping
+from pathlib import Path
 from types import ModuleType
 
 from autoprune.core.errors import InputError
 from autoprune.evidence.statistics import Summary
 
 Row = Mapping[str, str]  # a row of a CSV: a text for each column, "" for none
+
+
+def read_rows(path: str | Path) -> list[dict[str, str]]:
+    """The rows of a table's CSV as text; InputError when it is unreadable or has no columns."""
+    try:
+        with open(path, encoding="utf-8", newline="") as stream:
+            reader = csv.DictReader(stream)
+            rows = list(reader)
+    except OSError as error:
+        absent = isinstance(error, FileNotFoundError)
+        reason = "no such file" if absent else error.strerror
+        raise InputError(f"{path}: {reason}; make the tables first") from None
+    if not reader.fieldnames:
+        raise InputError(f"{path}: empty; make the tables again")
+    return rows
 
 
 def names() -> list[str]:
