@@ -18,7 +18,7 @@ workers := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 study: .venv/installed
 	@$(run) $(bin)/python -m autoprune.check.unlock
-	@$(run) $(bin)/python -m autoprune.check.watch --cores $(CORES) --quiet rules host -- all
+	@$(run) $(bin)/python -m snakemake --cores $(CORES) --logger study -- all
 	@$(run) $(bin)/python -m autoprune.publish.outcome
 
 # Did a number move? The small study of config/ci.yaml against the reference in tests/reference.

@@ -41,6 +41,13 @@ include: "workflow/rules/publish.smk"
 include: "workflow/rules/check.smk"
 
 
+onstart:
+    # Snakemake 9.27 limits jobs a second by a timer for each look for work, which ends in another:
+    # after a hundred jobs it looks a hundred times a second. A cluster may want the limit.
+    if workflow.local_exec:
+        workflow.scheduler.job_rate_limiter = None
+
+
 onerror:
     print("\n".join(what_failed()), file=sys.stderr)
 

@@ -1,4 +1,4 @@
-"""Snakemake's scheduler looks for work when there may be some, in a real workflow of its own."""
+"""Snakemake's scheduler looks for work when there may be some; jobs elsewhere start."""
 
 import re
 import shlex
@@ -7,9 +7,8 @@ import sys
 import time
 
 import pytest
-from snakemake.scheduling.job_scheduler import JobScheduler
 
-from autoprune.study.scheduling import quote_python, wait_once
+from autoprune.study.scheduling import quote_python
 
 JOBS = 16
 WORKFLOW = """
@@ -19,9 +18,7 @@ passes = []
 select = JobScheduler.job_selector
 JobScheduler.job_selector = lambda *args: passes.append(1) or select(*args)
 
-if config["patched"]:
-    from autoprune.study.scheduling import wait_once
-    wait_once()
+ONSTART
 
 onsuccess:
     print("passes:", len(passes))
@@ -35,14 +32,14 @@ rule one:
 """
 
 
-def passes(folder, patched, *flags):
+def passes(folder, onstart, *flags):
     """Passes of the scheduler over JOBS jobs of half a second, and seconds that they took."""
     folder.mkdir()
-    (folder / "Snakefile").write_text(WORKFLOW.replace("JOBS", str(JOBS)))
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", *flags]
+    text = WORKFLOW.replace("JOBS", str(JOBS)).replace("ONSTART", onstart)
+    (folder / "Snakefile").write_text(text)
     started = time.monotonic()
     done = subprocess.run(
-        [*command, "--config", f"patched={patched}"],
+        [sys.executable, "-m", "snakemake", "--cores", "2", *flags],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -55,27 +52,13 @@ def passes(folder, patched, *flags):
 
 
 @pytest.mark.slow
-def test_passes_do_not_grow_with_the_jobs_that_have_finished(tmp_path):
-    """A pass a finished job and one a second; without the change, several a finished job."""
-    mine, seconds = passes(tmp_path / "changed", True)
-    assert mine <= JOBS + seconds + 1
-    theirs, _ = passes(tmp_path / "as it comes", False)
-    assert theirs > 1.5 * mine, (
-        "Snakemake waits once by itself now: remove autoprune.study.scheduling"
-    )
-
-
-@pytest.mark.slow
-def test_jobs_that_the_rate_limiter_held_back_are_woken(tmp_path):
-    """Four jobs a second and no other event: only the timer can start the rest."""
-    count, _ = passes(
-        tmp_path / "limited", True, "--max-jobs-per-timespan", "4/1s", "--cores", "16"
-    )
-    assert count >= JOBS / 4
-
-
-def test_the_pinned_snakemake_has_what_is_changed():
-    assert hasattr(JobScheduler, "_schedule_reevalutation")
+def test_passes_do_not_grow_with_the_jobs_that_have_finished(root, tmp_path):
+    """A pass a finished job and no other; without what the Snakefile says, several."""
+    onstart = re.search(r"^onstart:\n(?: .*\n)+", (root / "Snakefile").read_text(), re.MULTILINE)[0]
+    mine, _ = passes(tmp_path / "changed", onstart)
+    assert mine <= JOBS + 3
+    theirs, _ = passes(tmp_path / "as it comes", "")
+    assert theirs > 1.5 * mine, "Snakemake waits once by itself now: remove onstart"
 
 
 @pytest.mark.parametrize("quoted", [False, True], ids=["as it comes", "quoting by itself"])
@@ -93,11 +76,3 @@ def test_a_job_elsewhere_is_started_by_a_python_whose_path_has_a_space(python, q
         quote_python(Executor)
         words = shlex.split(Executor().format_job_exec("one"))
         assert words[3:] == [python, "-m", "snakemake", "--snakefile", "/my disk/Snakefile", "one"]
-
-
-def test_a_scheduler_without_it_is_left_alone():
-    class Other:
-        pass
-
-    wait_once(Other)
-    assert not hasattr(Other, "_schedule_reevalutation")

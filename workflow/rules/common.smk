@@ -20,9 +20,8 @@ from autoprune.study.config import METHODS, ablation_flags, check, differs, foll
 from autoprune.study.config import follows_dense, follows_plan, keeps_scores, methods_of
 from autoprune.study.config import resolve, run_settings
 from autoprune.study.grid import runs_of
-from autoprune.study.scheduling import quote_python, wait_once
+from autoprune.study.scheduling import quote_python
 
-wait_once()
 quote_python()
 
 # in the order they were merged: our own first, then what --configfile names

@@ -1,165 +1,204 @@
-"""The state of a study while it runs: which runs wait, train, are done or failed, and until when.
+"""The state of a study: which runs wait, train, are done or failed, and how long it will take.
 
 It reads only the files that runs write, so it works beside any Snakemake, over ssh, and piped.
-Exit code: 0 every run is done, 1 a run failed, 3 neither yet, 130 left with Ctrl-C.
+Exit code: 0 every run is done, 1 a run failed, 3 neither yet.
 """
 
 import argparse
-import json
 import os
-import signal
 import sys
-import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import mean
 
-from rich.console import Console
-from rich.live import Live
+from rich.console import Console, Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
 from autoprune.check.failures import Failure, describe
-from autoprune.check.status_runs import Status, Study, working_since
-from autoprune.check.status_view import as_json, lines, summary, view
-from autoprune.core.errors import InputError, run_main
+from autoprune.check.status_runs import STATES, Status, Study, time_left, working_since
+from autoprune.core.errors import run_main
 from autoprune.study.grid import read_config
 
 UNFINISHED = 3
 PIPED_WIDTH = 120  # columns where nobody says how wide: room for every name
-SUMMARY_EVERY = 60.0  # seconds between summaries where only lines are printed
+NONE = "—"
+STYLES = {"running": "cyan", "failed": "bold red", "stopped": "yellow", "done": "green"}
 
 
-def parser_of_status() -> argparse.ArgumentParser:
-    """The command's flags."""
-    parser = argparse.ArgumentParser(
-        prog="autoprune.check.status",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = parser.add_argument
-    add(
-        "--configfile",
-        "--configfiles",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="FILE",
-        help="the overlays that Snakemake was given, in the same order",
-    )
-    add("--all", action="store_true", help="every run, instead of the seeds together")
-    how = parser.add_mutually_exclusive_group()
-    how.add_argument(
-        "--follow", action="store_true", help="go on until every run is done or failed"
-    )
-    how.add_argument("--json", action="store_true", help="for scripts")
-    add("--interval", type=float, default=2.0, help="seconds between looks (2)")
-    return parser
+def duration(seconds: float | None) -> str:
+    """A time span in one unit: 40 s, 12 min, 3.5 h."""
+    if seconds is None:
+        return NONE
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def percent(fraction: float | None) -> str:
+    """A fraction as percent with one decimal."""
+    return NONE if fraction is None else f"{100 * fraction:.1f} %"
+
+
+def number(value: float | None) -> str:
+    """A count, its thousands apart."""
+    return NONE if value is None else f"{value:,.0f}"
+
+
+def summary(statuses: Sequence[Status]) -> Text:
+    """One line: how many runs are in which state, and how long it will take."""
+    counts = Counter(status.state for status in statuses)
+    line = Text(f"{len(statuses)} run{'s' * (len(statuses) != 1)}: ")
+    parts = [Text(f"{counts[s]} {s}", STYLES.get(s, "")) for s in STATES if counts[s]]
+    line.append_text(Text(", ").join(parts))
+    seconds, unknown = time_left(statuses)
+    if seconds is not None:
+        bound = "at least" if unknown else "about"
+        line.append(f"; {bound} {duration(seconds)} of training left")
+    elif counts["running"]:
+        line.append("; time left not known yet")
+    elif counts["waiting"] or counts["stopped"]:
+        line.append("; nothing is training now")
+    return line
+
+
+def line(status: Status) -> str:
+    """One run in a line."""
+    words = [f"{status.name}: {status.state}"]
+    if status.round and status.state != "done":
+        words.append(f"round {status.round}/{status.rounds}")
+    if status.accuracy is not None:
+        words.append(f"validation accuracy {percent(status.accuracy)}")
+    if status.parameters is not None:
+        words.append(f"{number(status.parameters)} parameters")
+    if status.seconds_left is not None:
+        words.append(f"{duration(status.seconds_left)} left")
+    return ", ".join(words) + (f": {status.reason}" if status.reason else "")
+
+
+def view(statuses: Sequence[Status], every: bool = False) -> Group:
+    """The study for people: a line, a bar, what trains, all in groups of seeds.
+
+    ``every``: each run instead of groups.
+    """
+    parts: list[RenderableType] = [summary(statuses), bar(statuses)]
+    if every:
+        order = {state: place for place, state in enumerate(STATES)}
+        return Group(*parts, runs(sorted(statuses, key=lambda s: order[s.state]), EVERY))
+    return Group(*parts, *training(statuses), grouped(statuses))
+
+
+def bar(statuses: Sequence[Status]) -> Table:
+    """How many of all rounds are finished."""
+    done = sum(s.round for s in statuses if s.state in ("running", "done", "stopped"))
+    total = sum(status.rounds for status in statuses)
+    line = Table.grid(expand=True, padding=(0, 1))
+    line.add_column(ratio=1)
+    line.add_row(ProgressBar(total, done), f"{100 * done / total:.0f} %")
+    return line
+
+
+def training(statuses: Sequence[Status]) -> list[RenderableType]:
+    """The runs that train, one a row; nothing where none does."""
+    running = [status for status in statuses if status.state == "running"]
+    shown: list[RenderableType] = [runs(running, TRAINING)] if running else []
+    if any(status.resumed_after for status in running):
+        shown.append(Text("* went on at a checkpoint", "dim"))
+    return shown
+
+
+CELLS: dict[str, Callable[[Status], str | Text]] = {
+    "run": lambda s: Text(s.name, STYLES.get(s.state, "")),
+    "state": lambda s: Text(s.state, STYLES.get(s.state, "")),
+    "round": lambda s: f"{s.round}/{s.rounds}{'*' * bool(s.resumed_after)}",
+    "accuracy": lambda s: percent(s.accuracy),
+    "parameters": lambda s: number(s.parameters),
+    "clients/s": lambda s: NONE if s.clients_per_second is None else f"{s.clients_per_second:.3g}",
+    "took": lambda s: duration(s.seconds if s.state == "done" else None),
+    "left": lambda s: duration(s.seconds_left),
+}
+TRAINING = ("run", "round", "accuracy", "parameters", "clients/s", "left")
+EVERY = ("run", "state", "round", "accuracy", "parameters", "took")
+
+
+def runs(statuses: Sequence[Status], names: Sequence[str]) -> Table:
+    """Runs, one a row, in the columns of CELLS that are named."""
+    return table(names, [[CELLS[name](status) for name in names] for status in statuses])
+
+
+def grouped(statuses: Sequence[Status]) -> Table:
+    """Seeds together, a row for each pair, method and variant: what is under way first.
+
+    Means are over what is done.
+    """
+    groups: dict[str, list[Status]] = {}
+    for status in sorted(statuses, key=lambda s: STATES.index(s.state)):
+        run = status.run
+        groups.setdefault(f"{run.pair} {run.method}/{run.variant}", []).append(status)
+    rows: list[list[str | Text]] = []
+    for name, group in groups.items():
+        counts = Counter(status.state for status in group)
+        done = [status for status in group if status.state == "done"]
+        now = [Text(f"{counts[s]} {s}", STYLES.get(s, "dim")) for s in STATES[:-1] if counts[s]]
+        accuracies = [s.accuracy for s in done if s.accuracy is not None]
+        sizes = [s.parameters for s in done if s.parameters is not None]
+        share = Text(f"{counts['done']}/{len(group)}", "" if now else STYLES["done"])
+        means = [percent(_mean(accuracies)), number(_mean(sizes))]
+        rows.append([name, share, Text(", ").join(now), *means])
+    return table(("pair, method/variant", "done", "now", "accuracy", "parameters"), rows)
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return mean(values) if values else None
+
+
+def table(names: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> Table:
+    """Rows under their columns' names; the first column gives way where the width does not do."""
+    made = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    for place, name in enumerate(names):
+        words = place == 0 or name in ("state", "now")
+        made.add_column(
+            name, justify="left" if words else "right", no_wrap=place > 0, overflow="fold"
+        )
+    for row in rows:
+        made.add_row(*row)
+    return made
 
 
 def screen() -> Console:
     """The console for the study's state; what is not a terminal gets plain text."""
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
-    if sys.stdout.isatty():
-        return Console(highlight=False)
-    return Console(
-        highlight=False, no_color=True, width=int(os.environ.get("COLUMNS", PIPED_WIDTH))
-    )
-
-
-def is_live() -> bool:
-    """Whether there is a terminal on which a view can be redrawn."""
-    return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
-
-
-def failures_of(study: Study, statuses: Sequence[Status]) -> list[Failure]:
-    """The runs that failed, as jobs that can be run again."""
-    return [
-        Failure(status.name, str(study.folder(status.run) / "run.json"), status.log, status.reason)
-        for status in statuses
-        if status.state == "failed"
-    ]
-
-
-def is_over(statuses: Sequence[Status], working: bool) -> bool:
-    """Whether nothing more will happen: all done, or failures and nobody who works on the rest."""
-    states = {status.state for status in statuses}
-    return states == {"done"} or (not working and "running" not in states and "failed" in states)
-
-
-def exit_code(statuses: Sequence[Status]) -> int:
-    """0 when every run is done, 1 when one failed, 3 otherwise."""
-    states = {status.state for status in statuses}
-    return 1 if "failed" in states else 0 if states == {"done"} else UNFINISHED
-
-
-def follow_live(study: Study, console: Console, interval: float, every: bool) -> list[Status]:
-    """Redraw the view until nothing more will happen."""
-    with Live(console=console, auto_refresh=False) as live:
-        while True:
-            since = working_since(Path.cwd())
-            statuses = study.look(since)
-            shown = view(statuses, console.width, every=every, rows=console.height)
-            live.update(shown, refresh=True)
-            if is_over(statuses, since is not None):
-                return statuses
-            time.sleep(interval)
-
-
-def follow_lines(study: Study, console: Console, interval: float) -> list[Status]:
-    """Print a line for each change, and a summary now and then, until nothing more will happen."""
-    before, told = None, time.monotonic()
-    while True:
-        since = working_since(Path.cwd())
-        statuses = study.look(since)
-        changes = lines(before, statuses)
-        if time.monotonic() - told > SUMMARY_EVERY:
-            told = time.monotonic()
-            changes.append(summary(statuses).plain)
-        for change in changes:
-            print(time.strftime("%H:%M:%S"), change, flush=True)
-        if is_over(statuses, since is not None):
-            print(time.strftime("%H:%M:%S"), summary(statuses).plain, flush=True)
-            return statuses
-        before = statuses
-        time.sleep(interval)
-
-
-def show(args: argparse.Namespace, study: Study) -> int:
-    """Do what the flags ask for; the exit code."""
-    results = study.config["pathvars"]["results"]
-    if args.json:
-        statuses = study.look(working_since(Path.cwd()))
-        print(json.dumps(as_json(statuses, results), indent=1))
-        return exit_code(statuses)
-    console = screen()
-    if args.follow and is_live():
-        statuses = follow_live(study, console, args.interval, args.all)
-    elif args.follow:
-        statuses = follow_lines(study, console, args.interval)
-    else:
-        statuses = study.look(working_since(Path.cwd()))
-        live = is_live()
-        console.print(view(statuses, console.width, every=args.all, bar=live))
-    for text in describe(failures_of(study, statuses), "all", args.configfile):
-        print(text)
-    return exit_code(statuses)
+    wide = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(highlight=False, markup=False, width=None if wide else PIPED_WIDTH)
 
 
 def main(argv: Sequence[str] | None) -> None:
     """The command; exits with the study's state."""
-    args = parser_of_status().parse_args(argv)
-    if not args.interval > 0:
-        raise InputError(f"--interval: found {args.interval}, expected seconds above 0")
-    study = Study(read_config(args.configfile))
-    for number in (signal.SIGTERM, signal.SIGHUP):  # leave the terminal as it was
-        signal.signal(number, lambda number, frame: sys.exit(128 + number))
-    try:
-        code = show(args, study)
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        code = 128 + signal.SIGINT
-    except BrokenPipeError:  # `status | head`: nobody reads on, which is no error
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 128 + signal.SIGPIPE
-    sys.exit(code)
+    parser = argparse.ArgumentParser(
+        prog="autoprune.check.status",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--configfile", "--configfiles", nargs="+", action="extend", default=[], metavar="FILE",
+        help="the overlays that Snakemake was given, in the same order",
+    )  # fmt: skip
+    parser.add_argument("--all", action="store_true", help="every run, not the seeds together")
+    args = parser.parse_args(argv)
+    study, console = Study(read_config(args.configfile)), screen()
+    statuses = study.look(working_since(Path.cwd()))
+    console.print(view(statuses, args.all))
+    failures = [
+        Failure(status.name, str(study.folder(status.run) / "run.json"), status.log, status.reason)
+        for status in statuses
+        if status.state == "failed"
+    ]
+    for text in describe(failures, "all", args.configfile):
+        console.print(text, soft_wrap=True)
+    states = {status.state for status in statuses}
+    sys.exit(1 if failures else 0 if states == {"done"} else UNFINISHED)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import csv
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -87,15 +87,15 @@ class Study:
         progress, beat = _read(folder / PROGRESS)
         known = Status(run, "waiting", self._rounds[run], log=str(log) if log.exists() else "")
         if progress and not progress["ended"] and _alive(progress, beat):
-            return _of_progress(known, "running", progress)
+            return _with(known, "running", progress)
         finished = _time(folder / "run.json")
         if finished is not None:
             return self._look_at_done(known, int(finished * 1e9))
         written = _time(log)
         if written is not None and log.stat().st_size == 0:  # its job is loading libraries
             if written > (beat or 0) and time.time() - written < STARTING:
-                return Status(**{**vars(known), "state": "running"})
-            return _of_progress(known, "stopped" if progress else "waiting", progress)
+                return replace(known, state="running")
+            return _with(known, "stopped" if progress else "waiting", progress)
         error = last_error(log)
         if progress and (not error or (beat or 0) > (written or 0) + BEAT):
             # a run by hand has no log; its progress says how it ended, if it could still say
@@ -104,9 +104,9 @@ class Study:
         if error and not is_stop(error):
             ended = max(written or 0, beat or 0)
             state = "waiting" if since is not None and ended < since else "failed"
-            return _of_progress(known, state, progress, reason)
+            return _with(known, state, progress, reason)
         if progress or (folder / "checkpoint.safetensors").exists():
-            return _of_progress(known, "stopped", progress, reason if is_stop(error) else "")
+            return _with(known, "stopped", progress, reason if is_stop(error) else "")
         return known
 
     def _look_at_done(self, known: Status, version: int) -> Status:
@@ -115,19 +115,17 @@ class Study:
         if run in self._done and self._done[run][0] == version:
             return self._done[run][1]
         last = _last_row(self.folder(run) / "history.csv")
-        accuracy = last.get("validation_accuracy")
-        seconds = _last_row(
-            Path(self.config["pathvars"]["benchmarks"]) / "runs" / f"{run.path}.tsv", "\t"
-        ).get("s")
-        status = Status(
-            run,
-            "done",
-            int(last.get("round", known.rounds)),
-            int(last.get("round", known.rounds)),
-            float(accuracy) if accuracy else None,
-            int(last["parameters"]) if "parameters" in last else None,
+        accuracy, rounds = last.get("validation_accuracy"), int(last.get("round", known.rounds))
+        table = Path(self.config["pathvars"]["benchmarks"]) / "runs" / f"{run.path}.tsv"
+        seconds = _last_row(table, "\t").get("s")
+        status = replace(
+            known,
+            state="done",
+            rounds=rounds,
+            round=rounds,
+            accuracy=float(accuracy) if accuracy else None,
+            parameters=int(last["parameters"]) if "parameters" in last else None,
             seconds=float(seconds) if seconds else None,
-            log=known.log,
         )
         if seconds:  # Snakemake writes it a moment after the outputs
             self._done[run] = version, status
@@ -158,11 +156,10 @@ def time_left(statuses: Sequence[Status]) -> tuple[float | None, int]:
                 taken.setdefault(like, []).append(status.seconds)
     work, unknown = sum(lefts), len(running) - len(lefts)
     for status in ahead:
-        like = next((like for like in _likes(status.run) if like in taken), None)
-        if like is None:
-            unknown += 1
+        if known := [taken[like] for like in _likes(status.run) if like in taken]:
+            work += median(known[0]) * (1 - status.round / status.rounds)
         else:
-            work += median(taken[like]) * (1 - status.round / status.rounds)
+            unknown += 1
     if not running or not work:
         return None, unknown
     return max([work / len(running), *lefts]), unknown
@@ -173,30 +170,29 @@ def _likes(run: Run) -> list[tuple[str, ...]]:
     return [(run.pair, run.method, run.variant), (run.pair, run.method), (run.pair,)]
 
 
-def _of_progress(
-    known: Status, state: str, progress: dict[str, Any] | None, reason: str = ""
-) -> Status:
+def _with(known: Status, state: str, progress: dict[str, Any] | None, reason: str = "") -> Status:
     """A run's status with what its progress file tells."""
     if progress is None:
-        return Status(**{**vars(known), "state": state, "reason": reason})
+        return replace(known, state=state, reason=reason)
     pace, rounds, done = progress["seconds_per_round"], progress["rounds"], progress["round"]
-    running = state == "running"
-    left = None
-    if running and pace is not None:
-        left = max(0.0, (rounds - done) * pace - (time.time() - progress["round_ended"]))
-    return Status(
-        known.run,
-        state,
-        rounds,
-        done,
-        progress["validation_accuracy"],
-        progress["parameters"],
-        progress["clients_per_second"] if running else None,
-        left,
-        rounds * pace if running and pace is not None else None,
-        progress["resumed_after"],
-        reason,
-        known.log,
+    status = replace(
+        known,
+        state=state,
+        rounds=rounds,
+        round=done,
+        accuracy=progress["validation_accuracy"],
+        parameters=progress["parameters"],
+        resumed_after=progress["resumed_after"],
+        reason=reason,
+    )
+    if state != "running" or pace is None:
+        return status
+    left = (rounds - done) * pace - (time.time() - progress["round_ended"])
+    return replace(
+        status,
+        clients_per_second=progress["clients_per_second"],
+        seconds_left=max(0.0, left),
+        seconds=rounds * pace,
     )
 
 
