@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 WORKERS ?= 2
 workers := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: study status verify reference archive test fast lint format docs findings litert executorch lock clean
+.PHONY: study status verify reference archive test fast lint format docs findings litert executorch lock newest clean
 
 study: .venv/installed
 	@$(run) $(bin)/python -m autoprune.check.unlock
@@ -86,6 +86,12 @@ lock:
 	.venv.lock/bin/python -m pip install --quiet --requirement envs/requirements.in
 	.venv.lock/bin/python -m pip freeze | sed 's/+cpu$$//' > envs/requirements.lock
 	rm -rf .venv.lock
+
+# The newest versions, none older than requirements.in has, instead of the lock: what will break next?
+newest:
+	$(PYTHON) -m venv .venv
+	sed -E 's/==([0-9]+)\.\*$$/>=\1/; s/==/>=/' envs/requirements.in | $(bin)/python -m pip install --quiet --upgrade --requirement /dev/stdin
+	@touch .venv/installed
 
 clean:
 	rm -rf results .snakemake
