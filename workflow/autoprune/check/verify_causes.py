@@ -58,10 +58,10 @@ def changed_settings(reference: Record, results: Record) -> list[str]:
     ]
     for place, name in enumerate(("dataset", "model", "method", "variant", "seed")):
         parts = ({run.split("/")[place] for (run,) in rows} for rows in (before, after))
-        old, new = ({part.removeprefix("seed-") for part in side} for side in parts)
-        if gone := sorted(old - new):
+        mine, theirs = ({part.removeprefix("seed-") for part in side} for side in parts)
+        if gone := sorted(mine - theirs):
             lines.append(f"{name} {', '.join(gone)}: in the reference only")
-        if come := sorted(new - old):
+        if come := sorted(theirs - mine):
             lines.append(f"{name} {', '.join(come)}: in the results only")
     return lines
 
@@ -137,9 +137,9 @@ def changed_versions(before: Mapping[str, Any], after: Mapping[str, Any]) -> lis
             lines.append(f"{name} {' and '.join(old) or 'absent'} → {where or 'absent'}")
     packages = [made["environment"]["versions"] for made in (before, after)]
     for name in sorted({*packages[0], *packages[1]} - libraries):
-        old, new = (public(versions.get(name, "absent")) for versions in packages)
-        if old != new:
-            lines.append(f"{name} {old} → {new} in the environment")
+        was, now = (public(versions.get(name, "absent")) for versions in packages)
+        if was != now:
+            lines.append(f"{name} {was} → {now} in the environment")
     pythons = [made["environment"]["python"].rpartition(".")[0] for made in (before, after)]
     if pythons[0] != pythons[1]:
         lines.append(f"Python {pythons[0]} → {pythons[1]}")

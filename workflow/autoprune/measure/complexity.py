@@ -4,6 +4,7 @@ import argparse
 import csv
 import json
 import logging
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -68,7 +69,7 @@ def flops_tf_profiler(network: nn.Module, input_shape: tuple[int, int, int]) -> 
                 per_element = 2 * module.weight[0].numel() + (module.bias is not None)
                 total += per_element * output.numel()
             case nn.MaxPool2d():
-                total += int(module.kernel_size) ** 2 * output.numel()
+                total += _area(module.kernel_size) * output.numel()
             case GlobalAveragePool():
                 total += inputs[0].numel()
             case Add():
@@ -90,6 +91,11 @@ def flops_tf_profiler(network: nn.Module, input_shape: tuple[int, int, int]) -> 
         for hook in hooks:
             hook.remove()
     return total + 5 * logits.numel()
+
+
+def _area(window: int | tuple[int, ...]) -> int:
+    """The elements of a pooling window, as a side or as sides."""
+    return window**2 if isinstance(window, int) else math.prod(window)
 
 
 def complexity(architecture: Architecture) -> dict[str, Any]:

@@ -115,8 +115,8 @@ def export(
             for file, precision in zip(written, PRECISIONS, strict=True):
                 infer = files.infer(scratch[file])
                 found = exports.logits(infer, compared_on.numpy())
-                model = {"model_id": file, "file": file, "sha256": sha256_file(scratch[file])}
-                model |= {"precision": precision, **facts}
+                model: dict[str, Any] = {"model_id": file, "file": file}
+                model |= {"sha256": sha256_file(scratch[file]), "precision": precision, **facts}
                 model |= compared(file, precision, found, expected)
                 models.append(model | {"test_accuracy": accuracy(infer, store, target)})
                 print(f"{file}: test accuracy {models[-1]['test_accuracy']:.4f}", flush=True)

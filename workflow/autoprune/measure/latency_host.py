@@ -124,8 +124,8 @@ def measure(
     dense_path: Path, dense: dict[str, Any], path: Path, model: dict[str, Any], rounds: int
 ) -> dict[str, Any]:
     """Two models of two manifests, measured in turn."""
-    runs = [runner(p.parent / m["file"], m) for p, m in ((dense_path, dense), (path, model))]
-    times = interleaved(*runs, rounds)
+    one, other = (runner(p.parent / m["file"], m) for p, m in ((dense_path, dense), (path, model)))
+    times = interleaved(one, other, rounds)
     package, version = exports.engine(model["format"])
     return {
         "engine": package,

@@ -31,7 +31,7 @@ def fan_in(base: Architecture, widths: np.ndarray) -> list[np.ndarray]:
     network = shape_only(base)
     found = []
     for name in network.prunable:
-        kernel = network.get_submodule(name).weight
+        kernel = network.get_parameter(f"{name}.weight")
         spans: tuple[Span, ...] = network.wiring[name].inputs
         channels = sum((widths[:, span.layer] * span.repeat for span in spans), 0 * widths[:, 0])
         found.append((channels if spans else channels + kernel.shape[1]) * kernel[0, 0].numel())

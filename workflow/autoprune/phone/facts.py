@@ -1,5 +1,6 @@
 """A session's session.json: the phone, the protocol and the tool, the same for all its runs."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -84,12 +85,13 @@ def _explain(error: ValidationError) -> str:
     if error.validator == "required":
         missing = [key for key in error.validator_value if key not in error.instance]
         return f"{missing[0]} is missing"
-    expected = {
+    words: dict[object, Callable[[Any], str]] = {
         "enum": lambda value: " or ".join(map(str, value)),
         "const": str,
         "type": lambda value: value if isinstance(value, str) else " or ".join(value),
         "minimum": lambda value: f"at least {value}",
         "exclusiveMinimum": lambda value: f"a number above {value}",
         "pattern": lambda value: "text" if value == r"\S" else f"the form {value}",
-    }[error.validator](error.validator_value)
+    }
+    expected = words[error.validator](error.validator_value)
     return f"found {error.instance!r}, expected {expected}"

@@ -40,10 +40,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     flag = parser.add_argument
     flag("logs", nargs="*", type=Path, metavar="LOG", help="a run each, in the order of measuring")
     flag(
-        *("--log-of",),
-        **{"nargs": 2, "action": "append", "default": [], "metavar": ("MODEL_ID", "LOG")},
+        "--log-of", nargs=2, action="append", default=[], metavar=("MODEL_ID", "LOG"),
         help="a log that does not name its model file; after the others, may be repeated",
-    )
+    )  # fmt: skip
     flag("--session", type=Path, required=True, help="folder to write, its name the session's")
     flag("--manifests", type=Path, nargs="+", required=True, help="of the exports measured")
     flag("--started-at", required=True, help="when, as 2026-11-03T14:05:00+01:00")

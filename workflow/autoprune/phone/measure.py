@@ -42,7 +42,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     flag("--tool", choices=TOOLS, required=True, help="which program that is")
     flag("--tool-version", required=True, help="its version, as its publisher calls it")
     flag("--tool-url", default="", help="where it is from, for the record")
-    several = {"type": Path, "nargs": "+", "action": "extend", "required": True}
+    several: dict[str, Any] = {"type": Path, "nargs": "+", "action": "extend", "required": True}
     for side in ("--dense", "--pruned"):
         flag(side, **several, metavar="MANIFEST", help="of exports")
     flag("--session", type=Path, required=True, help="folder to write; the same one goes on")
@@ -50,19 +50,17 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     flag("--adb", metavar="PATH", help="the adb program (default: the one on the PATH)")
     flag("--repeats", type=int, default=5, help="runs of each model (default: %(default)s)")
     flag(
-        *("--threads",),
-        **{"type": int, "nargs": "+", "default": [1, 4]},
+        "--threads", type=int, nargs="+", default=[1, 4],
         help="1 runs on the fastest cores, more where the phone likes (default: 1 4)",
-    )
+    )  # fmt: skip
     flag("--pause", type=float, default=5.0, metavar="S", help="between runs (default: 5 s)")
     flag(
         "--gate-sleep", type=float, default=10.0, metavar="S", help="between looks (default: 10 s)"
     )
     flag(
-        *("--gate-limit",),
-        **{"type": float, "default": 1800.0, "metavar": "S"},
+        "--gate-limit", type=float, default=1800.0, metavar="S",
         help="to wait for a cool phone, before each run (default: 1800 s)",
-    )
+    )  # fmt: skip
     flag(
         "--fixed-performance",
         action="store_true",

@@ -1,6 +1,7 @@
 """What a benchmark's log says: figures in ms, each with how finely it was printed."""
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -60,17 +61,15 @@ TIMES = (*SUMMARY, "p99", "init", "first")
 ORDERED = ("min", "p5", "median", "p90", "p95", "p99", "max")
 
 
-def measurement(name: str, figures: dict[str, Figure | None], **facts: Any) -> Measurement:
+def measurement(name: str, figures: Mapping[str, Figure | None], **facts: Any) -> Measurement:
     """A measurement of the log ``name`` from its figures by name of TIMES, and other fields.
 
     Raises InputError for figures that are out of order or not above 0.
     """
     known = {key: figure for key, figure in figures.items() if figure is not None}
-    found = Measurement(
-        **{f"{key}_ms": known[key].ms if key in known else None for key in TIMES},
-        steps={f"{key}_ms": figure.step for key, figure in known.items()},
-        **facts,
-    )
+    times: dict[str, Any] = {f"{key}_ms": known[key].ms if key in known else None for key in TIMES}
+    steps = {f"{key}_ms": figure.step for key, figure in known.items()}
+    found = Measurement(**times, steps=steps, **facts)
     order = [(key, known[key].ms) for key in ORDERED if key in known]
     for (low, less), (high, more) in itertools.pairwise(order):
         if less > more * (1 + 1e-9):

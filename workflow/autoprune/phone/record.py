@@ -85,7 +85,7 @@ class Record:
 
     def add_failure(self, run: Run, row: Mapping[str, Any]) -> None:
         """Append a failed run to failed.csv, on the disk when this returns."""
-        about = {"model_id": run.model.model_id, "model_sha256": run.model.sha256}
+        about: dict[str, Any] = {"model_id": run.model.model_id, "model_sha256": run.model.sha256}
         about |= {"threads": run.threads, "repeat": run.repeat, "order": run.order}
         _append(self.failed, FAILED_COLUMNS, about | dict(row))
 

@@ -1,6 +1,8 @@
 """What a valid session comes to, in words and a small table."""
 
 import io
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 from tabulate import tabulate
@@ -45,7 +47,7 @@ def summary(session: Session) -> str:
     return "\n".join(lines) + "\n\n" + text
 
 
-def _range(row: dict[str, object], keys: tuple[str, str, str], places: int) -> str:
+def _range(row: Mapping[str, Any], keys: tuple[str, str, str], places: int) -> str:
     values = [row.get(key) for key in keys]
     if any(pd.isna(value) for value in values):
         return "–"

@@ -71,7 +71,7 @@ def export_int8(
     write(model, path)
 
 
-class _Calibration(CalibrationDataReader):  # type: ignore[misc]
+class _Calibration(CalibrationDataReader):
     """The calibration images, one at a time."""
 
     def __init__(self, images: np.ndarray) -> None:
