@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from autoprune.check.verify_causes import current_code
+from autoprune.check.causes import current_code
 from autoprune.core import environment, provenance
 from autoprune.measure import metrics
 from autoprune.measure.history import HISTORY

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from autoprune.check.reference import gather, read
 from autoprune.check.verify import main
-from autoprune.check.verify_reference import gather, read
 from autoprune.core import environment, provenance
 
 ROOT = Path(__file__).resolve().parents[2]

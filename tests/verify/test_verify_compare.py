@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoprune.check.verify_causes import Causes, causes, changed_platform, changed_versions
-from autoprune.check.verify_compare import KINDS, Tolerances, compare, size
-from autoprune.check.verify_reference import Record, gather
-from autoprune.check.verify_report import MOVED, OTHER_VERSIONS, SAME, report, verdict
+from autoprune.check.causes import Causes, causes, changed_platform, changed_versions
+from autoprune.check.compare import KINDS, Tolerances, compare, size
+from autoprune.check.reference import Record, gather
+from autoprune.check.report import MOVED, OTHER_VERSIONS, SAME, report, verdict
 from autoprune.core import environment
 from autoprune.measure.table import GIVEN
 

@@ -13,11 +13,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from autoprune.check.verify_causes import Causes, causes, stale
-from autoprune.check.verify_compare import Comparison, Tolerances, compare
-from autoprune.check.verify_reference import Record, gather, read, write
-from autoprune.check.verify_report import SAME, SHOWN, report, verdict
-from autoprune.check.verify_twice import twice
+from autoprune.check.causes import Causes, causes, stale
+from autoprune.check.compare import Comparison, Tolerances, compare
+from autoprune.check.reference import Record, gather, read, write
+from autoprune.check.report import SAME, SHOWN, report, verdict
+from autoprune.check.twice import twice
 from autoprune.core.errors import InputError
 
 NO_REFERENCE = (
@@ -29,7 +29,6 @@ NO_REFERENCE = (
 
 def parser_of_verify() -> argparse.ArgumentParser:
     """The command line's flags."""
-    default = Tolerances()
     parser = argparse.ArgumentParser(
         prog="autoprune.check.verify",
         description=__doc__,
@@ -42,40 +41,9 @@ def parser_of_verify() -> argparse.ArgumentParser:
     add("--overwrite", action="store_true", help="with --record: replace the reference there is")
     add("--any-versions", action="store_true", help="other library versions are no failure")
     add("--all", action="store_true", help=f"show every change, not the first {SHOWN}")
-    add(
-        "--points",
-        type=float,
-        default=default.points,
-        help="of reported accuracy, where the platform is of another class (default %(default)s)",
-    )
-    add(
-        "--single",
-        type=float,
-        default=default.single,
-        help="there, points of any one evaluation (default %(default)s)",
-    )
-    add(
-        "--percent",
-        type=float,
-        default=default.percent,
-        help="there, of counts and bytes of runs pruned by trained weights (default %(default)s)",
-    )
     add("--twice", action="store_true", help="run a study in two folders and compare all bytes")
-    add(
-        "--configfile",
-        nargs="+",
-        default=["config/ci.yaml"],
-        metavar="FILE",
-        help="with --twice: the study (default %(default)s)",
-    )
-    add(
-        "--cores",
-        type=int,
-        nargs=2,
-        default=[1, 8],
-        metavar="N",
-        help="with --twice: of the first and the second run (default 1 8)",
-    )
+    add("--configfile", nargs="+", default=["config/ci.yaml"], help="with --twice: the study")
+    add("--cores", type=int, nargs=2, default=[1, 8], help="with --twice: of each (default 1 8)")
     add("--keep", action="store_true", help="with --twice: leave the two folders where they are")
     return parser
 
@@ -84,8 +52,7 @@ def judge(
     reference: Record, results: Record, args: argparse.Namespace
 ) -> tuple[Comparison, Causes, str]:
     """Comparison, causes and the report's text."""
-    tolerances = Tolerances(points=args.points, single=args.single, percent=args.percent)
-    why = causes(reference, results)
+    why, tolerances = causes(reference, results), Tolerances()
     found = compare(reference, results, not why.platform, tolerances)
     text = report(found, why, tolerances, args.any_versions, None if args.all else SHOWN)
     return found, why, text

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 
 from tabulate import tabulate
 
-from autoprune.check.verify_causes import Causes
-from autoprune.check.verify_compare import KINDS, Change, Comparison, Tolerances
+from autoprune.check.causes import Causes
+from autoprune.check.compare import KINDS, Change, Comparison, Tolerances
 
 SAME, MOVED, OTHER_VERSIONS = "SAME", "MOVED", "OTHER VERSIONS"
 SHOWN = 25  # changes and modules, unless all are asked for

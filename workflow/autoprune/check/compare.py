@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from autoprune.check.verify_reference import KEYS, PUBLISHED, Record, Row, columns_of
+from autoprune.check.reference import KEYS, PUBLISHED, Record, Row, columns_of
 
 # Kinds of figures, the most telling first: the data decide everything, and what needs no training
 # is the same on every machine.
@@ -119,7 +119,7 @@ def compare(
     runs = _runs_of(reference)
     names = dict.fromkeys([*reference.tables, *results.tables])
     for table in names:
-        if table == "settings":  # what was asked for, not what came out: see verify_causes
+        if table == "settings":  # what was asked for, not what came out: see causes
             continue
         old, new = reference.tables.get(table, []), results.tables.get(table, [])
         keys = KEYS.get(table) or leading_text(old, new)

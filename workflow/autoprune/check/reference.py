@@ -2,10 +2,6 @@
 
 import csv
 import hashlib
-import io
-import os
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +11,7 @@ from typing import Any
 
 from autoprune.core import provenance
 from autoprune.core.errors import InputError
-from autoprune.core.files import read_json, write_json, write_text
+from autoprune.core.files import read_json, whole_folder, write_json
 from autoprune.measure.table import GIVEN, read_metrics, written
 from autoprune.study.config import module_of
 
@@ -227,24 +223,17 @@ def write(record: Record, folder: Path, overwrite: bool = False) -> None:
             raise InputError(f"{folder}: not a folder of a reference ({what}); name another")
         if (folder / MADE_BY).exists() and not overwrite:
             raise InputError(f"{folder}: holds a reference; give --overwrite to replace it")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", suffix=".part", dir=folder.parent))
-    try:
+    names = [MADE_BY, *(f"{name}.csv" for name in record.tables)]
+    with whole_folder(folder, names) as scratch:
         for name, rows in record.tables.items():
-            stream = io.StringIO()
-            writer = csv.DictWriter(stream, columns_of(rows), restval="", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-            write_text(scratch / f"{name}.csv", stream.getvalue())
-        write_json(scratch / MADE_BY, record.made)
-        scratch.chmod(0o755)
-        before = scratch.with_suffix(".old")
-        if folder.exists():
-            os.replace(folder, before)
-        os.replace(scratch, folder)
-        shutil.rmtree(before, ignore_errors=True)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+            with scratch[f"{name}.csv"].open("w", encoding="utf-8", newline="") as stream:
+                writer = csv.DictWriter(stream, columns_of(rows), restval="", lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(rows)
+        write_json(scratch[MADE_BY], record.made)
+        for path in folder.rglob("[!.]*.csv"):  # of an earlier reference
+            if path.relative_to(folder).as_posix() not in names:
+                path.unlink()
 
 
 def read(folder: Path) -> Record:

@@ -2,7 +2,6 @@
 
 import fnmatch
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +11,6 @@ from itertools import zip_longest
 from pathlib import Path
 
 import yaml
-from tqdm import tqdm
 
 from autoprune.core import provenance
 from autoprune.core.errors import InputError
@@ -30,7 +28,6 @@ TIMINGS = (
 )
 # of another length, and with a space: a path that gets into a result shows as a difference
 FOLDERS = ("one", "the second folder")
-STEPS = re.compile(r"^(\d+) of (\d+) steps")
 
 
 def twice(configfiles: Sequence[str], cores: Sequence[int], keep: bool = False) -> int:
@@ -48,10 +45,12 @@ def twice(configfiles: Sequence[str], cores: Sequence[int], keep: bool = False) 
             copy_workflow(root, folder)
         for folder, number in zip(folders, cores, strict=True):
             run(folder, files, number)
-        results, logs, benchmarks = (
-            pathvar(folders[0], files, name) for name in ("results", "logs", "benchmarks")
-        )
-        skipped = [f"{os.path.relpath(path, results)}/*" for path in (logs, benchmarks)]
+        paths: dict[str, str] = {}
+        for file in ["config/config.yaml", *files]:
+            content = yaml.safe_load((folders[0] / file).read_text(encoding="utf-8")) or {}
+            paths |= content.get("pathvars", {})
+        results = paths["results"]
+        skipped = [f"{os.path.relpath(paths[n], results)}/*" for n in ("logs", "benchmarks")]
         made = [folder / results for folder in folders]
         patterns = [*TIMINGS, *skipped]
         return tell(list(differences(made[0], made[1], patterns)), made[0], patterns, cores)
@@ -82,55 +81,29 @@ def copy_workflow(root: Path, folder: Path) -> None:
             shutil.copy(root / name, folder / name)
 
 
-def pathvar(folder: Path, files: Sequence[str], name: str) -> str:
-    """A path variable of the merged configuration, such as ``results``."""
-    found = ""
-    for file in ["config/config.yaml", *files]:
-        content = yaml.safe_load((folder / file).read_text(encoding="utf-8")) or {}
-        found = content.get("pathvars", {}).get(name, found)
-    return found
-
-
 def run(folder: Path, files: Sequence[str], cores: int) -> None:
-    """Make the whole study in ``folder``; raises InputError with the end of the log when it fails.
+    """Make the whole study in ``folder``; Snakemake's lines go to stderr.
 
-    Progress goes to stderr: a bar on a terminal, otherwise a line for every tenth.
+    Raises InputError when it fails. Told to stop, it tells Snakemake.
     """
-    command = [sys.executable, "-m", "snakemake", "--cores", str(cores), "all"]
+    command = [sys.executable, "-m", "snakemake", "--quiet", "rules", "host"]
     environment = {**os.environ, "FLWR_TELEMETRY_ENABLED": "0"}
     environment.pop("PYTHONPATH", None)  # each folder runs its own code
-    process = subprocess.Popen(
-        [*command, "--configfile", *files],
+    name = f"{cores} core{'s' if cores > 1 else ''}"
+    print(f"the study with {name}, in {folder}", file=sys.stderr, flush=True)
+    with subprocess.Popen(
+        [*command, "--cores", str(cores), "--configfile", *files, "--", "all"],
         cwd=folder,
         env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert process.stdout is not None
-    lines = []
-    on_terminal = sys.stderr.isatty()
-    name = f"{cores} core{'s' if cores > 1 else ''}"
-    try:
-        with tqdm(desc=name, unit="step", disable=not on_terminal) as progress:
-            tenth = 0
-            for line in process.stdout:
-                lines.append(line)
-                if step := STEPS.match(line):
-                    done, total = map(int, step.groups())
-                    progress.total = total
-                    progress.update(done - progress.n)
-                    if not on_terminal and 10 * done // total > tenth:
-                        tenth = 10 * done // total
-                        print(f"{name}: {done} of {total} steps", file=sys.stderr, flush=True)
-        if process.wait():
-            print("".join(lines[-40:]), file=sys.stderr)
-            raise InputError(f"the study with {name} failed; its last lines are above")
-    finally:
-        process.stdout.close()
-        if process.poll() is None:
+        stdout=2,  # what is said here on stdout is the verdict
+    ) as process:
+        try:
+            code = process.wait()
+        except BaseException:
             process.terminate()
-            process.wait()
+            raise
+    if code:
+        raise InputError(f"the study with {name} failed; its last lines are above")
 
 
 def result_files(results: Path, patterns: Sequence[str]) -> set[str]:
@@ -158,20 +131,17 @@ def differences(one: Path, other: Path, patterns: Sequence[str]) -> Iterator[tup
 def first_difference(one: bytes, other: bytes) -> str:
     """Where two contents part: line and both lines of text, or the byte's offset."""
     try:
-        pairs = zip_longest(one.decode().splitlines(), other.decode().splitlines())
+        pairs = zip_longest(one.decode().splitlines(), other.decode().splitlines(), fillvalue="")
         number, (a, b) = next((n, p) for n, p in enumerate(pairs, start=1) if p[0] != p[1])
-        return f"line {number}: {_cut(a, b)!r} against {_cut(b, a)!r}"
     except (UnicodeDecodeError, StopIteration):
-        at = next(n for n, (a, b) in enumerate(zip_longest(one, other)) if a != b)
-        return f"byte {at} of {len(one)} and {len(other)}"
+        return f"byte {_parting(one, other)} of {len(one)} and {len(other)}"
+    start = max(0, _parting(a, b) - 20)
+    return f"line {number}: {a[start : start + 60]!r} against {b[start : start + 60]!r}"
 
 
-def _cut(line: str | None, other: str | None) -> str:
-    """The part of a line around its first difference to the other; nothing where it ends."""
-    if line is None:
-        return ""
-    at = next((n for n, pair in enumerate(zip_longest(line, other or "")) if len({*pair}) > 1), 0)
-    return line[max(0, at - 20) : at + 40]
+def _parting(one: Sequence[object], other: Sequence[object]) -> int:
+    """The first place in which two sequences differ."""
+    return next(n for n, (a, b) in enumerate(zip_longest(one, other)) if a != b)
 
 
 def tell(

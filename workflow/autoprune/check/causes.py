@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from autoprune.check.verify_compare import keyed
-from autoprune.check.verify_reference import KEYS, Record, modules_of
+from autoprune.check.compare import keyed
+from autoprune.check.reference import KEYS, Record, modules_of
 from autoprune.core import provenance
 from autoprune.core.errors import InputError
 
