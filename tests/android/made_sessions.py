@@ -5,7 +5,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from autoprune.phone.columns import COLUMNS
+from autoprune.phone.rows import COLUMNS
 
 FACTS = {
     "schema_version": 1,

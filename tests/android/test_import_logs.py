@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from autoprune.core.errors import InputError
 from autoprune.phone.__main__ import main
-from autoprune.phone.columns import COLUMNS
 from autoprune.phone.exported import read_models
 from autoprune.phone.facts import read_facts
 from autoprune.phone.logs import parse
+from autoprune.phone.rows import COLUMNS
 from autoprune.phone.session import read_session
 
 PAGE = Path(__file__).parents[2] / "docs/how-to/hand-in-measurements.md"

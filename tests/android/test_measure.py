@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from autoprune.phone import device
-from autoprune.phone.columns import COLUMNS
 from autoprune.phone.logs import parse
+from autoprune.phone.rows import COLUMNS
 
 HERE = Path(__file__).resolve().parent
 # imported, not run as a script, which would be compiled at each of a session's calls
@@ -648,7 +648,6 @@ def test_it_starts_without_pytorch(desk):
 
 def test_the_import_accepts_what_measure_writes(desk):
     """A whole session of two rows of the protocol, one with failed runs, one with a lost cable."""
-    pytest.importorskip("autoprune.phone.check", reason="the import of sessions is not here")
     sessions = []
     states = {"lost": {"lose_at_run": 2}, "whole": {}, "crashed": {"crash": "int8"}}
     for name, state in states.items():

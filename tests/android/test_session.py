@@ -11,9 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from autoprune.core.errors import InputError
-from autoprune.phone.columns import COLUMNS
 from autoprune.phone.exported import read_models
-from autoprune.phone.rows import CELLS
+from autoprune.phone.rows import CELLS, COLUMNS
 from autoprune.phone.session import read_session, read_sessions
 
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from autoprune.core.errors import run_main
-from autoprune.phone import check, import_logs, measure
+from autoprune.phone import import_logs, measure
+from autoprune.phone.exported import read_models
 from autoprune.phone.logs import parse
-from autoprune.phone.session import read_log
+from autoprune.phone.session import read_log, read_sessions
 
 
 def main(argv: Sequence[str] | None) -> None:
@@ -23,12 +24,36 @@ def main(argv: Sequence[str] | None) -> None:
     )
     measure.add_parser(commands)
     import_logs.add_parser(commands)
-    check.add_parser(commands)
+    several = commands.add_parser(
+        "check",
+        help="say whether sessions of phone runs are right, and what they come to",
+        description="Check sessions before you hand them in; docs/how-to/hand-in-measurements.md.",
+    )
+    several.add_argument("sessions", nargs="+", type=Path, metavar="SESSION", help="folders")
+    several.add_argument(
+        "--manifests", nargs="*", type=Path, default=[],
+        help="of the exports that were measured; without them no run is held against its network",
+    )  # fmt: skip
     args = parser.parse_args(argv)
-    if args.command == "parse":
-        print(json.dumps(parse(read_log(args.log), str(args.log)).to_json()))
-        return
-    {"measure": measure, "import-logs": import_logs, "check": check}[args.command].main(args)
+    match args.command:
+        case "parse":
+            print(json.dumps(parse(read_log(args.log), str(args.log)).to_json()))
+        case "check":
+            check(args)
+        case "measure":
+            measure.main(args)
+        case "import-logs":
+            import_logs.main(args)
+
+
+def check(args: argparse.Namespace) -> None:
+    """Say what sessions come to; InputError names file, line and column of what is wrong."""
+    from autoprune.phone.summary import summary  # pandas and scipy: not for other commands
+
+    sessions = read_sessions(args.sessions, read_models(args.manifests))
+    print("\n\n".join(map(summary, sessions)))
+    if not args.manifests:
+        print("\nNot held against the exports: give their --manifests for that.")
 
 
 if __name__ == "__main__":

@@ -13,10 +13,10 @@ from typing import Any
 from autoprune.core.errors import InputError
 from autoprune.phone import device
 from autoprune.phone.adb import FOLDER, Adb, ConnectionLost
-from autoprune.phone.columns import COLUMNS, SCHEMA_VERSION
 from autoprune.phone.logs import Measurement, parse
 from autoprune.phone.protocol import Model, Run
 from autoprune.phone.record import LOST, Record
+from autoprune.phone.rows import COLUMNS, SCHEMA_VERSION
 from autoprune.phone.runners import Tool
 
 NODES = re.compile(r"Replacing (\d+) out of (\d+) node\(s\) with delegate")

@@ -25,18 +25,23 @@ def read_models(manifests: Iterable[Path]) -> Models:
     """
     found: Models = {}
     for path in manifests:
-        manifest = read_json(path)
-        models = manifest.get("models") if isinstance(manifest, dict) else None
-        if not isinstance(models, list):
-            raise InputError(
-                f"{path}: no manifest of an export; run autoprune.measure.export again"
-            )
-        for place, model in enumerate(models):
+        for place, model in enumerate(models_in(path)):
             missing = [key for key in NEEDED if not isinstance(model, dict) or key not in model]
             if missing:
                 raise InputError(f"{path}: model {place}: {missing[0]} is missing; export it again")
             found.setdefault(model["sha256"], []).append({**model, "manifest": str(path)})
     return found
+
+
+def models_in(manifest: Path) -> list[Any]:
+    """What a manifest lists; raises InputError when it is none."""
+    about = read_json(manifest)
+    models = about.get("models") if isinstance(about, dict) else None
+    if not isinstance(models, list):
+        raise InputError(
+            f"{manifest}: no manifest of an export; run autoprune.measure.export again"
+        )
+    return models
 
 
 def model_of(row: Row, models: Models) -> Model | None:

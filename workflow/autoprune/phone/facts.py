@@ -9,8 +9,7 @@ from jsonschema.exceptions import ValidationError, best_match
 
 from autoprune.core.errors import InputError
 from autoprune.core.files import read_json
-from autoprune.phone.columns import SCHEMA_VERSION
-from autoprune.phone.rows import IDENTIFIER, TOOLS
+from autoprune.phone.rows import IDENTIFIER, SCHEMA_VERSION, TOOLS
 
 NAME = {"type": "string", "pattern": r"\S"}
 TEXT = {"type": ["string", "null"]}  # "" or null for what is not known

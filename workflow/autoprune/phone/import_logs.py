@@ -11,12 +11,11 @@ from typing import Any
 from autoprune.core.errors import InputError
 from autoprune.core.files import sha256_file, write_json
 from autoprune.core.provenance import code_version
-from autoprune.phone.columns import COLUMNS, SCHEMA_VERSION
 from autoprune.phone.exported import Model, Models, read_models
 from autoprune.phone.facts import ABI, CLOCKS, read_facts
 from autoprune.phone.logs import parse
 from autoprune.phone.measurement import TIMES, Measurement
-from autoprune.phone.rows import CELLS
+from autoprune.phone.rows import CELLS, COLUMNS, SCHEMA_VERSION
 from autoprune.phone.session import BENCHMARK_MODEL, read_log, read_session
 
 DEVICE = {

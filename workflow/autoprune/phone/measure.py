@@ -18,9 +18,9 @@ from autoprune.core.provenance import code_version
 from autoprune.phone import benchmark, device
 from autoprune.phone.adb import FOLDER, call, connect, find_adb, sha256_command
 from autoprune.phone.benchmark import Settings
-from autoprune.phone.columns import SCHEMA_VERSION
 from autoprune.phone.protocol import ORDER, VERSION, Model, Run, models_of, plan
 from autoprune.phone.record import Record
+from autoprune.phone.rows import SCHEMA_VERSION
 from autoprune.phone.runners import TOOLS, check_runner
 
 NAME = re.compile(r"[a-z0-9._-]{1,64}")

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.core.errors import InputError
-from autoprune.core.files import read_json, sha256_file
+from autoprune.core.files import sha256_file
+from autoprune.phone.exported import models_in
 from autoprune.phone.runners import Tool
 
 VERSION = 1
@@ -92,15 +93,9 @@ def models_of(dense: Sequence[Path], pruned: Sequence[Path], tool: Tool) -> list
 
 def _models(manifest: Path, variant: str, wanted: str) -> list[Model]:
     """A manifest's models of one format."""
-    about = read_json(manifest)
-    rows = about.get("models") if isinstance(about, dict) else None
-    if not isinstance(rows, list):
-        raise InputError(
-            f"{manifest}: no manifest of an export; run autoprune.measure.export again"
-        )
     return [
         _model(manifest, number, row, variant)
-        for number, row in enumerate(rows)
+        for number, row in enumerate(models_in(manifest))
         if isinstance(row, dict) and row.get("format") == wanted
     ]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from autoprune.core.errors import InputError
 from autoprune.core.files import read_json, sha256_file, whole_file, write_json
-from autoprune.phone.columns import COLUMNS
 from autoprune.phone.protocol import Run
+from autoprune.phone.rows import COLUMNS
 
 FAILED_COLUMNS = (
     *("run_id", "model_id", "model_sha256", "threads", "repeat", "order"),
@@ -21,15 +21,15 @@ LOST = "connection lost"  # no fault of the run: it is run again
 SAME = {
     "device.serial_sha256": "another phone: give it a --session of its own",
     "device.fingerprint": "another Android: give it a --session of its own",
-    "tool.name": "another tool: give it a --session of its own",
-    "tool.version": "another tool: give it a --session of its own",
+    **dict.fromkeys(("tool.name", "tool.version"), "another tool: give it a --session of its own"),
     "tool.sha256": "another runner: give it a --session of its own",
-    "protocol.version": "another protocol: use another --session",
-    "protocol.clocks": "another protocol: use another --session",
-    "protocol.threads": "another protocol: use another --session",
-    "protocol.repeats": "another protocol: use another --session",
-    "protocol.pause_s": "another protocol: use another --session",
-    "protocol.cpu_mask": "another protocol: use another --session",
+    **dict.fromkeys(
+        (
+            *("protocol.version", "protocol.clocks", "protocol.threads", "protocol.repeats"),
+            *("protocol.pause_s", "protocol.cpu_mask"),
+        ),
+        "another protocol: use another --session",
+    ),
     "models": "other models: use another --session",
 }
 

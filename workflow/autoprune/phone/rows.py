@@ -4,6 +4,7 @@ import csv
 import itertools
 import math
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,9 +12,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from autoprune.core.errors import InputError
-from autoprune.phone.columns import COLUMNS, SCHEMA_VERSION
 from autoprune.phone.measurement import ORDERED
 
+SCHEMA_VERSION = 1
 TOOLS = (
     *("tflite_benchmark_model", "litert_benchmark_model", "tflite_benchmark_apk"),
     *("executor_runner", "executorch_minibench", "onnxruntime_perf_test", "other"),
@@ -21,14 +22,16 @@ TOOLS = (
 SLACK = 1e-9  # ms, for figures that were written from binary numbers
 ENOUGH_RUNS = 20  # fewer are flagged
 IDENTIFIER = "[a-z0-9._-]{1,64}"
-NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)
+NUMBER = r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
 
 
 class Rule(NamedTuple):
-    """What a column allows: ``read`` gives a cell's value or raises ValueError."""
+    """What a column allows: text of a pattern, and what it converts to must hold."""
 
     expected: str
-    read: Callable[[str], Any]
+    pattern: str = ".*"
+    convert: Callable[[str], Any] = str
+    holds: Callable[[Any], bool] = lambda value: True
     required: bool = True
 
     @property
@@ -36,73 +39,51 @@ class Rule(NamedTuple):
         """The same, or an empty cell for what is unknown."""
         return self._replace(required=False)
 
-
-def _one_of(*allowed: str) -> Rule:
-    def read(text: str) -> str:
-        if text not in allowed:
-            raise ValueError(text)
-        return text
-
-    return Rule(" or ".join(allowed), read)
-
-
-def _like(pattern: str, expected: str) -> Rule:
-    def read(text: str) -> str:
-        if not re.fullmatch(pattern, text):
-            raise ValueError(text)
-        return text
-
-    return Rule(expected, read)
-
-
-def _whole(least: int, most: int | None = None) -> Rule:
-    def read(text: str) -> int:
-        if not re.fullmatch("[0-9]{1,12}", text) or not least <= int(text) <= (most or math.inf):
-            raise ValueError(text)
-        return int(text)
-
-    upper = "or more" if most is None else f"to {most}"
-    return Rule(f"a whole number of {least} {upper}", read)
-
-
-def _decimal(least: float, most: float = math.inf, above: bool = False) -> Rule:
-    def read(text: str) -> float:
-        value = float(text) if NUMBER.fullmatch(text) else math.nan
-        if not least <= value <= most or math.isinf(value) or (above and value == least):
+    def read(self, text: str) -> Any:
+        """A cell's value; raises ValueError for one that is not as expected."""
+        if not re.fullmatch(self.pattern, text) or not self.holds(value := self.convert(text)):
             raise ValueError(text)
         return value
 
-    if most < math.inf:
-        return Rule(f"a number of {least:g} to {most:g}", read)
-    return Rule(f"a number above {least:g}" if above else f"a number of {least:g} or more", read)
+
+def _one_of(*allowed: str) -> Rule:
+    return Rule(" or ".join(allowed), "|".join(map(re.escape, allowed)))
 
 
-def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        raise ValueError(text)
-    return moment
+def _whole(least: int, most: int | None = None) -> Rule:
+    upper, limit = ("or more", math.inf) if most is None else (f"to {most}", most)
+    expected = f"a whole number of {least} {upper}"
+    return Rule(expected, "[0-9]{1,12}", int, lambda value: least <= value <= limit)
 
 
-def _inside(text: str) -> str:
-    path = PurePosixPath(text)
-    known = text.isprintable() and "\\" not in text and ":" not in text
-    if not known or path.is_absolute() or ".." in path.parts:
-        raise ValueError(text)
-    return str(path)
+def _decimal(least: float, most: float = sys.float_info.max) -> Rule:
+    upper = "or more" if most == sys.float_info.max else f"to {most:g}"
+    expected = f"a number of {least:g} {upper}"
+    return Rule(expected, NUMBER, float, lambda value: least <= value <= most)
 
 
-def _text(text: str) -> str:
-    if not text.isprintable():
-        raise ValueError(text)
-    return text
+def _inside(path: str) -> bool:
+    parts = PurePosixPath(path)
+    return path.isprintable() and not parts.is_absolute() and ".." not in parts.parts
 
 
-TEXT = Rule("text without control characters", _text)
-SHA256 = _like("[0-9a-f]{64}", "a SHA-256 of 64 digits 0-9 a-f")
-NAME = _like(IDENTIFIER, "1 to 64 of a-z 0-9 . _ -")
-MASK = _like(r"0*[1-9a-fA-F][0-9a-fA-F]*", "a mask of CPUs in hexadecimal digits, without 0x")
-TIME, SPREAD = _decimal(0, above=True).optional, _decimal(0).optional
+TEXT = Rule("text without control characters", holds=str.isprintable)
+SHA256 = Rule("a SHA-256 of 64 digits 0-9 a-f", "[0-9a-f]{64}")
+NAME = Rule("1 to 64 of a-z 0-9 . _ -", IDENTIFIER)
+MASK = Rule("a mask of CPUs in hexadecimal digits, without 0x", "0*[1-9a-fA-F][0-9a-fA-F]*")
+ABOVE_0 = Rule("a number above 0", NUMBER, float, lambda value: 0 < value < math.inf)
+MOMENT = Rule(
+    "a moment as 2026-11-03T14:05:00+01:00, with its zone",
+    convert=datetime.fromisoformat,
+    holds=lambda moment: moment.tzinfo is not None,
+)
+PLACE = Rule(
+    "a path inside the session, without ..",
+    r"[^\\:]*",
+    lambda text: str(PurePosixPath(text)),
+    _inside,
+)
+TIME, SPREAD = ABOVE_0.optional, _decimal(0).optional
 CELLS = {
     "schema_version": _one_of(str(SCHEMA_VERSION)),
     "session_id": NAME,
@@ -128,15 +109,16 @@ CELLS = {
     **dict.fromkeys(("median_ms", "mean_ms", "min_ms", "max_ms"), TIME),
     **dict.fromkeys(("std_ms", "p5_ms", "p90_ms", "p95_ms", "p99_ms"), SPREAD),
     **dict.fromkeys(("init_ms", "first_ms"), SPREAD),
-    "started_at": Rule("a moment as 2026-11-03T14:05:00+01:00, with its zone", _moment),
+    "started_at": MOMENT,
     **dict.fromkeys(("battery_temp_c_start", "battery_temp_c_end"), _decimal(-20, 80).optional),
     **dict.fromkeys(("thermal_status_start", "thermal_status_end"), _whole(0, 6).optional),
     "battery_percent": _decimal(0, 100).optional,
     "powered": _one_of("0", "1").optional,
     "gate": _one_of("passed", "timed_out", "none"),
-    "raw_log": Rule("a path inside the session, without ..", _inside, required=False),
+    "raw_log": PLACE.optional,
     "raw_log_sha256": SHA256.optional,
 }
+COLUMNS = tuple(CELLS)  # of runs.csv, in order: one row a run, units in the names
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import IO
 import pandas as pd
 
 from autoprune.core.errors import InputError
-from autoprune.phone.columns import COLUMNS
+from autoprune.phone.rows import COLUMNS
 
 FACTS = ("kind", "manufacturer", "phone", "soc", "android_release", "clocks")
 NETWORK = (
