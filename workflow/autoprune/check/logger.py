@@ -74,7 +74,7 @@ class LogHandler(LogHandlerBase):
             event = getattr(record, "event", None)
             if event in self.MEANINGS:
                 self.MEANINGS[event](self, vars(record))
-            elif event is None or event == LogEvent.GROUP_ERROR:
+            elif event is None:
                 self.remark(record)
         except Exception:
             self.handleError(record)

@@ -44,33 +44,31 @@ def find(path: Path, words: Sequence[str]) -> tuple[pd.Series, int, str]:
     Raises InputError, saying what there is, when they name none or more than one.
     """
     rows = pd.read_csv(path, dtype=str, keep_default_na=False)
-    filters, column = {}, ""
+    rows["row"] = [str(number) for number in range(1, len(rows) + 1)]
+    wanted, column = {}, ""
     for word in words:
         key, equals, value = word.partition("=")
         number, colon, name = word.partition(":")
         if colon and number.isdigit():
-            filters["row"], column = number, name
+            wanted["row"], column = number, name
         elif equals:
-            filters[key] = value
+            wanted[key] = value
         else:
             column = word
     column = next((name for name in (column, f"{column}_mean") if name in rows), column)
-    if column not in rows:
-        raise InputError(f"{path}: no column {column!r}; columns are {', '.join(rows)}")
+    if unknown := [name for name in (column, *wanted) if name not in rows]:
+        raise InputError(f"{path}: no column {unknown[0]!r}; columns are {', '.join(rows)}")
     left = rows
-    for key, value in filters.items():
-        here = pd.Series(map(str, range(1, len(rows) + 1))) if key == "row" else None
-        if here is None and key not in rows:
-            raise InputError(f"{path}: no column {key!r}; columns are {', '.join(rows)}")
-        of_key = here.loc[left.index] if here is not None else left[key]
-        kept = left[of_key == value]
+    for key, value in wanted.items():
+        kept = left[left[key] == value]
         if kept.empty:
-            known = ", ".join(list(dict.fromkeys(of_key))[: 4 * SHOWN])
+            known = ", ".join(list(dict.fromkeys(left[key]))[: 4 * SHOWN])
             raise InputError(f"{path}: no row with {key}={value}; there is {known}")
         left = kept
+    found = left.drop(columns="row")
     if len(left) > 1:
-        raise InputError(f"{path}: {len(left)} rows fit; add {told_apart_by(left)}")
-    return left.iloc[0], int(left.index[0]) + 1, column
+        raise InputError(f"{path}: {len(left)} rows fit; add {told_apart_by(found)}")
+    return found.iloc[0], int(left.index[0]) + 1, column
 
 
 def told_apart_by(rows: pd.DataFrame) -> str:

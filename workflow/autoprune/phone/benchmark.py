@@ -1,6 +1,5 @@
 """Measure the runs of a session on a phone, one after another, and write each down."""
 
-import re
 import signal
 import sys
 import time
@@ -19,7 +18,6 @@ from autoprune.phone.record import LOST, Record
 from autoprune.phone.rows import COLUMNS, SCHEMA_VERSION
 from autoprune.phone.runners import Tool
 
-NODES = re.compile(r"Replacing (\d+) out of (\d+) node\(s\) with delegate")
 # what a log tells of its measurement, under the names of the columns
 FIGURES = ("runs", *(name for name in COLUMNS if name.endswith("_ms")))
 ENDED = b"Model executed successfully"  # what executor_runner prints last of a measurement
@@ -147,11 +145,10 @@ def measured(code: int, log: bytes, run: Run, tool: Tool) -> Measurement | str:
     return check(found, run, tool) or found
 
 
-def row_of(run: Run, found: Measurement, log: bytes, settings: Settings) -> dict[str, Any]:
+def row_of(run: Run, found: Measurement, settings: Settings) -> dict[str, Any]:
     """What a row of runs.csv says of the run and its numbers."""
     model, tool = run.model, settings.tool
-    nodes = NODES.findall(log.decode(errors="replace"))
-    delegated, total = map(int, nodes[0]) if len(nodes) == 1 else (None, None)
+    delegated, total = found.nodes or (None, None)
     return dict.fromkeys(COLUMNS) | {
         "schema_version": SCHEMA_VERSION,
         "session_id": settings.session_id,
@@ -194,7 +191,7 @@ def one(adb: Adb, run: Run, attempt: int, record: Record, settings: Settings) ->
         "battery_percent": before.battery_percent,
         "powered": before.powered,
     }
-    row = row_of(run, found, log, settings) | about | heat
+    row = row_of(run, found, settings) | about | heat
     record.add_run(row | {"gate": gate, "warmup_runs": warmup_runs})
     time_ms = found.median_ms if found.median_ms is not None else found.mean_ms
     hot = f"; ended at {after}: does not count" if after.thermal_status else ""

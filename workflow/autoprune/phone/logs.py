@@ -15,12 +15,12 @@ from autoprune.core.errors import InputError
 from autoprune.phone.measurement import Figure, Measurement, in_ms, measurement
 
 # "07-14 13:20:57.778 24964 24964 I tflite  : " of logcat, with or without a year, and as -v time
-# or -v brief have it: "I/tflite  (24964): "; then "INFO: "
+# or -v brief have it: "I/tflite  (24964): "; then "INFO: " or "VERBOSE: "
 LOGCAT = re.compile(
     r"^(?:(?:\d{4}-)?\d\d-\d\d \d\d:\d\d:\d\d\.\d+\s+)?"
     r"(?:\d+\s+\d+ [VDIWEF] (?P<tag>\w+) *|[VDIWEF]/(?P<short>\w+) *\( *\d+\)): ?"
 )
-INFO = re.compile(r"^INFO: ")
+INFO = re.compile(r"^(?:INFO|VERBOSE): ")
 
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 # TensorFlow Lite's Stat<int64_t>::OutputToStream, in microseconds; one value prints curr= alone
