@@ -2,34 +2,19 @@
 
 import csv
 from collections.abc import Iterator
+from dataclasses import fields
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import NoneType
+from typing import Any, NamedTuple, get_args
 
 from autoprune.core.errors import InputError
+from autoprune.federation.history import Row as Written
 from autoprune.measure.table import number
 
-HISTORY = (
-    "round",
-    "train_loss",
-    "validation_accuracy",
-    "validation_loss",
-    "test_accuracy",
-    "parameters",
-    "parameters_with_statistics",
-    "nonzeros",
-    "widths",
-    "clients",
-    "bytes_down",
-    "bytes_up",
-    "payload_down",
-    "payload_up",
-    "shrunk",
-    "searching",
-    "restarted",
-    "live",
-)
-MAY_BE_EMPTY = {"train_loss", "validation_accuracy", "validation_loss", "test_accuracy"}
+# what of a round's record is measured: all but the words on clients that were left out
+HISTORY = tuple(field.name for field in fields(Written) if field.name != "failures")
+MAY_BE_EMPTY = {field.name for field in fields(Written) if NoneType in get_args(field.type)}
 
 
 class Row(NamedTuple):

@@ -22,9 +22,9 @@ from autoprune.measure.table import (
     read_metrics,
     written,
 )
-from autoprune.measure.units import collect_units
 
 DATA_KINDS = ("real", "stand-in")
+UNIT_COLUMNS = ["unit", "examples", "right"]  # of the held-out units, for a bootstrap
 
 SCORES = (
     "test_accuracy",
@@ -151,6 +151,29 @@ def collect(folders: Sequence[str | Path]) -> pd.DataFrame:
     return in_order(pd.DataFrame(records, columns=COLUMNS, dtype=str))
 
 
+def collect_units(folders: Sequence[str | Path]) -> pd.DataFrame:
+    """A row a run and unit: the columns RUN of its run.json, then UNIT_COLUMNS; all text.
+
+    ``right`` is the mean over the last five evaluations. Raises InputError for an absent file or
+    other columns.
+    """
+    tables = []
+    for folder in sorted({Path(folder) for folder in folders}):
+        path, about = folder / "units.csv", read_json(folder / "run.json")
+        try:
+            table = pd.read_csv(path, dtype=str)
+        except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+            raise InputError(f"{path}: not a CSV file ({error}); train the run again") from None
+        if list(table.columns) != UNIT_COLUMNS:
+            raise InputError(
+                f"{path}: found columns {','.join(table.columns)}, expected {','.join(UNIT_COLUMNS)}"
+            )
+        for place, name in enumerate(RUN):
+            table.insert(place, name, str(about[name]))
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line: see ``--help``."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -164,7 +187,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     table = collect(arguments.runs)
     if arguments.units:
         with whole_file(arguments.units) as scratch:
-            units = collect_units(arguments.runs, RUN)
+            units = collect_units(arguments.runs)
             units.to_csv(scratch, index=False, lineterminator="\n")
     with whole_file(arguments.output) as scratch:
         table.to_csv(scratch, index=False, lineterminator="\n")
