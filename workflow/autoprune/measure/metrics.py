@@ -24,7 +24,7 @@ from autoprune.measure.table import (
 )
 
 DATA_KINDS = ("real", "stand-in")
-UNIT_COLUMNS = ["unit", "examples", "right"]  # of the held-out units, for a bootstrap
+PER_UNIT = ["unit", "examples", "right"]  # of the held-out units, for a bootstrap
 
 SCORES = (
     "test_accuracy",
@@ -152,7 +152,7 @@ def collect(folders: Sequence[str | Path]) -> pd.DataFrame:
 
 
 def collect_units(folders: Sequence[str | Path]) -> pd.DataFrame:
-    """A row a run and unit: the columns RUN of its run.json, then UNIT_COLUMNS; all text.
+    """A row a run and unit: the columns RUN of its run.json, then PER_UNIT; all text.
 
     ``right`` is the mean over the last five evaluations. Raises InputError for an absent file or
     other columns.
@@ -164,9 +164,9 @@ def collect_units(folders: Sequence[str | Path]) -> pd.DataFrame:
             table = pd.read_csv(path, dtype=str)
         except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
             raise InputError(f"{path}: not a CSV file ({error}); train the run again") from None
-        if list(table.columns) != UNIT_COLUMNS:
+        if list(table.columns) != PER_UNIT:
             raise InputError(
-                f"{path}: found columns {','.join(table.columns)}, expected {','.join(UNIT_COLUMNS)}"
+                f"{path}: found columns {','.join(table.columns)}, expected {','.join(PER_UNIT)}"
             )
         for place, name in enumerate(RUN):
             table.insert(place, name, str(about[name]))
