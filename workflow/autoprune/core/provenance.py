@@ -6,6 +6,7 @@ import platform
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import TypeGuard
 
 from autoprune.core.errors import InputError
 
@@ -151,7 +152,7 @@ class _Wording(ast.NodeTransformer):
             node.keywords = [word for word in node.keywords if word.arg not in self.HELP]
         return self.generic_visit(node)
 
-    def _says(self, call: ast.expr) -> bool:
+    def _says(self, call: ast.expr) -> TypeGuard[ast.Call]:
         """Whether a statement prints for people or logs."""
         if not isinstance(call, ast.Call):
             return False

@@ -73,5 +73,5 @@ def scales(network: Network, layer: int) -> Tensor:
 
     By the sum a filter of five norms would outlast one of a single norm for their number alone.
     """
-    norms = [network.get_submodule(name) for name in network.norms(layer)]
-    return torch.stack([norm.weight.detach().abs() for norm in norms]).mean(0)
+    of_norms = [network.weight(name).detach().abs() for name in network.norms(layer)]
+    return torch.stack(of_norms).mean(0)

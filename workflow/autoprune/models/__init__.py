@@ -42,9 +42,10 @@ class Architecture:
             raise InputError(
                 f"widths: found {list(self.widths)}, expected whole numbers of at least 1 filter"
             )
-        if len(self.input_shape) != 3 or min(self.input_shape) < 1:
+        if min(self.input_shape) < 1:
             raise InputError(
-                f"input shape: found {list(self.input_shape)}, expected channels, height and width"
+                f"input shape: found {list(self.input_shape)}, "
+                "expected channels, height and width of at least 1"
             )
         if self.classes < 2:
             raise InputError(f"classes: found {self.classes}, expected at least 2")
@@ -64,16 +65,17 @@ class Architecture:
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> "Architecture":
-        """From ``to_json``'s value; raises InputError naming the key that is missing."""
+        """From ``to_json``'s value; raises InputError naming the key that is missing or wrong."""
         try:
-            return Architecture(
-                str(value["family"]),
-                tuple(int(w) for w in value["widths"]),
-                tuple(int(n) for n in value["input_shape"]),  # type: ignore[arg-type]
-                int(value["classes"]),
-            )
+            family, classes = str(value["family"]), int(value["classes"])
+            widths, shape = tuple(map(int, value["widths"])), tuple(map(int, value["input_shape"]))
         except KeyError as error:
             raise InputError(f"architecture: key {error} is missing") from None
+        if len(shape) != 3:
+            raise InputError(
+                f"input_shape: found {list(shape)}, expected channels, height and width"
+            )
+        return Architecture(family, widths, shape, classes)
 
 
 def build(architecture: Architecture) -> Network:
@@ -104,8 +106,8 @@ def initialise(network: Network, seed: int, purpose: str = "initial", *numbers: 
         elif isinstance(module, torch.nn.BatchNorm2d):
             module.weight.fill_(1)
             module.bias.zero_()
-            module.running_mean.zero_()  # type: ignore[union-attr]
-            module.running_var.fill_(1)  # type: ignore[union-attr]
+            module.get_buffer("running_mean").zero_()
+            module.get_buffer("running_var").fill_(1)
 
 
 def new_network(

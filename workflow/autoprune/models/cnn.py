@@ -13,6 +13,7 @@ from autoprune.models.layers import (
     Span,
     Wiring,
     check_widths,
+    gradient,
     halved,
 )
 
@@ -51,7 +52,7 @@ class Cnn(Network):
         for i, name in enumerate(self.prunable):
             # the maximum before the ReLU is the same function on a quarter of the elements
             x = F.relu(self.get_submodule(f"pool{i + 1}")(self.get_submodule(name)(x)))
-        return self.linear(self.head(x))  # type: ignore[no-any-return]
+        return self.linear(self.head(x))
 
     @torch.no_grad()
     def backward(self, images: Tensor, labels: Tensor, dtype: torch.dtype) -> Tensor:
@@ -63,6 +64,7 @@ class Cnn(Network):
         x, blocks = images.to(dtype), []
         for name in self.prunable:
             conv = self.get_submodule(name)
+            assert isinstance(conv, Conv2d)
             kernel = conv.weight.to(dtype)
             maps = F.conv2d(x, kernel, conv.bias.to(dtype), padding=conv.padding)
             pooled, places = aten.max_pool2d_with_indices(maps, POOL, POOL)
@@ -78,8 +80,8 @@ class Cnn(Network):
             torch.ones_like(loss), shares, labels, None, MEAN, NO_LABEL, count
         )
         slope = aten._log_softmax_backward_data(slope, shares, 1, torch.float32).to(dtype)
-        self.linear.weight.grad.add_(slope.t() @ features)
-        self.linear.bias.grad.add_(slope.sum(0))
+        gradient(self.linear.weight).add_(slope.t() @ features)
+        gradient(self.linear.bias).add_(slope.sum(0))
         slope = slope @ matrix
         if isinstance(self.head, nn.Flatten):
             slope = slope.view(x.shape)
@@ -94,8 +96,8 @@ class Cnn(Network):
                 *(slope, x, kernel, [len(kernel)], conv.stride, conv.padding, conv.dilation),
                 *(False, (0, 0), 1, (i > 0, True, True)),  # the images need no gradient
             )
-            conv.weight.grad.add_(weights)
-            conv.bias.grad.add_(biases)
+            gradient(conv.weight).add_(weights)
+            gradient(conv.bias).add_(biases)
         return loss
 
 

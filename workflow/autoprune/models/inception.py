@@ -46,7 +46,7 @@ class Inception(Network):
             # one ReLU over the concatenation is that of each branch
             x = F.relu(torch.cat([branch(x) for branch in block.children()], dim=1))
         x = F.relu(self.conv2(F.relu(self.conv1(x))))
-        return self.linear2(F.relu(self.linear1(self.pool(x))))  # type: ignore[no-any-return]
+        return self.linear2(F.relu(self.linear1(self.pool(x))))
 
 
 def _block(inputs: int, widths: Sequence[int], sides: tuple[int, int]) -> nn.ModuleDict:

@@ -46,6 +46,10 @@ class Network(nn.Module):
     prunable: tuple[str, ...]
     wiring: dict[str, Wiring]
 
+    def weight(self, name: str) -> nn.Parameter:
+        """The kernel (filter, channel, height, width), matrix or scales of a layer."""
+        return self.get_parameter(f"{name}.weight")
+
     def group(self, layer: int) -> list[str]:
         """Names of the convolutions whose filters are those of prunable convolution ``layer``.
 
@@ -89,6 +93,13 @@ class Network(nn.Module):
             yield name, (wiring.outputs, wiring.inputs if second and leaf == "weight" else ())
 
 
+def gradient(parameter: Tensor | None) -> Tensor:
+    """The gradient of a parameter, which is in place: see ``federation.training.flatten``."""
+    assert parameter is not None
+    assert parameter.grad is not None
+    return parameter.grad
+
+
 class Conv2d(nn.Conv2d):
     """A convolution with bias and TensorFlow's padding: "valid", or "same" (output = ceil(in/s)).
 
@@ -96,6 +107,8 @@ class Conv2d(nn.Conv2d):
     sides TensorFlow pads one more row and column after than before, unlike torch. Raises
     InputError when the input is too small to leave anything.
     """
+
+    bias: nn.Parameter  # there always
 
     def __init__(
         self,
@@ -180,6 +193,7 @@ def check_widths(family: str, widths: Sequence[int], number: int) -> None:
         )
 
 
-def to_channels_last(network: nn.Module) -> nn.Module:
+def to_channels_last(network: Network) -> Network:
     """The same network with channels-last kernels, which oneDNN runs faster on CPUs."""
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    # torch's types know no memory format
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -79,14 +79,14 @@ class ResNet(Network):
         self.prunable = ("stem", *(f"blocks.{i}.conv1" for i in range(len(inner))))
         self.wiring = {"stem": Wiring(STEM), "stem_norm": Wiring(STEM)}
         for i in range(len(inner)):
-            block, own = f"blocks.{i}", (Span(i + 1),)
+            name, own = f"blocks.{i}", (Span(i + 1),)
             self.wiring |= {
-                f"{block}.conv1": Wiring(own, STEM),
-                f"{block}.norm1": Wiring(own),
-                f"{block}.conv2": Wiring(STEM, own),
-                f"{block}.norm2": Wiring(STEM),
-                f"{block}.shortcut": Wiring(STEM, STEM),
-                f"{block}.shortcut_norm": Wiring(STEM),
+                f"{name}.conv1": Wiring(own, STEM),
+                f"{name}.norm1": Wiring(own),
+                f"{name}.conv2": Wiring(STEM, own),
+                f"{name}.norm2": Wiring(STEM),
+                f"{name}.shortcut": Wiring(STEM, STEM),
+                f"{name}.shortcut_norm": Wiring(STEM),
             }
         self.wiring["linear"] = Wiring((), (Span(0, area),))
 
@@ -95,7 +95,7 @@ class ResNet(Network):
         x = F.relu(self.pool(self.stem_norm(self.stem(x))))
         for block in self.blocks:
             x = block(x)
-        return self.linear(x.flatten(1))  # type: ignore[no-any-return]
+        return self.linear(x.flatten(1))
 
 
 def build(widths: Sequence[int], input_shape: tuple[int, int, int], classes: int) -> ResNet:

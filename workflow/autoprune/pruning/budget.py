@@ -57,7 +57,7 @@ def globally_largest(
     scores go by layer and index. The number that goes is found by bisection, so the last filter
     that went would not have fitted.
     """
-    best = {(layer, max(range(len(s)), key=lambda n, s=s: s[n])) for layer, s in enumerate(scores)}
+    best = {(layer, max(range(len(s)), key=s.__getitem__)) for layer, s in enumerate(scores)}
     order = sorted(
         (score, layer, n)
         for layer, of_layer in enumerate(scores)

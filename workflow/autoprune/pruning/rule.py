@@ -26,14 +26,14 @@ class Boundaries:
     scores: tuple[float, ...] = ()
 
 
-def scores(weight: torch.Tensor) -> list[float]:
+def scores(kernel: torch.Tensor) -> list[float]:
     """L1 norm of each filter of a kernel (filter, input channel, height, width).
 
     Each sum is correctly rounded, so it depends neither on the order of the filters nor on that
     of the input channels. Source: method.md, ``S_n = sum |w|``. Raises InputError when a norm is
     not finite, since no boundary can be drawn then.
     """
-    rows = weight.detach().abs().double().flatten(1).tolist()
+    rows = kernel.detach().abs().double().flatten(1).tolist()
     norms = [math.fsum(row) for row in rows]
     if not all(map(math.isfinite, norms)):
         raise InputError(
