@@ -34,6 +34,20 @@ def test_both_tails_go():
     assert boundaries(norms, 2.5).kept == tuple(range(12))
 
 
+def test_the_low_tail_alone():
+    """0 goes as before, 10 stays, however far above the mean."""
+    decision = boundaries([0.0, 10.0, *[5.0] * 10], 2.4, "low")
+    assert decision.kept == tuple(range(1, 12))
+    assert decision.upper is None
+
+
+def test_mean_and_std_of_a_population():
+    """Mean 3 and std 3 of all layers: 7 goes of a layer whose own boundaries would let it stay."""
+    decision = boundaries([5.0, 6.0, 7.0], 1.0, population=[0.0, 0.0, 0.0, 6.0, 6.0, 6.0])
+    assert (decision.mean, decision.std) == (3, 3)
+    assert decision.kept == (0, 1)
+
+
 def test_a_filter_on_the_boundary_stays():
     """With five filters one outlier lies at exactly 2 standard deviations, whatever its size."""
     for outlier in (1.1, 3.0, 1e5, 0.3):
@@ -47,6 +61,7 @@ def test_equal_norms_all_stay():
 def test_at_least_one_stays():
     """k below 1 can exclude all; the one nearest to the mean stays, the first of equals."""
     assert boundaries([0.0, 2.0], 0.5).kept == (0,)
+    assert boundaries([0.0, 9.0, 3.0, 4.0, 10.0], 0.1).kept == (3,)  # the mean is 5.2
 
 
 @pytest.mark.parametrize("k", [0, -1, float("nan")])

@@ -127,6 +127,17 @@ def test_a_coupled_group_keeps_the_largest_summed_norms():
     assert inherited_filters(network, decisions)[0] == (3, 6)
 
 
+def test_pooled_scores_are_norms_per_weight():
+    """A filter's norm over its own 25 or 200 weights, not over the layer's."""
+    network = new_network(NETWORKS[0], 0)
+    with torch.no_grad():
+        for name, size in (("conv1", 1.0), ("conv2", 3.0)):
+            network.get_submodule(name).weight.fill_(size)
+    first, second = decide(network, 2.0, statistics="pooled")
+    assert (first.scores, second.scores) == ((1,) * 8, (3,) * 9)
+    assert first.mean == second.mean == (8 * 1 + 9 * 3) / 17
+
+
 def test_a_layer_of_its_own_keeps_what_the_rule_keeps():
     network = new_network(NETWORKS[0], 0)
     with torch.no_grad():
