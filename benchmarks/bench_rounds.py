@@ -20,9 +20,8 @@ from flwr.app import Array, ArrayRecord, Context, Message, MessageType, RecordDi
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
-from autoprune.federation.local_grid import LocalGrid
+from autoprune.federation.local_grid import LocalGrid, load_app
 from autoprune.federation.messages import instruction
-from autoprune.federation.worker import load_app
 from autoprune.models import Architecture, new_network
 from autoprune.models.state import flat
 

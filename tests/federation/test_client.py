@@ -9,10 +9,9 @@ from autoprune.core.seeds import generator
 from autoprune.data.partition import Partition
 from autoprune.data.store import ClientStore
 from autoprune.federation import client_app
+from autoprune.federation import strategy as strategies
 from autoprune.federation.__main__ import CLIENT_APP, settings_of
 from autoprune.federation.client_app import SQUARED_GRADIENTS
-from autoprune.federation.communication import Traffic
-from autoprune.federation.inquiry import ask_all
 from autoprune.federation.local_grid import LocalGrid
 from autoprune.federation.strategy import SeededFedAvg, TooFewClients
 from autoprune.federation.training import importance, to_input, train, workspace
@@ -94,13 +93,15 @@ def test_squared_gradients_are_those_of_the_training_itself(flags, tiny, model):
 
 
 @pytest.mark.parametrize("model", ["cnn", "resnet"])
-def test_all_clients_are_asked_and_count_alike(flags, tiny, model):
+def test_all_clients_are_asked_and_count_alike(flags, tiny, model, monkeypatch):
     """The plain mean of every client's sensitivity of the weights that were sent, and its bytes."""
+    monkeypatch.setattr(strategies, "AT_A_TIME", 4)  # of six
     architecture = architecture_of(model, tiny)
     state = new_network(architecture, 1).state_dict()
     settings, _ = settings_of(flags("", model=architecture.family))
     with LocalGrid(CLIENT_APP, CLIENTS, settings.run_config()) as grid:
-        found = ask_all(grid, architecture, state, "sensitivity", 1, CLIENTS)
+        strategy = SeededFedAvg(architecture, 1, CLIENTS, settings.seed)
+        mean = strategy.ask_all(1, "sensitivity", state, grid)
     store, partition = ClientStore.open(settings.store), Partition.open(settings.partition)
     network, total = workspace(architecture), {}
     for client in range(CLIENTS):
@@ -110,13 +111,14 @@ def test_all_clients_are_asked_and_count_alike(flags, tiny, model):
         data = to_input(store.images[rows], store.pixel_range), torch.from_numpy(labels)
         for name, score in importance("sensitivity", network, *data, settings.batch_size).items():
             total[name] = total.get(name, 0) + score.double()
-    assert found.failures == {}
-    assert same(found.mean, {name: (score / CLIENTS).float() for name, score in total.items()})
-    assert found.traffic.payload_down == 4 * CLIENTS * len(flat(state))
-    assert found.traffic.payload_up == 4 * CLIENTS * len(flat(found.mean))
+    assert strategy.failures == {}
+    assert same(mean, {name: (score / CLIENTS).float() for name, score in total.items()})
+    traffic = strategy.traffic
+    assert traffic.payload_down == 4 * CLIENTS * len(flat(state))
+    assert traffic.payload_up == 4 * CLIENTS * len(flat(mean))
     envelopes = [
-        found.traffic.bytes_down - found.traffic.payload_down,
-        found.traffic.bytes_up - found.traffic.payload_up,
+        traffic.bytes_down - traffic.payload_down,
+        traffic.bytes_up - traffic.payload_up,
     ]
     assert all(0 < envelope < 500 * CLIENTS for envelope in envelopes)
 
@@ -127,7 +129,7 @@ def test_all_clients_are_asked_and_count_alike(flags, tiny, model):
         ("raises", "RuntimeError: no"),
         ("none", "KeyError: 'conv1.weight'"),
         ("short", "importance: found float32 of shape"),
-        ("nan", "importance is not finite"),
+        ("nan", "importance: not finite"),
     ],
 )
 def test_a_client_with_no_usable_answer_is_left_out(flags, tiny, answers, words, monkeypatch):
@@ -152,20 +154,14 @@ def test_a_client_with_no_usable_answer_is_left_out(flags, tiny, answers, words,
     monkeypatch.setattr(client_app, "importance", spoilt)
     settings, _ = settings_of(flags(""))
     with LocalGrid(CLIENT_APP, CLIENTS, settings.run_config()) as grid:
-        found = ask_all(grid, architecture, state, "sensitivity", 1, CLIENTS - 1)
-        with pytest.raises(
-            TooFewClients, match=f"5 usable answers of 6 clients.*client 2: {words}"
-        ):
-            ask_all(grid, architecture, state, "sensitivity", 1, CLIENTS)
-    assert found.failures.keys() == {2}
-    assert found.failures[2].startswith(words)
-    assert all(bool(tensor.isfinite().all()) for tensor in found.mean.values())
-
-
-def test_nothing_is_asked_where_nothing_is_wanted():
-    """Not even for the nodes, which would be messages of their own."""
-    found = ask_all(None, None, {}, "", 1, 1)
-    assert (found.mean, found.traffic, found.failures) == ({}, Traffic(), {})
+        strategy = SeededFedAvg(architecture, 1, CLIENTS - 1, settings.seed)
+        mean = strategy.ask_all(1, "sensitivity", state, grid)
+        strategy.min_clients = CLIENTS
+        with pytest.raises(TooFewClients, match=f"5 usable answers of 6, .*client 2: {words}"):
+            strategy.ask_all(1, "sensitivity", state, grid)
+    assert strategy.failures.keys() == {2}
+    assert strategy.failures[2].startswith(words)
+    assert all(bool(tensor.isfinite().all()) for tensor in mean.values())
 
 
 @pytest.mark.parametrize("model", ["cnn", "resnet"])

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from autoprune.federation.scores import class_accuracies, client_accuracies, worst
+from autoprune.federation.evaluation import class_accuracies, client_accuracies, worst
 
 LABELS = np.array([0, 0, 0, 2, 2, 3])
 RIGHT = np.array([1, 1, 0, 1, 0, 0], dtype=bool)

@@ -2,7 +2,6 @@
 
 import csv
 import re
-from dataclasses import astuple
 
 import pytest
 import torch
@@ -13,9 +12,14 @@ from hypothesis import strategies as st
 from autoprune.federation.client_app import SQUARED_GRADIENTS
 from autoprune.federation.communication import Traffic, decode, encode, payload, size
 from autoprune.federation.local_grid import LocalGrid
-from autoprune.federation.messages import Update, instruction, read_instruction, reply
-from autoprune.federation.replies import Unusable, read_update
-from autoprune.federation.strategy import SeededFedAvg, TooFewClients, cohort, weighted_mean
+from autoprune.federation.messages import (
+    Unusable,
+    instruction,
+    read_instruction,
+    read_update,
+    reply,
+)
+from autoprune.federation.strategy import SeededFedAvg, TooFewClients, cohort, mean_of
 from autoprune.federation.training import IMPORTANCES, answer_shapes, importance
 from autoprune.federation.wire import Dense, Int8, arrays, only
 from autoprune.models import Architecture, build, count_parameters, new_network
@@ -27,14 +31,13 @@ from copies import ROOT
 def test_the_mean_of_equal_clients_is_the_identity(seed, examples):
     stream = torch.Generator().manual_seed(seed)
     state = {"weight": torch.randn(7, 3, generator=stream), "variance": torch.rand(4)}
-    mean = weighted_mean([Update(i, state, n, 0.0) for i, n in enumerate(examples)])
+    mean = mean_of([(state, n) for n in examples])
     assert all(torch.equal(mean[name], state[name]) for name in state)
 
 
 def test_the_mean_is_weighted_by_examples():
-    first = Update(0, {"w": torch.tensor([1.0, 0.0])}, 30, 0.0)
-    second = Update(1, {"w": torch.tensor([5.0, 8.0])}, 10, 0.0)
-    assert weighted_mean([first, second])["w"].tolist() == [2.0, 2.0]
+    first, second = {"w": torch.tensor([1.0, 0.0])}, {"w": torch.tensor([5.0, 8.0])}
+    assert mean_of([(first, 30), (second, 10)])["w"].tolist() == [2.0, 2.0]
 
 
 @given(st.integers(0, 10**6), st.integers(1, 500), st.integers(1, 60), st.integers(1, 60))
@@ -93,17 +96,15 @@ def test_the_envelope_is_less_than_a_fiftieth_of_each_published_network(
         assert 0 < wire - numbers < 0.02 * numbers
 
 
-def test_traffic_counts_messages_and_adds_up():
+def test_traffic_counts_messages():
     content = reply(0, torch.zeros(7), 5, 0.1, torch.zeros(3))
     content["mask-bits"] = arrays({"mask": torch.zeros(11, dtype=torch.uint8)})
     assert payload(content) == 4 * 10 + 11
     traffic = Traffic()
-    traffic.down(content, 3)
+    for _ in range(3):
+        traffic.down(content)
     traffic.up(content)
     assert traffic == Traffic(3 * size(content), size(content), 3 * 51, 51)
-    assert traffic + Traffic(1, 2, 3, 4) == Traffic(*(
-        n + more for n, more in zip(astuple(traffic), (1, 2, 3, 4), strict=True)
-    ))  # fmt: skip
 
 
 LIKE = {"w": torch.zeros(2), "b": torch.ones(1)}
@@ -205,7 +206,7 @@ def test_a_client_with_a_bad_answer_is_left_out_and_recorded(kind, architecture,
     if how == "none":
         words = "the importance that was asked for is missing"
     elif how in ("nan", "infinite"):
-        words = "importance is not finite"
+        words = "importance: not finite"
     else:
         found = f"{str(bad.dtype).removeprefix('torch.')} of shape {tuple(bad.shape)}"
         words = f"importance: found {found}, expected float32 of shape ({number},)"
@@ -214,6 +215,22 @@ def test_a_client_with_a_bad_answer_is_left_out_and_recorded(kind, architecture,
     assert all(bool((mean == 1).all()) for mean in strategy.answers.values())
     with pytest.raises(TooFewClients, match=f"2 usable replies of 3.*client 1: {re.escape(words)}"):
         aggregated(kind, architecture, bad, min_clients=3)
+
+
+def test_losses_and_answers_count_by_examples():
+    strategy = SeededFedAvg(CNN, 2, 2, 0)
+    strategy.ask = {"importance": "sensitivity"}
+    state, ones = new_network(CNN, 0).state_dict(), flat(answers_of("sensitivity", CNN))
+    with LocalGrid("", 2, {}) as grid:
+        messages = strategy.configure_train(1, arrays(state), ConfigRecord(), grid)
+    contents = [
+        reply(0, flat(state), 30, 1.0, ones),
+        reply(1, flat(state), 10, 5.0, 9 * ones),
+    ]
+    replies = [Message(c, reply_to=m) for c, m in zip(contents, messages, strict=True)]
+    _, metrics = strategy.aggregate_train(1, replies)
+    assert dict(metrics) == {"num-examples": 40, "train-loss": 2.0}
+    assert all(bool((mean == 3).all()) for mean in strategy.answers.values())
 
 
 def test_an_answer_to_nothing_asked_is_a_fault():

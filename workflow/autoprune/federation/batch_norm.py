@@ -30,59 +30,51 @@ def names(network: Network) -> list[str]:
 def statistics(network: Network, images: Tensor) -> dict[str, Tensor]:
     """Mean and variance (channel,) at each batch norm over images (image, channel, height, width).
 
-    By ``names``, float32. One forward pass in training mode, in batches of equal size: each counts
-    by its number of images, and the variance is that of all, between batches included (divided by
-    the number of values). The network is left as it was, its own statistics included.
+    By ``names``, float32. One forward pass in training mode, in batches of equal size, ``pooled``;
+    the variance is divided by the number of values. The network is left as it was, its own
+    statistics included.
     """
     network.train()
     before = [buffer.clone() for buffer in network.buffers()]
-    sums = {name: torch.zeros((), dtype=torch.float64) for name in names(network)}
+    seen: dict[str, Tensor] = {}
 
     def take(name: str, norm: nn.Module, inputs: tuple[Tensor]) -> None:
         variance, mean = torch.var_mean(inputs[0], (0, 2, 3), correction=0)
-        _add(sums, name, mean, variance, len(inputs[0]))
+        seen[f"{name}.{MEAN}"], seen[f"{name}.{VARIANCE}"] = mean, variance
 
     hooks = [
         norm.register_forward_pre_hook(partial(take, name))
         for name, norm in _norms(network).items()
     ]
+    batches = []
     try:
         for batch in images.tensor_split(-(-len(images) // BATCH)):
             network(batch)
+            batches.append(({name: seen[name] for name in names(network)}, len(batch)))
     finally:
         for hook in hooks:
             hook.remove()
         for buffer, own in zip(network.buffers(), before, strict=True):
             buffer.copy_(own)
-    return _divided(sums, len(images))
+    return pooled(batches)
 
 
-def pooled(clients: Sequence[tuple[Mapping[str, Tensor], int]]) -> dict[str, Tensor]:
-    """Clients' ``statistics``, each with its number of images, as those of all the images.
+def pooled(parts: Sequence[tuple[Mapping[str, Tensor], int]]) -> dict[str, Tensor]:
+    """``statistics`` of parts of images, each with its number of them, as those of all together.
 
-    The mean of means by images, and of the variances plus what the clients' means differ:
+    The mean of means by images, and of the variances plus what the parts' means differ:
     ``sum(n (variance + mean²)) / sum(n) - mean²``. In float64 in the order given, then rounded.
     """
-    sums = {name: torch.zeros((), dtype=torch.float64) for name in clients[0][0]}
-    for found, images in clients:
-        for norm in (name.removesuffix(f".{MEAN}") for name in found if name.endswith(MEAN)):
-            _add(sums, norm, found[f"{norm}.{MEAN}"], found[f"{norm}.{VARIANCE}"], images)
-    return _divided(sums, sum(images for _, images in clients))
-
-
-def _add(sums: dict[str, Tensor], norm: str, mean: Tensor, variance: Tensor, images: int) -> None:
-    """Add the first two moments of so many images."""
-    mean = mean.double()
-    sums[f"{norm}.{MEAN}"] = sums[f"{norm}.{MEAN}"] + images * mean
-    squares = variance.double() + mean.square()
-    sums[f"{norm}.{VARIANCE}"] = sums[f"{norm}.{VARIANCE}"] + images * squares
-
-
-def _divided(sums: Mapping[str, Tensor], images: int) -> dict[str, Tensor]:
-    """Mean and variance, from the sums of moments."""
-    found = {name: total / images for name, total in sums.items()}
-    for name in found:
-        if name.endswith(VARIANCE):
-            mean = found[name.removesuffix(VARIANCE) + MEAN]
-            found[name] = (found[name] - mean.square()).clamp(min=0)  # rounding may take it below
-    return {name: tensor.float() for name, tensor in found.items()}
+    images = sum(number for _, number in parts)
+    nothing = torch.zeros((), dtype=torch.float64)
+    found = {}
+    for name in parts[0][0]:
+        if name.endswith(MEAN):
+            other = name.removesuffix(MEAN) + VARIANCE
+            moments = [(part[name].double(), part[other].double(), n) for part, n in parts]
+            mean = sum((n * mean for mean, _, n in moments), nothing) / images
+            squares = sum((n * (var + own.square()) for own, var, n in moments), nothing) / images
+            found[name] = mean.float()
+            # rounding may take it below 0
+            found[other] = (squares - mean.square()).clamp(min=0).float()
+    return found

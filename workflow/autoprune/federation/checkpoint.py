@@ -1,6 +1,5 @@
 """A run's state between rounds in one file, so that a killed run goes on where it was."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -11,13 +10,10 @@ import torch
 
 from autoprune.core.errors import InputError
 from autoprune.federation.history import Row
-from autoprune.federation.settings import Settings
 from autoprune.models import Architecture
 from autoprune.models.weights import load_weights, save_weights
 
 STATE, WIRE, CLIENT = "state/", "wire/", "client/"  # prefixes of the tensors' names
-# what a run's numbers do not depend on: a resumed run may differ in it
-FREE = ("output", "checkpoint_every", "store", "partition")
 
 
 @dataclass(frozen=True)
@@ -37,13 +33,6 @@ class Checkpoint:
     wire_tensors: Mapping[str, torch.Tensor] = field(default_factory=dict)
     clients: Mapping[int, bytes] = field(default_factory=dict)
     recent: list[list[int]] = field(default_factory=list)
-
-
-def fingerprint(settings: Settings, data: str, code: str) -> str:
-    """A digest of all that decides the run's numbers: settings, data and code."""
-    deciding = {k: v for k, v in asdict(settings).items() if k not in FREE}
-    text = json.dumps([deciding, data, code], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def save(path: str | Path, mark: str, checkpoint: Checkpoint) -> None:

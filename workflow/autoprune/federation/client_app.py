@@ -1,5 +1,6 @@
 """The ClientApp: train, or measure, the network that a message brings on this client's images."""
 
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -11,8 +12,16 @@ from autoprune.core.seeds import generator
 from autoprune.data.partition import Partition
 from autoprune.data.store import ClientStore
 from autoprune.federation import batch_norm
-from autoprune.federation.inquiry import ACTION, answer
-from autoprune.federation.messages import OPTIMIZER, read_instruction, reply, statistics_reply
+from autoprune.federation.messages import (
+    ASK,
+    IMPORTANCE,
+    OPTIMIZER,
+    REFRESH,
+    STATISTICS,
+    measured,
+    read_instruction,
+    reply,
+)
 from autoprune.federation.settings import Settings
 from autoprune.federation.training import (
     answer_shapes,
@@ -38,28 +47,59 @@ def _data(store: str, partition: str) -> tuple[ClientStore, Partition]:
     return ClientStore.open(store), Partition.open(partition)
 
 
-def _own(settings: Settings, client: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The client's images (image, channel, height, width) and labels (image,)."""
-    store, partition = _data(settings.store, settings.partition)
-    rows = partition.indices(client)
-    labels = store.labels[rows, store.target_column(settings.target)]
-    images = to_input(store.images[rows], store.pixel_range)
-    return images, torch.from_numpy(labels.astype(np.int64))
+@dataclass(frozen=True)
+class Task:
+    """What a message asks of this client, its network loaded with the weights that came.
+
+    ``images`` (image, channel, height, width), ``labels`` (image,). ``state`` and ``masks`` are
+    the weights as they were received.
+    """
+
+    settings: Settings
+    client: int
+    round: int
+    ask: dict[str, str | float]
+    network: Network
+    state: dict[str, torch.Tensor]
+    masks: dict[str, torch.Tensor]
+    images: torch.Tensor
+    labels: torch.Tensor
+
+    @property
+    def kind(self) -> str:
+        """The importance that is asked for; "" for none."""
+        return str(self.ask.get("importance", ""))
+
+    def importance(self) -> dict[str, torch.Tensor]:
+        """What the network's weights, as they are now, matter for this client's images."""
+        batch_size = self.settings.batch_size
+        return importance(self.kind, self.network, self.images, self.labels, batch_size)
+
+    def in_order(self, answers: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The answers as the server expects them: flat, in its order."""
+        return flat({name: answers[name] for name in answer_shapes(self.kind, self.network)})
 
 
-def _in_order(kind: str, network: Network, answers: dict[str, torch.Tensor]) -> torch.Tensor | None:
-    """The answers as the server expects them: flat, in its order; None when nothing is asked."""
-    if not kind:
-        return None
-    return flat({name: answers[name] for name in answer_shapes(kind, network)})
+def begin(message: Message, context: Context) -> Task:
+    """Read a message; the process is made ready to compute.
 
-
-def _begin(context: Context) -> tuple[Settings, int]:
-    """The run's settings and this client's number; the process is made ready to compute."""
+    Needs the partition number in the node's configuration and the run's configuration; only masks
+    and int8's rounding errors are kept between rounds, in the context.
+    """
     keep_memory()
     settings = Settings.from_run_config(dict(context.run_config))
     torch.set_num_threads(settings.torch_threads)  # the order of sums depends on it
-    return settings, int(context.node_config["partition-id"])
+    client = int(context.node_config["partition-id"])
+    architecture, server_round, ask = read_instruction(message.content)
+    store, partition = _data(settings.store, settings.partition)
+    rows = partition.indices(client)
+    column = store.labels[rows, store.target_column(settings.target)]
+    images = to_input(store.images[rows], store.pixel_range)
+    labels = torch.from_numpy(column.astype(np.int64))
+    network = workspace(architecture)
+    state, masks = received(message.content, context, network.state_dict())
+    load_state(network, state)
+    return Task(settings, client, server_round, ask, network, state, masks, images, labels)
 
 
 @app.query()
@@ -73,75 +113,58 @@ def identify(message: Message, context: Context) -> Message:
 def fit(message: Message, context: Context) -> Message:
     """Train on this client's images and send the weights back.
 
-    Needs the message, the partition number in the node's configuration and the run's
-    configuration; only masks and int8's rounding errors are kept between rounds, in the context.
     The shuffling depends on (seed, round, client) only.
     """
-    settings, client = _begin(context)
-    architecture, server_round, ask = read_instruction(message.content)
-    images, labels = _own(settings, client)
-    network = workspace(architecture)
-    state, masks = received(message.content, context, network.state_dict())
-    load_state(network, state)
-    kind = str(ask.get("importance", ""))
-    gradients: dict[str, torch.Tensor] | None = {} if kind == SQUARED_GRADIENTS else None
+    task = begin(message, context)
+    settings, network = task.settings, task.network
+    gradients: dict[str, torch.Tensor] | None = {} if task.kind == SQUARED_GRADIENTS else None
     moments = None
     if settings.optimizer_state == "carried":
         came = message.content.array_records.get(OPTIMIZER)
         moments = tensors(came) if came is not None else {}
     loss = train(
         network,
-        images,
-        labels,
+        task.images,
+        task.labels,
         epochs=settings.local_epochs,
         batch_size=settings.batch_size,
         learning_rate=settings.learning_rate,
         epsilon=settings.epsilon,
         precision=settings.precision,
-        shuffle=generator(settings.seed, "client", server_round, client),
-        masks=masks,
-        norm_l1=float(ask.get("norm-l1", 0)),
+        shuffle=generator(settings.seed, "client", task.round, task.client),
+        masks=task.masks,
+        norm_l1=float(task.ask.get("norm-l1", 0)),
         moments=moments,
         gradients=gradients,
     )
-    answers = {}
+    answers = None
     if gradients is not None:
-        answers = {name: total.square() for name, total in gradients.items()}
-    elif kind:
-        answers = importance(kind, network, images, labels, settings.batch_size)
-    sent = answered(message.content, context, network.state_dict(), state, masks)
-    content = reply(client, sent, len(labels), loss, _in_order(kind, network, answers))
+        answers = task.in_order({name: total.square() for name, total in gradients.items()})
+    elif task.kind:
+        answers = task.in_order(task.importance())
+    sent = answered(message.content, context, network.state_dict(), task.state, task.masks)
+    content = reply(task.client, sent, len(task.labels), loss, answers)
     if moments is not None:
         content[OPTIMIZER] = arrays(moments)
     return Message(content, reply_to=message)
 
 
-@app.query(ACTION)
+@app.query(ASK.removeprefix("query."))
 def weigh(message: Message, context: Context) -> Message:
     """Answer what the weights that came matter for this client's images; nothing is trained."""
-    settings, client = _begin(context)
-    architecture, _, ask = read_instruction(message.content)
-    images, labels = _own(settings, client)
-    network = workspace(architecture)
-    state, _ = received(message.content, context, network.state_dict())
-    load_state(network, state)
-    kind = str(ask["importance"])
-    found = importance(kind, network, images, labels, settings.batch_size)
-    content = answer(client, _in_order(kind, network, found), len(labels))
+    task = begin(message, context)
+    found = task.in_order(task.importance())
+    content = measured(task.client, IMPORTANCE, found, len(task.labels))
     return Message(content, reply_to=message)
 
 
-@app.query("refresh")
+@app.query(REFRESH.removeprefix("query."))
 def refresh(message: Message, context: Context) -> Message:
     """Send back the batch-norm statistics of this client's images; nothing is trained.
 
     The network comes as it does for training, and what the context needs for that is kept in it.
     """
-    settings, client = _begin(context)
-    architecture, _, _ = read_instruction(message.content)
-    images, labels = _own(settings, client)
-    network = workspace(architecture)
-    state, _ = received(message.content, context, network.state_dict())
-    load_state(network, state)
-    found = batch_norm.statistics(network, images)
-    return Message(statistics_reply(client, flat(found), len(labels)), reply_to=message)
+    task = begin(message, context)
+    found = flat(batch_norm.statistics(task.network, task.images))
+    content = measured(task.client, STATISTICS, found, len(task.labels))
+    return Message(content, reply_to=message)

@@ -1,7 +1,7 @@
 """What is sent: the bytes of a message's content as Flower serialises it, and of its numbers."""
 
 import math
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from flwr.app import RecordDict
@@ -11,7 +11,7 @@ from flwr.proto.recorddict_pb2 import RecordDict as ProtoRecordDict
 
 def encode(record: RecordDict) -> bytes:
     """The serialised content of a message: arrays with their headers, configuration, metrics."""
-    return recorddict_to_proto(record).SerializeToString(deterministic=True)  # type: ignore[no-any-return]
+    return recorddict_to_proto(record).SerializeToString(deterministic=True)
 
 
 def decode(content: bytes) -> RecordDict:
@@ -24,7 +24,7 @@ def size(record: RecordDict) -> int:
 
     The envelope (ids, time stamps; some 100 bytes) is left out: it differs between transports.
     """
-    return recorddict_to_proto(record).ByteSize()  # type: ignore[no-any-return]
+    return recorddict_to_proto(record).ByteSize()
 
 
 def payload(record: RecordDict) -> int:
@@ -45,15 +45,12 @@ class Traffic:
     payload_down: int = 0
     payload_up: int = 0
 
-    def down(self, record: RecordDict, times: int = 1) -> None:
-        """Count a content that went to so many clients."""
-        self.bytes_down += size(record) * times
-        self.payload_down += payload(record) * times
+    def down(self, record: RecordDict) -> None:
+        """Count the content of a message to a client."""
+        self.bytes_down += size(record)
+        self.payload_down += payload(record)
 
     def up(self, record: RecordDict) -> None:
         """Count the content of a reply."""
         self.bytes_up += size(record)
         self.payload_up += payload(record)
-
-    def __add__(self, other: "Traffic") -> "Traffic":
-        return Traffic(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))

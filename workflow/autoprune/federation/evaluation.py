@@ -1,48 +1,74 @@
-"""What the server reads off a network: answers on the held-out images, and which filters live."""
+"""What the server reads off a network: answers on the held-out images, and which filters live.
+
+The answers are counted by unit, which a bootstrap draws: the images' owners, or blocks of images.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from autoprune.core.files import write_text
 from autoprune.data.partition import Partition
 from autoprune.data.store import ClientStore
+from autoprune.federation.history import Row
 from autoprune.federation.live import live_filters, sample
-from autoprune.federation.scores import LAST
 from autoprune.federation.training import predict
-from autoprune.federation.units import HELD_OUT, counted, units_of
 from autoprune.models.layers import Network, to_channels_last
+
+HELD_OUT = ("validation", "test")
+BLOCKS = 100  # enough for an interval, few enough for a table; images of a block share nothing
+LAST = 5  # evaluations whose mean is the accuracy of a run: single ones swing by points
+DECILE = 0.1
 
 
 class Evaluation:
     """The pooled held-out splits of a store, and who owned what the last evaluations got right.
 
-    ``recent`` has, of each evaluation that a score is made of, the right images by unit, in the
-    order of ``examples``; a checkpoint keeps it.
+    ``units`` of each split are those of its images (image,): their clients in the natural
+    partition; where images belong to nobody, image n is of block n modulo BLOCKS. ``examples`` are
+    the images of each unit in both splits, ``recent`` those of each evaluation that a score is
+    made of that were right, in the order of ``examples``; a checkpoint keeps it.
     """
 
     def __init__(self, store: ClientStore, partition: Partition, target: str, seed: int) -> None:
         self.store = store
+        self.partition = partition
         self.column = store.target_column(target)
         self.sample = sample(store, seed)
-        self.units = units_of(store, partition)
-        self.examples = counted(self.units)
+        rows = {split: store.rows(split) for split in HELD_OUT}
+        if partition.header["scheme"] == "natural":
+            self.units = {split: np.asarray(store.clients[own]) for split, own in rows.items()}
+        else:
+            sizes = {split: len(store.labels[own]) for split, own in rows.items()}
+            self.units = {split: np.arange(size) % BLOCKS for split, size in sizes.items()}
+        self.examples = self._by_unit({s: np.ones(len(own)) for s, own in self.units.items()})
         self.recent: list[list[int]] = []
 
-    def live(self, network: Network) -> str:
-        """The fraction of live filters of each prunable layer, separated by spaces."""
-        fractions = live_filters(to_channels_last(network), self.store, self.sample)
-        return " ".join(f"{fraction:.4f}" for fraction in fractions)
+    def of(self, row: Row, network: Network) -> Row:
+        """A row of the history with what this network finds: accuracies, losses, live filters.
 
-    def scores(self, network: Network) -> list[tuple[float, float]]:
-        """Accuracy (fraction) and loss of a network on validation and test; goes into ``recent``.
-
-        The network is left in channels-last order.
+        What is right goes into ``recent``. The network is left in channels-last order.
         """
-        right, scores = {}, []
+        right, scores = {}, {}
         for split in HELD_OUT:
             labels, found, loss = self.predict(network, split)
             right[split] = found == labels
-            scores.append((int(right[split].sum()) / len(labels), loss))
-        self.recent = [*self.recent, list(counted(self.units, right).values())][-LAST:]
-        return scores
+            scores[split] = int(right[split].sum()) / len(labels), loss
+        self.recent = [*self.recent, list(self._by_unit(right).values())][-LAST:]
+        fractions = live_filters(network, self.store, self.sample)
+        return replace(
+            row,
+            validation_accuracy=scores["validation"][0],
+            validation_loss=scores["validation"][1],
+            test_accuracy=scores["test"][0],
+            live=" ".join(f"{fraction:.4f}" for fraction in fractions),
+        )
 
     def predict(self, network: Network, split: str) -> tuple[np.ndarray, np.ndarray, float]:
         """Of a pooled split: labels (image,), classes found (image,), mean loss."""
@@ -50,3 +76,82 @@ class Evaluation:
         labels = self.store.labels[rows, self.column]
         images, pixel_range = self.store.images[rows], self.store.pixel_range
         return labels, *predict(to_channels_last(network), images, labels, pixel_range)
+
+    def _by_unit(self, of_images: dict[str, np.ndarray]) -> dict[int, int]:
+        """The sum of a number of each image over the images of each unit, of both splits."""
+        both = np.concatenate([self.units[split] for split in HELD_OUT])
+        sums = np.bincount(both, weights=np.concatenate([of_images[s] for s in HELD_OUT]))
+        return {int(unit): int(sums[unit]) for unit in np.unique(both)}
+
+    def write_units(self, path: Path) -> None:
+        """A row for each unit: its images, and how many were right, mean over ``recent``."""
+        stream = io.StringIO()
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(("unit", "examples", "right"))
+        for place, (unit, number) in enumerate(self.examples.items()):
+            right = sum(evaluation[place] for evaluation in self.recent) / len(self.recent)
+            writer.writerow((unit, number, repr(right)))
+        write_text(path, stream.getvalue())
+
+    def accuracies(self, history: Sequence[Row], network: Network) -> dict[str, Any]:
+        """The scores of a finished run and its final network, as evaluation.json holds them.
+
+        ``test_accuracy`` is the mean of the last five evaluations, ``_last`` the last, ``_best``
+        that of the round with the best validation accuracy (the first of equals). The others are
+        the final network's.
+        """
+        labels, found, loss = self.predict(network, "test")
+        rows = [row for row in history[1:] if row.test_accuracy is not None]
+        accuracies = [row.test_accuracy for row in rows if row.test_accuracy is not None]
+        best = max(range(len(rows)), key=lambda n: (rows[n].validation_accuracy or 0, -n))
+        right = found == labels
+        of_clients, by = client_accuracies(right, labels, self.store, self.partition)
+        return {
+            "test_accuracy": math.fsum(accuracies[-LAST:]) / len(accuracies[-LAST:]),
+            "test_accuracy_last": accuracies[-1],
+            "test_accuracy_best": accuracies[best],
+            "test_macro_accuracy": float(class_accuracies(right, labels).mean()),
+            "test_accuracy_worst_decile": worst(of_clients, DECILE),
+            "test_clients": len(of_clients),
+            "test_clients_by": by,
+            "test_loss": loss,
+            "test_examples": len(labels),
+            "validation_accuracy": rows[-1].validation_accuracy,
+            "validation_loss": rows[-1].validation_loss,
+            "validation_examples": len(self.units["validation"]),
+        }
+
+
+def class_accuracies(right: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The share of right answers for each class that occurs, (class,)."""
+    asked = np.bincount(labels)
+    return (np.bincount(labels, weights=right) / np.maximum(asked, 1))[asked > 0]
+
+
+def client_accuracies(
+    right: np.ndarray, labels: np.ndarray, store: ClientStore, partition: Partition
+) -> tuple[np.ndarray, str]:
+    """Accuracy of each client (client,), and how it was found.
+
+    ``own images``: of the owners of the test images, where the partition is the natural one.
+    ``label mix``: where test images belong to nobody, of a client that holds share p of class c,
+    the sum of p times the accuracy on c over the classes that the test set has.
+    """
+    if partition.header["scheme"] == "natural":
+        return class_accuracies(right, np.asarray(store.clients[store.rows("test")])), "own images"
+    classes = np.unique(labels)
+    of_classes = class_accuracies(right, labels)
+    column = np.asarray(store.labels[:, store.target_column(partition.header["target"])])
+    accuracies = []
+    for client in range(partition.clients):
+        held = np.bincount(column[partition.indices(client)], minlength=int(classes[-1]) + 1)
+        held = held[classes]
+        if held.sum():
+            accuracies.append(float(held @ of_classes / held.sum()))
+    return np.array(accuracies), "label mix"
+
+
+def worst(accuracies: np.ndarray, share: float) -> float:
+    """The mean of the lowest ``share`` of accuracies, of one at least."""
+    number = max(1, math.ceil(share * len(accuracies)))
+    return float(np.sort(accuracies)[:number].mean())

@@ -8,7 +8,7 @@ from pathlib import Path
 from autoprune.core.files import write_text
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """One round. Round 0 is the initial network, before anything was sent.
 
@@ -25,9 +25,9 @@ class Row:
 
     round: int
     train_loss: float | None
-    validation_accuracy: float | None
-    validation_loss: float | None
-    test_accuracy: float | None
+    validation_accuracy: float | None = None
+    validation_loss: float | None = None
+    test_accuracy: float | None = None
     parameters: int
     parameters_with_statistics: int
     nonzeros: int
@@ -41,7 +41,7 @@ class Row:
     searching: int
     restarted: int
     failures: str
-    live: str
+    live: str = ""
 
 
 def write_history(path: str | Path, rows: list[Row]) -> None:

@@ -1,10 +1,13 @@
 """What a run is of, as its files and its checkpoint say: settings, data, code and versions."""
 
+import hashlib
+import json
+from typing import Any
+
 from autoprune.core.files import sha256_file
 from autoprune.core.provenance import code_version, versions
 from autoprune.data.partition import Partition
 from autoprune.data.store import ClientStore
-from autoprune.federation.checkpoint import fingerprint
 from autoprune.federation.settings import Settings
 
 
@@ -17,20 +20,13 @@ def stage_code(settings: Settings) -> str:
     )
 
 
-def fingerprint_of(settings: Settings, store: ClientStore, partition: Partition) -> str:
-    """What a checkpoint is marked with: a run of other settings, data or code passes it over."""
-    parts = [store.checksum, store.pixel_range, partition.checksum]
-    data = " ".join(map(str, [*parts, *followed_checksums(settings).values()]))
-    return fingerprint(settings, data, stage_code(settings))
-
-
 def followed_checksums(settings: Settings) -> dict[str, str]:
     """Of the plan and of the dense run's history, where the method follows them."""
     files = {name: settings.method_settings.get(name) for name in ("plan", "dense")}
     return {f"{name}_checksum": sha256_file(file) for name, file in files.items() if file}
 
 
-def provenance(settings: Settings, store: ClientStore, partition: Partition) -> dict[str, object]:
+def provenance(settings: Settings, store: ClientStore, partition: Partition) -> dict[str, Any]:
     """The run: its settings, data, code and versions; nothing that a repeat would change."""
     return {
         "dataset": settings.dataset,
@@ -52,3 +48,13 @@ def provenance(settings: Settings, store: ClientStore, partition: Partition) -> 
         "code": stage_code(settings),
         "versions": versions(),
     }
+
+
+def fingerprint(settings: Settings, store: ClientStore, partition: Partition) -> str:
+    """What a checkpoint is marked with: a run of other settings, data or code passes it over.
+
+    Left out is what numbers do not depend on, and the versions: a run may go on elsewhere.
+    """
+    deciding = provenance(settings, store, partition) | {"pixel_range": store.pixel_range}
+    del deciding["versions"], deciding["settings"]["checkpoint-every"]
+    return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()

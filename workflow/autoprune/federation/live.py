@@ -34,55 +34,41 @@ def live_filters(network: Network, store: ClientStore, rows: np.ndarray) -> list
     In evaluation mode; images are read in batches, and no more once all filters are live.
     """
     network.eval()
-    watch = _Watch(network)
+    fired: list[Tensor] = []
+    for start in range(0, len(rows), BATCH):
+        images = to_input(store.images[rows[start : start + BATCH]], store.pixel_range)
+        now = [peak > 0 for peak in _peaks(network, images)]
+        fired = [one | other for one, other in zip(fired, now, strict=True)] if fired else now
+        if all(bool(of_layer.all()) for of_layer in fired):
+            break
+    return [float(of_layer.double().mean()) for of_layer in fired]
+
+
+def _peaks(network: Network, images: Tensor) -> list[Tensor]:
+    """The largest output (filter,) of each prunable convolution, or of its own batch norm."""
+    peaks: dict[str, Tensor] = {}
+    last: tuple[str, Tensor | None] = "", None  # the convolution before, and its output
+
+    def convolved(name: str, _: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        nonlocal last
+        last = name, output
+        peaks[name] = output.amax((0, 2, 3))
+
+    def normalised(_: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        name, maps = last
+        if inputs[0] is maps:
+            peaks[name] = output.amax((0, 2, 3))
+
+    hooks = [
+        module.register_forward_hook(
+            partial(convolved, name) if isinstance(module, nn.Conv2d) else normalised
+        )
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Conv2d | nn.BatchNorm2d)
+    ]
     try:
-        for start in range(0, len(rows), BATCH):
-            network(to_input(store.images[rows[start : start + BATCH]], store.pixel_range))
-            watch.count()
-            if all(bool(fired.all()) for fired in watch.fired.values()):
-                break
+        network(images)
     finally:
-        watch.remove()
-    return [float(watch.fired[name].double().mean()) for name in network.prunable]
-
-
-class _Watch:
-    """Hooks that note which filters of each prunable convolution have fired."""
-
-    def __init__(self, network: Network) -> None:
-        self.fired: dict[str, Tensor] = {}
-        self._peaks: dict[str, Tensor] = {}
-        self._last: tuple[str, Tensor | None] = "", None
-        self._hooks = []
-        for name, module in network.named_modules():
-            if isinstance(module, nn.Conv2d):
-                watched = name in network.prunable
-                hook = partial(self._convolved, name if watched else "")
-            elif isinstance(module, nn.BatchNorm2d):
-                hook = self._normalised
-            else:
-                continue
-            self._hooks.append(module.register_forward_hook(hook))
-
-    def _convolved(
-        self, name: str, module: nn.Module, inputs: tuple[Tensor], output: Tensor
-    ) -> None:
-        self._last = name, output if name else None
-        if name:
-            self._peaks[name] = output.amax((0, 2, 3))
-
-    def _normalised(self, module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-        name, maps = self._last
-        if inputs[0] is maps:  # this convolution's own batch norm
-            self._peaks[name] = output.amax((0, 2, 3))
-
-    def count(self) -> None:
-        """Take what fired on the batch that has just passed."""
-        for name, peak in self._peaks.items():
-            fired = peak > 0
-            self.fired[name] = self.fired[name] | fired if name in self.fired else fired
-
-    def remove(self) -> None:
-        """Leave the network as it was."""
-        for hook in self._hooks:
+        for hook in hooks:
             hook.remove()
+    return [peaks[name] for name in network.prunable]

@@ -1,30 +1,105 @@
 """A Flower Grid on this machine: the ClientApp in this process or in worker processes, no server.
 
-The app cannot tell it from Flower's own runtimes: messages and contexts cross as the bytes that
-Flower would send, and a node's context persists between rounds.
+The app cannot tell it from Flower's own runtimes: messages, and what a client keeps between rounds,
+cross as the bytes that Flower would send.
 """
 
+import importlib
+import multiprocessing
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
-from typing import Any, cast
 
 from flwr.app import Context, Error, Message, RecordDict, UserConfig
+from flwr.clientapp import ClientApp
 from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
-from flwr.common.serde import context_from_proto, context_to_proto
-from flwr.proto.message_pb2 import Context as ProtoContext
+from flwr.common.serde import message_from_proto, message_to_proto
+from flwr.proto.message_pb2 import Message as ProtoMessage
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
-from autoprune.federation import communication
-from autoprune.federation.worker import Frames, Worker, call, envelope_of, load_app, message_of
+from autoprune.federation.communication import decode, encode
 
 RUN_ID = 1
 FIRST_NODE = SUPERLINK_NODE_ID + 1  # node of partition 0; the server itself is a node to Flower
 TRIES = 2  # a client whose worker dies is tried on a new one, then given up
+
+
+def load_app(reference: str) -> ClientApp:
+    """The ClientApp at ``module:attribute``, as Flower's own configuration names it."""
+    module, _, attribute = reference.partition(":")
+    app: ClientApp = getattr(importlib.import_module(module), attribute)
+    return app
+
+
+@dataclass(frozen=True)
+class Clients:
+    """The ClientApp ``app`` of so many nodes, to be called with bytes."""
+
+    app: str
+    nodes: int
+    run_config: UserConfig
+
+    def call(self, message: bytes, state: bytes) -> tuple[bytes, bytes]:
+        """Deliver a message to the node that it names, which kept ``state``; reply and new state.
+
+        What the app raises becomes an error reply.
+        """
+        delivered = message_from_proto(ProtoMessage.FromString(message))
+        node = delivered.metadata.dst_node_id
+        own: UserConfig = {"partition-id": node - FIRST_NODE, "num-partitions": self.nodes}
+        context = Context(RUN_ID, node, own, decode(state), dict(self.run_config))
+        try:
+            reply = load_app(self.app)(delivered, context)
+        except Exception as error:  # any exception is the client's, and the round's to judge
+            reason = f"{type(error).__name__}: {error}"
+            reply = Message(
+                Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason), reply_to=delivered
+            )
+        return message_to_proto(reply).SerializeToString(), encode(context.state)
+
+
+def serve(connection: Connection, clients: Clients) -> None:
+    """A worker's life: take a message, answer it, until the grid hangs up."""
+    load_app(clients.app)
+    with suppress(EOFError, OSError):  # of the connection: what the app raises, call() keeps
+        while True:
+            for part in clients.call(connection.recv_bytes(), connection.recv_bytes()):
+                connection.send_bytes(part)
+
+
+class Worker:
+    """One worker process and the message it has in hand."""
+
+    def __init__(self, clients: Clients) -> None:
+        # forkserver: the children share the pages of torch and flwr, and no lock of ours
+        start = multiprocessing.get_context("forkserver")
+        start.set_forkserver_preload([__name__, clients.app.partition(":")[0]])
+        self.connection, theirs = start.Pipe()
+        self.process = start.Process(target=serve, args=(theirs, clients), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.message_id = ""
+
+    def send(self, message_id: str, message: bytes, state: bytes) -> None:
+        """Hand the worker a message; raises OSError when it has died."""
+        self.message_id = message_id
+        self.connection.send_bytes(message)
+        self.connection.send_bytes(state)
+
+    def receive(self) -> tuple[bytes, bytes]:
+        """Its reply and the client's state; raises EOFError or OSError when it has died."""
+        return self.connection.recv_bytes(), self.connection.recv_bytes()
+
+    def stop(self) -> None:
+        """End the process, whatever it is doing."""
+        self.connection.close()
+        self.process.terminate()
+        self.process.join()
 
 
 class LocalGrid(Grid):
@@ -35,22 +110,13 @@ class LocalGrid(Grid):
     Use as a context manager: leaving it ends the workers.
     """
 
-    def __init__(
-        self,
-        app: str,
-        nodes: int,
-        run_config: UserConfig,
-        *,
-        workers: int = 1,
-    ) -> None:
+    def __init__(self, app: str, nodes: int, run_config: UserConfig, *, workers: int = 1) -> None:
         TaskIdentity.task_id, TaskIdentity.run_id = 1, RUN_ID
         TaskIdentity.node_id = SUPERLINK_NODE_ID
-        self._app = app
-        self._nodes = nodes
-        self._run_config = run_config
+        self._clients = Clients(app, nodes, run_config)
         self._run = Run.create_empty(RUN_ID)
-        self._workers = [Worker(app) for _ in range(workers if workers > 1 else 0)]
-        self._contexts: dict[int, bytes] = {}
+        self._workers = [Worker(self._clients) for _ in range(workers if workers > 1 else 0)]
+        self._states: dict[int, bytes] = {}
         self._queue: dict[str, Message] = {}
         self._sent = 0
 
@@ -69,17 +135,11 @@ class LocalGrid(Grid):
 
     def kept(self) -> dict[int, bytes]:
         """What each node's client keeps between rounds, serialised; nothing for most methods."""
-        kept = {}
-        for node, context in sorted(self._contexts.items()):
-            state = context_from_proto(ProtoContext.FromString(context)).state
-            if len(state):
-                kept[node] = communication.encode(state)
-        return kept
+        return {node: state for node, state in sorted(self._states.items()) if state}
 
     def restore(self, kept: Mapping[int, bytes]) -> None:
         """Go on with what the clients of an earlier grid kept."""
-        for node, state in kept.items():
-            self._contexts[node] = self._context(node, communication.decode(state))
+        self._states = dict(kept)
 
     def set_run(self, run: Run) -> None:
         """Take over a run's identity."""
@@ -103,7 +163,7 @@ class LocalGrid(Grid):
 
     def get_node_ids(self) -> Iterable[int]:
         """The nodes, in the order of their partitions."""
-        return range(FIRST_NODE, FIRST_NODE + self._nodes)
+        return range(FIRST_NODE, FIRST_NODE + self._clients.nodes)
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Queue messages; the ids returned are what ``pull_messages`` takes."""
@@ -128,88 +188,70 @@ class LocalGrid(Grid):
 
     def _deliver(self, message_ids: list[str], timeout: float | None) -> list[Message]:
         deadline = None if timeout is None else time.monotonic() + timeout
-        contents: dict[int, bytes] = {}  # serialised once: FedAvg sends all clients one object
-        waiting = {}
-        for message_id in message_ids:
-            message = self._queue.pop(message_id)
-            key = id(message.content)
-            if key not in contents:
-                contents[key] = communication.encode(message.content)
-            waiting[message_id] = (message, contents[key])
+        waiting = {message_id: self._queue.pop(message_id) for message_id in message_ids}
         run = self._in_workers if self._workers else self._in_process
         replies = run(waiting, deadline)
         return [replies[message_id] for message_id in message_ids if message_id in replies]
 
     def _in_process(
-        self, waiting: dict[str, tuple[Message, bytes]], deadline: float | None
+        self, waiting: dict[str, Message], deadline: float | None
     ) -> dict[str, Message]:
-        app = load_app(self._app)
         replies = {}
-        for message_id, (message, content) in waiting.items():
+        for message_id, message in waiting.items():
             if deadline is not None and time.monotonic() > deadline:
                 break
-            replies[message_id] = self._reply(message, call(app, self._frames(message, content)))
+            answer = self._clients.call(*self._parts(message))
+            replies[message_id] = self._reply(message, *answer)
         return replies
 
     def _in_workers(
-        self, waiting: dict[str, tuple[Message, bytes]], deadline: float | None
+        self, waiting: dict[str, Message], deadline: float | None
     ) -> dict[str, Message]:
         replies: dict[str, Message] = {}
         tries = dict.fromkeys(waiting, 0)
         todo = list(waiting)[::-1]
-        idle, busy = list(self._workers), {}
+        idle, busy = list(self._workers), list[Worker]()
         while todo or busy:
             while todo and idle:
                 worker, message_id = idle.pop(), todo.pop()
                 tries[message_id] += 1
-                busy[worker.connection] = worker
+                busy.append(worker)
                 with suppress(OSError):  # it has died; the end of its pipe says so below
-                    worker.send(message_id, self._frames(*waiting[message_id]))
+                    worker.send(message_id, *self._parts(waiting[message_id]))
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            ready = wait(list(busy), left)
+            ready = wait([worker.connection for worker in busy], left)
             if not ready:
-                for worker in busy.values():  # late: their answers must not meet the next round
+                for worker in busy:  # late: their answers must not meet the next round
                     self._replace(worker)
                 break
-            for connection in ready:
-                worker = busy.pop(cast(Connection, connection))
+            for worker in [worker for worker in busy if worker.connection in ready]:
+                busy.remove(worker)
                 message_id = worker.message_id
+                message = waiting[message_id]
                 try:
-                    replies[message_id] = self._reply(waiting[message_id][0], worker.receive())
-                    idle.append(worker)
+                    replies[message_id] = self._reply(message, *worker.receive())
                 except (EOFError, OSError):
                     worker = self._replace(worker)
-                    idle.append(worker)
                     if tries[message_id] < TRIES:
                         todo.append(message_id)
                     else:
                         error = Error(ErrorCode.CLIENT_APP_CRASHED, "its worker process died twice")
-                        replies[message_id] = Message(error, reply_to=waiting[message_id][0])
+                        replies[message_id] = Message(error, reply_to=message)
+                idle.append(worker)
         return replies
 
     def _replace(self, worker: Worker) -> Worker:
         worker.stop()
-        fresh = Worker(self._app)
+        fresh = Worker(self._clients)
         self._workers[self._workers.index(worker)] = fresh
         return fresh
 
-    def _frames(self, message: Message, content: bytes) -> Frames:
-        node = message.metadata.dst_node_id
-        if node not in self._contexts:
-            self._contexts[node] = self._context(node, RecordDict())
-        return envelope_of(message), content, self._contexts[node]
+    def _parts(self, message: Message) -> tuple[bytes, bytes]:
+        state = self._states.get(message.metadata.dst_node_id, b"")
+        return message_to_proto(message).SerializeToString(), state
 
-    def _context(self, node: int, state: RecordDict) -> bytes:
-        node_config: Any = {
-            "partition-id": node - FIRST_NODE,
-            "num-partitions": self._nodes,
-        }
-        context = Context(RUN_ID, node, node_config, state, dict(self._run_config))
-        return context_to_proto(context).SerializeToString()  # type: ignore[no-any-return]
-
-    def _reply(self, message: Message, frames: Frames) -> Message:
-        envelope, content, context = frames
-        self._contexts[message.metadata.dst_node_id] = context
-        reply = message_of(envelope, content)
+    def _reply(self, message: Message, answer: bytes, state: bytes) -> Message:
+        self._states[message.metadata.dst_node_id] = state
+        reply = message_from_proto(ProtoMessage.FromString(answer))
         reply.metadata.__dict__["_message_id"] = f"reply-to-{message.metadata.message_id}"
         return reply

@@ -1,30 +1,26 @@
-"""What server and clients say to each other: the network out, the trained network back."""
+"""What server and clients say to each other, and what the server takes of what comes: no more
+than it asked for."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from flwr.app import ConfigRecord, MetricRecord, RecordDict
+import torch
+from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from torch import Tensor
 
-from autoprune.federation.wire import one, only
+from autoprune.federation.wire import Dense, one, only
 from autoprune.models import Architecture
+from autoprune.models.state import Shapes, State, unflat
 
-REFRESH = "query.refresh"  # the kind of message that asks for batch-norm statistics
+# kinds of messages besides Flower's own, in which nobody trains, and what is sent back
+REFRESH, STATISTICS = "query.refresh", "statistics"
+ASK, IMPORTANCE = "query.importance", "answers"
 OPTIMIZER = "optimizer"  # the record of an optimizer's state that goes from client to client
 
 
-@dataclass(frozen=True)
-class Reply:
-    """What came from a client, as it travelled: flat arrays, and of how many images.
-
-    ``answers`` are what the method asked for besides the weights, None when nothing came.
-    """
-
-    client: int
-    weights: Tensor
-    examples: int
-    train_loss: float
-    answers: Tensor | None
+class Unusable(ValueError):
+    """A reply that the server leaves out; the message says why in a few words."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +32,15 @@ class Update:
     examples: int
     train_loss: float
     answers: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a client measured without training: numbers (number,), of how many images."""
+
+    client: int
+    values: Tensor
+    examples: int
 
 
 def instruction(
@@ -67,22 +72,15 @@ def instruction(
 def read_instruction(content: RecordDict) -> tuple[Architecture, int, dict[str, str | float]]:
     """Architecture, round number and what is asked for of an ``instruction``."""
     config = content.config_records["config"]
-    architecture = Architecture(
-        str(config["family"]),
-        tuple(config["widths"]),  # type: ignore[arg-type]
-        tuple(config["input-shape"]),  # type: ignore[arg-type]
-        int(config["classes"]),  # type: ignore[arg-type]
-    )
-    asked = dict(content.config_records.get("ask", {}))
-    return architecture, int(config["server-round"]), asked  # type: ignore[arg-type,return-value]
+    names = ("family", "widths", "input-shape", "classes")
+    architecture = Architecture.from_json({n.replace("-", "_"): config[n] for n in names})
+    asked = content.config_records.get("ask", ConfigRecord())
+    known = {name: value for name, value in asked.items() if isinstance(value, str | float)}
+    return architecture, whole(config, "server-round"), known
 
 
 def reply(
-    client: int,
-    weights: Tensor,
-    examples: int,
-    train_loss: float,
-    answers: Tensor | None = None,
+    client: int, weights: Tensor, examples: int, train_loss: float, answers: Tensor | None = None
 ) -> RecordDict:
     """What a client sends back; ``num-examples`` is its weight in the average."""
     content = RecordDict(
@@ -93,46 +91,107 @@ def reply(
         }
     )
     if answers is not None:
-        content["answers"] = one("answers", answers)
+        content[IMPORTANCE] = one(IMPORTANCE, answers)
     return content
 
 
-def read_reply(content: RecordDict) -> Reply:
-    """The inverse of ``reply``."""
-    metrics = content.metric_records["metrics"]
-    return Reply(
-        int(content.config_records["client"]["partition-id"]),  # type: ignore[arg-type]
-        only(content, "arrays"),
-        int(metrics["num-examples"]),  # type: ignore[arg-type]
-        float(metrics["train-loss"]),  # type: ignore[arg-type]
-        only(content, "answers") if "answers" in content.array_records else None,
-    )
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """A client's reply to ``REFRESH``: its batch-norm statistics, of how many images."""
-
-    client: int
-    values: Tensor
-    examples: int
-
-
-def statistics_reply(client: int, found: Tensor, examples: int) -> RecordDict:
-    """What a client sends back: the statistics (number,), one after the other in their order."""
+def measured(client: int, what: str, values: Tensor, examples: int) -> RecordDict:
+    """What a client sends back that did not train: STATISTICS or IMPORTANCE, (number,)."""
     return RecordDict(
         {
-            "statistics": one("statistics", found),
+            what: one(what, values),
             "metrics": MetricRecord({"num-examples": examples}),
             "client": ConfigRecord({"partition-id": client}),
         }
     )
 
 
-def read_statistics(content: RecordDict) -> Statistics:
-    """The inverse of ``statistics_reply``."""
-    return Statistics(
-        int(content.config_records["client"]["partition-id"]),  # type: ignore[arg-type]
-        only(content, "statistics"),
-        int(content.metric_records["metrics"]["num-examples"]),  # type: ignore[arg-type]
-    )
+def read_update(
+    content: RecordDict, sent: Tensor, wire: Dense, like: State, asked: Shapes
+) -> Update:
+    """What a client made of the weights that were ``sent``, the state ``like`` on the wire.
+
+    ``asked`` are the shapes of the answers that were asked for, none for none. Raises Unusable,
+    or KeyError, TypeError or ValueError for a message that is no reply at all.
+    """
+    weights, metrics = only(content, "arrays"), content.metric_records["metrics"]
+    _check("weights", weights, len(sent), sent.dtype)
+    state = wire.incoming(weights, like)
+    if not all(bool(tensor.isfinite().all()) for tensor in state.values()):
+        raise Unusable("weights are not finite: its training diverged")
+    answers = {}
+    if IMPORTANCE in content.array_records:
+        answers = unflat(_numbers(content, IMPORTANCE, count(asked)), asked)
+    elif asked:
+        raise Unusable("the importance that was asked for is missing")
+    client, loss = sender(content), float(number(metrics, "train-loss"))
+    return Update(client, state, _examples(content, "trained"), loss, answers)
+
+
+def read_measured(content: RecordDict, what: str, numbers: int) -> Measured:
+    """So many numbers of ``measured``; raises as ``read_update`` does."""
+    values = _numbers(content, what, numbers)
+    return Measured(sender(content), values, _examples(content, "measured"))
+
+
+def sender(content: RecordDict) -> int:
+    """The partition of the client that a reply comes from."""
+    return whole(content.config_records["client"], "partition-id")
+
+
+def reason_of(reply: Message) -> str:
+    """The last line of an error reply, where Python puts what was raised."""
+    lines = str(reply.error.reason).strip().splitlines()
+    return lines[-1].strip() if lines else "no reason given"
+
+
+def fault_of(error: Exception) -> str:
+    """What a reply that raised this on being read is left out for."""
+    if isinstance(error, Unusable):
+        return str(error)
+    return f"reply cannot be read: {type(error).__name__}: {error}"
+
+
+def count(shapes: Shapes) -> int:
+    """How many numbers tensors of these shapes have."""
+    return sum(map(math.prod, shapes.values()))
+
+
+def number(record: ConfigRecord | MetricRecord, key: str) -> int | float:
+    """A number of a record; raises KeyError or TypeError where it is none."""
+    value = record[key]
+    if not isinstance(value, int | float):
+        raise TypeError(f"{key}: found {value!r}, expected a number")
+    return value
+
+
+def whole(record: ConfigRecord | MetricRecord, key: str) -> int:
+    """A number of a record, as an integer."""
+    return int(number(record, key))
+
+
+def _numbers(content: RecordDict, what: str, expected: int) -> Tensor:
+    """So many finite numbers (number,) of a reply, STATISTICS or IMPORTANCE."""
+    values, name = only(content, what), "importance" if what == IMPORTANCE else what
+    _check(name, values, expected, torch.float32)
+    if not bool(values.isfinite().all()):
+        raise Unusable(f"{name}: not finite")
+    return values
+
+
+def _check(what: str, found: Tensor, expected: int, dtype: torch.dtype) -> None:
+    """Raise Unusable unless an array is flat, of this length and type."""
+    if found.shape != (expected,) or found.dtype != dtype:
+        kinds = [str(kind).removeprefix("torch.") for kind in (found.dtype, dtype)]
+        raise Unusable(
+            f"{what}: found {kinds[0]} of shape {tuple(found.shape)}, "
+            f"expected {kinds[1]} of shape ({expected},)"
+        )
+
+
+def _examples(content: RecordDict, what: str) -> int:
+    """How many images a reply is of; raises Unusable for none."""
+    examples = whole(content.metric_records["metrics"], "num-examples")
+    if examples < 1:
+        raise Unusable(f"{what} on {examples} examples")
+    return examples

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterable
-from dataclasses import astuple
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -17,17 +17,14 @@ from autoprune.federation import batch_norm
 from autoprune.federation import checkpoint as checkpoints
 from autoprune.federation.evaluation import Evaluation
 from autoprune.federation.history import Row, write_history
-from autoprune.federation.identity import fingerprint_of, provenance
-from autoprune.federation.inquiry import ask_all
+from autoprune.federation.identity import fingerprint, provenance
 from autoprune.federation.interruption import Interrupted, interruptible
 from autoprune.federation.local_grid import LocalGrid
-from autoprune.federation.messages import OPTIMIZER
+from autoprune.federation.messages import OPTIMIZER, number
 from autoprune.federation.progress import Progress
-from autoprune.federation.scores import scores_of
 from autoprune.federation.settings import Settings
 from autoprune.federation.strategy import SeededFedAvg, TooFewClients
 from autoprune.federation.training import keep_memory
-from autoprune.federation.units import write_units
 from autoprune.federation.wire import WIRES, arrays
 from autoprune.models import Architecture, build, count_parameters, load_state, new_network
 from autoprune.models.layers import Network
@@ -65,7 +62,8 @@ class Run:
         self.evaluation = Evaluation(self.store, self.partition, settings.target, settings.seed)
         self.history: list[Row] = []
         self.output = Path(settings.output)
-        self.mark = fingerprint_of(settings, self.store, self.partition)
+        self.checkpoint = self.output / CHECKPOINT
+        self.mark = fingerprint(settings, self.store, self.partition)
 
     def execute(self) -> None:
         """Run all rounds, from a checkpoint where there is one, and write the outputs.
@@ -78,7 +76,7 @@ class Run:
         with Progress(self.output, self.settings.rounds, self.history) as progress:
             self.train(first, progress)
             self.write_outputs()
-            (self.output / CHECKPOINT).unlink(missing_ok=True)
+            self.checkpoint.unlink(missing_ok=True)
 
     def train(self, first: int, progress: Progress) -> None:
         """The rounds from ``first`` on; see ``execute``."""
@@ -90,12 +88,12 @@ class Run:
                     finished = self.state(server_round)
                     progress.round()
                     if server_round % self.settings.checkpoint_every == 0:
-                        checkpoints.save(self.output / CHECKPOINT, self.mark, finished)
+                        checkpoints.save(self.checkpoint, self.mark, finished)
         except (Interrupted, TooFewClients):
             if finished.round:
-                checkpoints.save(self.output / CHECKPOINT, self.mark, finished)
+                checkpoints.save(self.checkpoint, self.mark, finished)
                 print(
-                    f"{self.output / CHECKPOINT}: written after round {finished.round}; "
+                    f"{self.checkpoint}: written after round {finished.round}; "
                     "the same command goes on there",
                     file=sys.stderr,
                 )
@@ -110,28 +108,23 @@ class Run:
             self.method.to_json(),
             list(self.history),
             *self.wire.memory(),
-            self.grid.kept() if self.clients_remember else {},
+            self.grid.kept() if isinstance(self.grid, LocalGrid) else {},
             list(self.evaluation.recent),
         )
 
-    @property
-    def clients_remember(self) -> bool:
-        """Whether clients keep something between rounds, and the grid can tell what."""
-        return self.method.encoding != "dense" and isinstance(self.grid, LocalGrid)
-
     def resume(self) -> int:
         """The first round to run: after the checkpoint's, or 1."""
-        path = self.output / CHECKPOINT
-        found = checkpoints.load(path, self.mark)
+        found = checkpoints.load(self.checkpoint, self.mark)
         if self.method.encoding != "dense" and not isinstance(self.grid, LocalGrid):
             found = None  # what the clients kept is lost with Flower's runtime
         if found is None:
-            if path.exists():
+            if self.checkpoint.exists():
                 print(
-                    f"{path}: of other settings, data or code, or not whole; starting from round 1",
+                    f"{self.checkpoint}: of other settings, data or code, or not whole; "
+                    "starting from round 1",
                     file=sys.stderr,
                 )
-            self.history = [self.row(0, None, evaluated=True)]
+            self.history = [self.row(0, evaluated=True)]
             self.evaluation.recent = []  # what was learnt is the score, not what was drawn
             return 1
         self.network = new_network(found.architecture, self.settings.seed)
@@ -143,50 +136,41 @@ class Run:
             self.grid.restore(found.clients)
         self.history = list(found.history)
         self.evaluation.recent = list(found.recent)
-        print(f"{path}: going on after round {found.round}", file=sys.stderr, flush=True)
+        print(f"{self.checkpoint}: going on after round {found.round}", file=sys.stderr, flush=True)
         return found.round + 1
 
     def round(self, server_round: int) -> Row:
         """Let the method change the network, then one FedAvg round, then perhaps evaluate."""
-        widths = self.architecture.widths
-        searching = self.method.searching(server_round)
-        asked = ask_all(
-            self.grid,
-            self.architecture,
-            self.network.state_dict(),
-            self.method.ask_all(server_round),
-            server_round,
-            self.settings.min_clients,
-        )
-        if asked.mean:
-            self.method.learn_of_all(server_round, asked.mean)
-        self.architecture, self.network = self.method.before_round(
-            server_round, self.architecture, self.network
-        )
-        self.strategy.architecture = self.architecture
-        self.strategy.ask = self.method.ask(server_round)
-        self.wire.use(self.method.masks(), server_round)
-        messages = self.strategy.configure_train(
+        settings, method, strategy = self.settings, self.method, self.strategy
+        before = self.architecture
+        searching = method.searching(server_round)
+        strategy.begin()
+        if kind := method.ask_all(server_round):
+            strategy.architecture = before
+            state = self.network.state_dict()
+            method.learn_of_all(
+                server_round, strategy.ask_all(server_round, kind, state, self.grid)
+            )
+        self.architecture, self.network = method.before_round(server_round, before, self.network)
+        strategy.architecture = self.architecture
+        strategy.ask = method.ask(server_round)
+        self.wire.use(method.masks(), server_round)
+        messages = strategy.configure_train(
             server_round, arrays(self.network.state_dict()), ConfigRecord(), self.grid
         )
-        aggregate, metrics = self.strategy.aggregate_train(server_round, self.send(messages))
-        assert aggregate is not None
-        assert metrics is not None
-        self.strategy.traffic += asked.traffic
-        self.strategy.failures = asked.failures | self.strategy.failures
+        aggregate, metrics = strategy.aggregate_train(server_round, self.send(messages))
         load_state(self.network, {n: torch.from_numpy(a.numpy()) for n, a in aggregate.items()})
-        self.method.learn(server_round, self.architecture, self.network, self.strategy.answers)
-        settings = self.settings
+        method.learn(server_round, self.architecture, self.network, strategy.answers)
         evaluated = server_round % settings.evaluate_every == 0 or server_round == settings.rounds
         if evaluated and settings.batch_norm == "refreshed":
             self.refresh(server_round)
         return self.row(
             server_round,
-            float(metrics["train-loss"]),  # type: ignore[arg-type]
+            float(number(metrics, "train-loss")),
             evaluated=evaluated,
-            shrunk=self.architecture.widths != widths,
+            shrunk=self.architecture.widths != before.widths,
             searching=searching,
-            restarted=self.method.restarted(server_round),
+            restarted=method.restarted(server_round),
         )
 
     def send(self, messages: Iterable[Message]) -> Iterable[Message]:
@@ -215,14 +199,14 @@ class Run:
         statistics = {name: state[name] for name in batch_norm.names(self.network)}
         if not statistics:
             return
-        messages = self.strategy.configure_refresh(server_round, arrays(state))
+        messages = self.strategy.configure_refresh(server_round, state)
         replies = self.grid.send_and_receive(messages)
         load_state(self.network, state | self.strategy.aggregate_refresh(replies, statistics))
 
     def row(
         self,
         server_round: int,
-        train_loss: float | None,
+        train_loss: float | None = None,
         *,
         evaluated: bool,
         shrunk: bool = False,
@@ -231,27 +215,22 @@ class Run:
     ) -> Row:
         """The history's row of a round that has just ended."""
         strategy = self.strategy
-        validation, test, live = (None, None), (None, None), ""
-        if evaluated:
-            network = self.deployed()
-            validation, test = self.evaluation.scores(network)
-            live = self.evaluation.live(network)
-        return Row(
-            server_round,
-            train_loss,
-            *validation,
-            test[0],
-            *count_parameters(self.network),
-            self.wire.nonzeros(self.network.state_dict()),
-            " ".join(map(str, self.architecture.widths)),
-            len(strategy.clients),
-            *astuple(strategy.traffic),
-            int(shrunk),
-            int(searching),
-            int(restarted),
-            "; ".join(f"{client}: {reason}" for client, reason in strategy.failures.items()),
-            live,
+        parameters, with_statistics = count_parameters(self.network)
+        row = Row(
+            round=server_round,
+            train_loss=train_loss,
+            parameters=parameters,
+            parameters_with_statistics=with_statistics,
+            nonzeros=self.wire.nonzeros(self.network.state_dict()),
+            widths=" ".join(map(str, self.architecture.widths)),
+            clients=len(strategy.clients),
+            **asdict(strategy.traffic),
+            shrunk=int(shrunk),
+            searching=int(searching),
+            restarted=int(restarted),
+            failures="; ".join(f"{client}: {why}" for client, why in strategy.failures.items()),
         )
+        return self.evaluation.of(row, self.deployed()) if evaluated else row
 
     def deployed(self) -> Network:
         """The network as a device would hold it: what is evaluated and saved."""
@@ -261,25 +240,17 @@ class Run:
 
     def write_outputs(self) -> None:
         """The files of a finished run; docs/workflow.md lists them."""
-        labels, found, test_loss = self.evaluation.predict(self.deployed(), "test")
-        last = self.history[-1]
+        network = self.deployed()
         evaluation = {
-            **scores_of(self.history, labels, found, self.store, self.partition),
-            "test_loss": test_loss,
-            "test_examples": len(labels),
-            "validation_accuracy": last.validation_accuracy,
-            "validation_loss": last.validation_loss,
-            "validation_examples": len(self.store.labels[self.store.rows("validation")]),
-            "nonzeros": last.nonzeros,
+            **self.evaluation.accuracies(self.history, network),
+            "nonzeros": self.history[-1].nonzeros,
             "bits": self.wire.bits(self.network.state_dict()),
         }
         write_history(self.output / "history.csv", self.history)
-        write_units(self.output / "units.csv", self.evaluation.examples, self.evaluation.recent)
+        self.evaluation.write_units(self.output / "units.csv")
         write_json(self.output / "evaluation.json", evaluation)
         write_json(self.output / "architecture.json", self.architecture.to_json())
-        save_weights(
-            self.output / "weights.safetensors", self.architecture, self.deployed().state_dict()
-        )
+        save_weights(self.output / "weights.safetensors", self.architecture, network.state_dict())
         if memory := self.method.to_json():
             write_json(self.output / "plan.json", memory)
         write_json(self.output / "run.json", provenance(self.settings, self.store, self.partition))

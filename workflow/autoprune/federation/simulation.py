@@ -9,42 +9,36 @@ from typing import Any
 
 from flwr.app import Context, Message, UserConfig
 from flwr.clientapp import ClientApp
-from flwr.clientapp.typing import ClientAppCallable
 from flwr.serverapp import Grid, ServerApp
 
 from autoprune.core.errors import InputError
-from autoprune.federation import client_app, inquiry, server_app
+from autoprune.federation import client_app, server_app
+from autoprune.federation.messages import ASK, REFRESH
 
 
-def with_run_config(config: UserConfig) -> tuple[ServerApp, ClientApp]:
-    """Our two apps, with this run configuration in every context.
+def knowing(context: Context, config: UserConfig) -> Context:
+    """A context with this run configuration; its state is the same object and persists.
 
-    ``run_simulation`` hands out empty ones; `flwr run` fills them itself and needs no wrapper.
+    ``run_simulation`` hands out contexts without one, where `flwr run` fills it in, and refuses a
+    context whose run configuration was changed.
     """
+    return Context(
+        context.run_id, context.node_id, context.node_config, context.state, dict(config)
+    )
 
-    def configure(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
-        # the runtime refuses a context whose run configuration was changed, so another is passed
-        # on; its state is the same object and persists
-        known = Context(
-            context.run_id, context.node_id, context.node_config, context.state, dict(config)
-        )
-        return call_next(message, known)
+
+def client_with(config: UserConfig) -> ClientApp:
+    """Our ClientApp, with this run configuration in every context."""
 
     def deliver(message: Message, context: Context) -> Message:
-        return client_app.app(message, context)
+        return client_app.app(message, knowing(context, config))
 
-    client = ClientApp(mods=[configure])
+    client = ClientApp()
     client.train()(deliver)
     client.query()(deliver)
-    client.query("refresh")(deliver)
-    client.query(inquiry.ACTION)(deliver)
-    server = ServerApp()
-
-    @server.main()
-    def main(grid: Grid, context: Context) -> None:
-        server_app.main_on(grid, config)
-
-    return server, client
+    for kind in (ASK, REFRESH):
+        client.query(kind.removeprefix("query."))(deliver)
+    return client
 
 
 def run(config: UserConfig, clients: int, workers: int) -> None:
@@ -77,13 +71,12 @@ def run(config: UserConfig, clients: int, workers: int) -> None:
         "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
     }
     failure: list[BaseException] = []
-    server, client = with_run_config(config)
-    guarded = ServerApp()
+    server = ServerApp()
 
-    @guarded.main()
+    @server.main()
     def main(grid: Grid, context: Context) -> None:
         try:
-            server(grid, context)
+            server_app.app(grid, knowing(context, config))
         except BaseException as error:  # the runtime runs us in a thread and hides what is raised
             failure.append(error)
             raise
@@ -92,7 +85,7 @@ def run(config: UserConfig, clients: int, workers: int) -> None:
         with warnings.catch_warnings():
             # deprecated in favour of `flwr run`, which starts daemons that outlive a job
             warnings.simplefilter("ignore", DeprecationWarning)
-            run_simulation(guarded, client, clients, backend_config=backend)
+            run_simulation(server, client_with(config), clients, backend_config=backend)
     except Exception:
         if not failure:
             raise

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from autoprune.core.errors import InputError
 from autoprune.models import Architecture, build
-from autoprune.models.layers import Network, to_channels_last
+from autoprune.models.layers import Network, gradient, to_channels_last
 
 EVALUATION_BATCH = 256  # images; larger ones only take more memory
 
@@ -84,7 +84,7 @@ def train(
     """
     network.train()
     weights = flatten(network)
-    assert weights.grad is not None
+    slopes = gradient(weights)
     state = dict(moments) if moments else fresh_moments(weights)
     trained = flat_mask(network, masks) if masks else None
     scales = [m.weight for m in network.modules() if norm_l1 and isinstance(m, nn.BatchNorm2d)]
@@ -96,23 +96,23 @@ def train(
         order = torch.from_numpy(shuffle.permutation(len(labels)))
         batches = zip(images[order].split(batch_size), labels[order].split(batch_size), strict=True)
         for batch, targets in batches:
-            weights.grad.zero_()
+            slopes.zero_()
             total += network.backward(batch, targets, dtype) * len(targets)
             if summed is not None:
-                summed.add_(weights.grad)
+                summed.add_(slopes)
             if trained is not None:
-                weights.grad.mul_(trained)
+                slopes.mul_(trained)
             adam_step(weights, state, learning_rate, epsilon)
             for scale in scales:
                 scale.data.copy_(F.softshrink(scale.detach(), norm_l1 * learning_rate))
     if moments is not None:
         moments |= state
     if gradients is not None and summed is not None:
-        weights.grad.copy_(summed)  # of which the parameters' own gradients are views
+        slopes.copy_(summed)  # of which the parameters' own gradients are views
         gradients |= {
-            name: parameter.grad.clone(memory_format=torch.contiguous_format)
+            name: gradient(parameter).clone(memory_format=torch.contiguous_format)
             for name, parameter in network.named_parameters()
-            if parameter.dim() > 1 and parameter.grad is not None
+            if parameter.dim() > 1
         }
     return float(total) / len(labels)
 
@@ -138,7 +138,7 @@ def adam_step(
     state["step"].add_(1)
     torch._fused_adam_(
         [weights],
-        [weights.grad],
+        [gradient(weights)],
         [state["exp_avg"]],
         [state["exp_avg_sq"]],
         [],
@@ -188,7 +188,7 @@ def importance(
     batches = list(zip(images.split(batch_size), labels.split(batch_size), strict=True))
     for batch, targets in batches:
         for weight in network.parameters():
-            weight.grad.zero_()  # type: ignore[union-attr]
+            gradient(weight).zero_()
         network.backward(batch, targets, torch.float32)
         with torch.no_grad():
             for name, score in _scores(kind, network, weights).items():
@@ -202,7 +202,7 @@ def importance(
 def _scores(kind: str, network: Network, weights: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
     """``importance`` of one batch, whose gradients are in place."""
     if kind == "sensitivity":
-        return {name: (w.detach() * w.grad).abs() for name, w in weights.items()}  # type: ignore[operator]
+        return {name: (w.detach() * gradient(w)).abs() for name, w in weights.items()}
     if kind != "taylor":
         raise InputError(f"importance: unknown {kind!r}; known are {', '.join(IMPORTANCES)}")
     return {name: _gates(network, n).square() for n, name in enumerate(network.prunable)}
@@ -217,7 +217,7 @@ def _gates(network: Network, layer: int) -> Tensor:
     """
     group, norms = network.group(layer), network.norms(layer)
     products = [
-        (parameter.detach() * parameter.grad).reshape(len(parameter), -1).sum(1)
+        (parameter.detach() * gradient(parameter)).reshape(len(parameter), -1).sum(1)
         for name in (norms if len(norms) == len(group) else group)
         for parameter in network.get_submodule(name).parameters()
     ]
@@ -258,17 +258,6 @@ def flatten(network: Network) -> nn.Parameter:
             setattr(parameter, into, view)
         start += parameter.numel()
     return weights
-
-
-def evaluate(
-    network: Network,
-    images: np.ndarray,
-    labels: np.ndarray,
-    pixel_range: tuple[float, float] = (0, 1),
-) -> tuple[float, float]:
-    """Accuracy (fraction) and mean cross-entropy on a pooled data set; see ``predict``."""
-    found, loss = predict(network, images, labels, pixel_range)
-    return int((found == labels).sum()) / len(labels), loss
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from flwr.app import Array, ArrayRecord, ConfigRecord, Context, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, MetricRecord, RecordDict
 from torch import Tensor
 
 from autoprune.core.errors import InputError
@@ -23,6 +23,8 @@ from autoprune.federation.encoding import (
     unpack_int8,
 )
 from autoprune.models.state import State, flat, maskable, pack_mask, shapes, unflat, unpack_mask
+
+Records = dict[str, ArrayRecord | MetricRecord | ConfigRecord]
 
 
 def arrays(state: State) -> ArrayRecord:
@@ -58,7 +60,7 @@ class Dense:
         """The flat array to send for a state, the same for all clients of the round."""
         return flat(state)
 
-    def notes(self, client: int) -> dict[str, RecordDict | ArrayRecord | ConfigRecord]:
+    def notes(self, client: int) -> Records:
         """Records that go to this client beside the array; none when it needs none."""
         return {}
 
@@ -103,7 +105,7 @@ class Sparse(Dense):
     def __init__(self) -> None:
         self.masks: dict[str, Tensor] | None = None
         self.version = 0  # the round in which the mask was made; 0 is no mask
-        self.holders: dict[int, int] = {}
+        self.holders: set[int] = set()  # clients that have the mask of this version
 
     def use(self, masks: State | None, server_round: int) -> None:
         """Travel under these masks from this round on; equal ones keep their version."""
@@ -112,18 +114,18 @@ class Sparse(Dense):
             before is not None and all(torch.equal(masks[n], before[n]) for n in masks)
         ):
             return
-        self.masks, self.version = dict(masks), server_round
+        self.masks, self.version, self.holders = dict(masks), server_round, set()
 
     def outgoing(self, state: State) -> Tensor:
         """The values at the mask's ones."""
         return compress(state, self.masks or {})
 
-    def notes(self, client: int) -> dict[str, RecordDict | ArrayRecord | ConfigRecord]:
+    def notes(self, client: int) -> Records:
         """The mask's version, and the mask unless the client holds it."""
         if self.masks is None:
             return {}
-        version: dict[str, Any] = {"mask": ConfigRecord({"version": self.version})}
-        if self.holders.get(client) != self.version:
+        version: Records = {"mask": ConfigRecord({"version": self.version})}
+        if client not in self.holders:
             version["mask-bits"] = one("mask", pack_mask(self.masks))
         return version
 
@@ -132,13 +134,13 @@ class Sparse(Dense):
         return expand(sent, self.masks or {}, shapes(like))
 
     def arrived(self, client: int) -> None:
-        """The client holds the mask of this version."""
+        """The client holds the mask, if there is one."""
         if self.version:
-            self.holders[client] = self.version
+            self.holders.add(client)
 
     def lost(self, client: int) -> None:
         """It gets the mask again."""
-        self.holders.pop(client, None)
+        self.holders.discard(client)
 
     def nonzeros(self, state: State) -> int:
         """Ones of the masks and all that has none."""
@@ -156,12 +158,11 @@ class Sparse(Dense):
     def memory(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Version and holders; the mask itself is the method's."""
         kept = {} if self.masks is None else {"mask": pack_mask(self.masks)}
-        holders = [[client, version] for client, version in sorted(self.holders.items())]
-        return {"version": self.version, "holders": holders}, kept
+        return {"version": self.version, "holders": sorted(self.holders)}, kept
 
     def restore(self, value: Mapping[str, Any], kept: State, like: State) -> None:
         """Take up the masks and who holds them."""
-        self.version, self.holders = value["version"], dict(value["holders"])
+        self.version, self.holders = value["version"], set(value["holders"])
         self.masks = unpack_mask(kept["mask"], like) if "mask" in kept else None
 
 
@@ -181,7 +182,7 @@ class Int8(Dense):
         """The quantised state."""
         return pack_int8(quantise(state))
 
-    def notes(self, client: int) -> dict[str, RecordDict | ArrayRecord | ConfigRecord]:
+    def notes(self, client: int) -> Records:
         """A word that the array is quantised."""
         return {"int8": ConfigRecord({"symmetric": True})}
 
@@ -221,7 +222,7 @@ def received(
         context.state["mask-bits"] = content.array_records["mask-bits"]
     held = context.state.config_records.get("mask")
     if held is None or held["version"] != version:
-        raise InputError(f"the mask of round {version} is not here; it must be sent again")
+        raise InputError(f"the mask of round {version!r} is not here; it must be sent again")
     masks = unpack_mask(only(context.state, "mask-bits"), like)
     return expand(sent, masks, shapes(like)), masks
 
