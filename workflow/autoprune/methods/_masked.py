@@ -10,7 +10,14 @@ from torch import Tensor
 from autoprune.methods._following import Following
 from autoprune.models import Architecture, build
 from autoprune.models.layers import Network
-from autoprune.models.state import maskable, pack_mask, unpack_mask
+from autoprune.models.state import maskable, pack_mask, shapes, unflat, unpack_mask
+
+
+def largest(scores: Tensor, number: int) -> Tensor:
+    """True at so many of the largest scores (number,), of equal ones at the first."""
+    chosen = torch.zeros(len(scores), dtype=torch.bool)
+    chosen[scores.sort(descending=True, stable=True).indices[:number]] = True
+    return chosen
 
 
 class Masked(Following):
@@ -44,13 +51,7 @@ class Masked(Following):
         whole = self.total() - sum(self._like[name].numel() for name in names)
         flat = torch.cat([scores[name].flatten() for name in names])
         number = min(max(1, nonzeros - whole), len(flat))
-        chosen = torch.zeros(len(flat), dtype=torch.bool)
-        # stable: of equal scores the first
-        chosen[torch.sort(flat, descending=True, stable=True).indices[:number]] = True
-        parts = chosen.split([self._like[name].numel() for name in names])
-        self._masks = {
-            name: part.view(self._like[name].shape) for name, part in zip(names, parts, strict=True)
-        }
+        self._masks = unflat(largest(flat, number), shapes({n: self._like[n] for n in names}))
         self.changes.append({"round": server_round, "nonzeros": whole + number})
 
     @torch.no_grad()

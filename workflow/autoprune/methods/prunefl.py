@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from autoprune.core.errors import InputError
-from autoprune.methods._masked import Masked
+from autoprune.methods._masked import Masked, largest
 from autoprune.methods._trained import Trained
 from autoprune.models import Architecture
 from autoprune.models.layers import Network
@@ -101,7 +101,5 @@ class Method(Masked, Trained):
 def stays(magnitudes: Tensor, mask: Tensor, share: float) -> Tensor:
     """Which weights in use do not compete: all but the smallest ``share`` of them."""
     in_use = int(mask.sum())
-    order = magnitudes.masked_fill(~mask, -1).flatten().sort(descending=True, stable=True)
-    chosen = torch.zeros(mask.numel(), dtype=torch.bool)
-    chosen[order.indices[: in_use - int(share * in_use)]] = True
-    return chosen.view(mask.shape)
+    used = magnitudes.masked_fill(~mask, -1).flatten()
+    return largest(used, in_use - int(share * in_use)).view(mask.shape)
