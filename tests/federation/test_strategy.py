@@ -5,7 +5,7 @@ import re
 
 import pytest
 import torch
-from flwr.app import ConfigRecord, Message
+from flwr.app import ConfigRecord, Message, RecordDict
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -215,6 +215,23 @@ def test_a_client_with_a_bad_answer_is_left_out_and_recorded(kind, architecture,
     assert all(bool((mean == 1).all()) for mean in strategy.answers.values())
     with pytest.raises(TooFewClients, match=f"2 usable replies of 3.*client 1: {re.escape(words)}"):
         aggregated(kind, architecture, bad, min_clients=3)
+
+
+def test_replies_in_any_order_give_the_same_bits():
+    """Sums of floats depend on their order, and clients finish in any."""
+    strategy = SeededFedAvg(CNN, 5, 5, 0)
+    states = [new_network(CNN, seed).state_dict() for seed in range(5)]
+    with LocalGrid("", 5, {}) as grid:
+        messages = strategy.configure_train(1, arrays(states[0]), ConfigRecord(), grid)
+    replies = [
+        Message(reply(client, flat(states[client]), 3 + client, 0.1 * client), reply_to=message)
+        for client, message in enumerate(messages)
+    ]
+    found = []
+    for order in (replies, replies[::-1], replies[2:] + replies[:2]):
+        mean, metrics = strategy.aggregate_train(1, order)
+        found.append((encode(RecordDict({"mean": mean})), metrics["train-loss"]))
+    assert found[0] == found[1] == found[2]
 
 
 def test_losses_and_answers_count_by_examples():
