@@ -119,6 +119,7 @@ def test_rounding_is_within_half_a_step_of_the_channel():
     assert all(torch.equal(back[n], STATE[n]) for n in STATE if n not in maskable(STATE))
     zero = {"w": torch.zeros(2, 3)}
     assert torch.equal(dequantise(quantise(zero))["w"], zero["w"])
+    assert quantise(zero)["w.scale"].tolist() == [1, 1]
 
 
 INT8 = RecordDict({"int8": ConfigRecord({"symmetric": True})})
