@@ -46,12 +46,7 @@ def test_hooks_run_the_programs_of_make_lint(root):
     (repository,) = loaded(root / ".pre-commit-config.yaml")["repos"]
     lint = (root / "Makefile").read_text().split("\nlint:")[1].split("\n\n")[0]
     for hook in repository["hooks"]:
-        program = (
-            hook["entry"]
-            .partition(".venv/bin/")[2]
-            .removesuffix(" --fix")
-            .partition(" --config")[0]
-        )
+        program = re.search(r"\.venv/bin/(\S+(?: check| format)?)", hook["entry"])[1]
         assert f"$(bin)/{program}" in lint, hook["id"]
 
 
