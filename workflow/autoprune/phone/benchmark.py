@@ -18,8 +18,6 @@ from autoprune.phone.record import LOST, Record
 from autoprune.phone.rows import COLUMNS, SCHEMA_VERSION
 from autoprune.phone.runners import Tool
 
-# what a log tells of its measurement, under the names of the columns
-FIGURES = ("runs", *(name for name in COLUMNS if name.endswith("_ms")))
 ENDED = b"Model executed successfully"  # what executor_runner prints last of a measurement
 
 
@@ -148,7 +146,6 @@ def measured(code: int, log: bytes, run: Run, tool: Tool) -> Measurement | str:
 def row_of(run: Run, found: Measurement, settings: Settings) -> dict[str, Any]:
     """What a row of runs.csv says of the run and its numbers."""
     model, tool = run.model, settings.tool
-    delegated, total = found.nodes or (None, None)
     return dict.fromkeys(COLUMNS) | {
         "schema_version": SCHEMA_VERSION,
         "session_id": settings.session_id,
@@ -156,10 +153,10 @@ def row_of(run: Run, found: Measurement, settings: Settings) -> dict[str, Any]:
         "model_sha256": model.sha256,
         **{"tool": tool.name, "tool_version": settings.tool_version},
         **{"tool_sha256": settings.tool_sha256, "delegate": tool.delegate},
-        **{"nodes_delegated": delegated, "nodes_total": total},
         **{"threads": run.threads, "cpu_mask": mask_for(run.threads, settings.mask)},
         **{"batch": 1, "repeat": run.repeat, "order": run.order},
-        **{key: value for key, value in found.to_json().items() if key in FIGURES},
+        **found.cells(),
+        "runs": found.runs,
     }
 
 

@@ -14,7 +14,7 @@ from autoprune.core.provenance import code_version
 from autoprune.phone.exported import Model, Models, read_models
 from autoprune.phone.facts import ABI, CLOCKS, read_facts
 from autoprune.phone.logs import parse
-from autoprune.phone.measurement import TIMES, Measurement
+from autoprune.phone.measurement import Measurement
 from autoprune.phone.rows import CELLS, COLUMNS, SCHEMA_VERSION
 from autoprune.phone.session import BENCHMARK_MODEL, read_log, read_session
 
@@ -165,7 +165,7 @@ def write_session(
             run += f"-t{said['threads']}-r{repeat}"
             raw = f"raw/{run}.log"
             shutil.copyfile(path, folder / raw)
-            row = dict.fromkeys(COLUMNS, "") | said | figures(log)
+            row = dict.fromkeys(COLUMNS, "") | said | log.cells()
             row |= {key: model[key] for key in ("model_id", "variant", "format", "precision")}
             row |= {"model_sha256": model["sha256"], "run_id": run, "repeat": repeat}
             row |= {"schema_version": SCHEMA_VERSION, "session_id": facts["session_id"]}
@@ -183,12 +183,3 @@ def told(path: Path, args: argparse.Namespace, log: Measurement, name: str) -> i
     if value is None:
         raise InputError(f"{path}: does not say it: give --{name.replace('_', '-')}")
     return int(value)
-
-
-def figures(log: Measurement) -> dict[str, Any]:
-    """A row's times, as finely as the log has them, and its nodes."""
-    times = {f"{name}_ms": getattr(log, f"{name}_ms") for name in TIMES}
-    found: dict[str, Any] = {k: "" if v is None else f"{v:.12g}" for k, v in times.items()}
-    if log.nodes is not None:
-        found |= {"nodes_delegated": log.nodes[0], "nodes_total": log.nodes[1]}
-    return found

@@ -55,6 +55,15 @@ class Measurement:
         names = [*(f"{name}_ms" for name in SUMMARY), "runs", "threads", "graph"]
         return {"tool": self.tool, **{name: getattr(self, name) for name in names}}
 
+    def cells(self) -> dict[str, Any]:
+        """Its part of a row of runs.csv: times as finely as the log has them, and the nodes."""
+        times = {f"{name}_ms": getattr(self, f"{name}_ms") for name in TIMES}
+        delegated, total = self.nodes or (None, None)
+        return {
+            **{name: None if value is None else f"{value:.12g}" for name, value in times.items()},
+            **{"nodes_delegated": delegated, "nodes_total": total},
+        }
+
 
 SUMMARY = ("median", "mean", "min", "max", "std", "p5", "p90", "p95")
 TIMES = (*SUMMARY, "p99", "init", "first")
