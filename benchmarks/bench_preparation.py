@@ -20,7 +20,7 @@ from autoprune.data.store import ClientStore
 HERE = Path(__file__).resolve().parent
 MEGA = 1e6
 STEP = 0.02  # seconds between two looks at a process's memory
-PLAIN = "h5py in a loop, list, np.concatenate, np.save"
+PLAIN = "sqlite3 in a loop, list, np.stack, np.save"
 OURS = "autoprune.data.prepare tff"
 ROUNDS = 50
 FLAT = f"a worker's own memory, rounds {ROUNDS - 9} to {ROUNDS} / rounds 6 to 15"
@@ -96,20 +96,16 @@ def worker_memory(kind: str, store: str, folder: Path) -> list[float]:
 
 @dataclass(frozen=True)
 class PreparationBench:
-    """The part of one data set: ``kind`` and ``compression`` as make_full_size.py has them.
-
-    ``share`` is that of the full size.
-    """
+    """The part of one data set, a ``kind`` of make_full_size.py, at this ``share`` of its size."""
 
     kind: str
     folder: Path
     share: float
-    compression: str | None
 
     @property
-    def files(self) -> tuple[Path, Path]:
-        """The training and the test file."""
-        return self.folder / f"{self.kind}_train.h5", self.folder / f"{self.kind}_test.h5"
+    def database(self) -> Path:
+        """The file."""
+        return self.folder / f"{self.kind}.sqlite"
 
     def scaled(self) -> Size:
         """The data set's size; a cohort must remain, and more images than clients."""
@@ -117,12 +113,12 @@ class PreparationBench:
         return Size(*(max(2 * COHORT, round(self.share * number)) for number in full.values()))
 
     def part(self) -> Part:
-        """Everything about this data set, so that its files are made once."""
+        """Everything about this data set, so that its file is made once."""
         kind, images = self.kind, f"images/s of {self.kind}"
         raw = "store's files / its pixels as uint8"
         rows = (
             Row(f"{kind}/throughput", OURS, PLAIN, images, True),
-            Row(f"{kind}/read rate", OURS, PLAIN, "MB/s of the HDF5 files", True),
+            Row(f"{kind}/read rate", OURS, PLAIN, "MB/s of the database", True),
             Row(f"{kind}/peak memory", OURS, PLAIN, "MB", False, 1500, True),
             Row(f"{kind}/one worker", f"{OURS} --workers 1", PLAIN, images, True),
             Row(f"{kind}/size", raw, "", "ratio", False, 1.1, True),
@@ -137,19 +133,19 @@ class PreparationBench:
         def opened() -> Iterator[Measure]:
             size = self.scaled()
             say(f"  writing {size.train_images} + {size.test_images} images")
-            make(kind, *self.files, size, self.compression)
+            make(kind, self.database, size)
             yield self._measure
 
         return Part(kind, rows, opened)
 
     def _measure(self) -> dict[str, Pair]:
-        files = [str(path) for path in self.files]
+        file = str(self.database)
         store, simple = str(self.folder / f"{self.kind}_store"), str(self.folder / "plain")
-        flags = ["--name", self.kind, "--output", store, "--train", files[0], "--test", files[1]]
+        flags = ["--name", self.kind, "--output", store, "--database", file]
         ours = [sys.executable, "-m", "autoprune.data.prepare", "tff", *flags]
         this = [sys.executable, str(HERE / "bench_sides.py")]
         a, peak_a = measured_process(ours)
-        b, peak_b = measured_process([*this, "plain", *files, simple])
+        b, peak_b = measured_process([*this, "plain", file, simple])
         one, _ = measured_process([*ours, "--workers", "1"])
         answer = subprocess.run([*this, "read", store], check=True, capture_output=True, text=True)
         found = json.loads(answer.stdout)
@@ -157,7 +153,7 @@ class PreparationBench:
         pixels = ClientStore.open(store).images
         count, pixel_bytes = len(pixels), pixels.nbytes
         total = sum(path.stat().st_size for path in Path(store).iterdir())
-        bytes_in = sum(path.stat().st_size for path in self.files) / MEGA
+        bytes_in = self.database.stat().st_size / MEGA
         values: dict[str, Pair] = {
             "throughput": (count / a, count / b),
             "read rate": (bytes_in / a, bytes_in / b),

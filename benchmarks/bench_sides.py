@@ -1,7 +1,7 @@
 """A measured side, as a command of its own that imports no more than it needs.
 
-`plain TRAIN TEST OUTPUT` is the simplest reader of HDF5 files; `read STORE` prints what opening a
-store and reading clients from it took.
+`plain DATABASE OUTPUT` is the simplest reader of TensorFlow Federated's examples; `read STORE`
+prints what opening a store and reading clients from it took.
 """
 
 import json
@@ -16,27 +16,29 @@ import numpy as np
 COHORT = 50  # clients read, as in a round of the paper
 
 
-def plain(train: str, test: str, output: str) -> None:
+def plain(database: str, output: str) -> None:
     """The simplest reader: everything in memory, in the file's order, and no checksum."""
-    import h5py
+    import sqlite3
+
+    from autoprune.data.prepare.readers.tff_example import example_class
 
     images, labels, clients = [], [], []
-    for path in (train, test):
-        with h5py.File(path) as file:
-            for number, client in enumerate(file["examples"]):
-                group = file["examples"][client]
-                if "pixels" in group:
-                    images.append((group["pixels"][()] * 255).round().astype(np.uint8))
-                    labels.append(group["label"][()])
-                else:
-                    images.append(group["image"][()])
-                    labels.append(group["male"][()])
-                clients.append(np.full(len(labels[-1]), number))
+    rows = sqlite3.connect(database).execute("SELECT * FROM examples")
+    for _, client, serialized in rows:
+        feature = example_class().FromString(serialized).features.feature
+        if "pixels" in feature:
+            pixels = np.array(feature["pixels"].float_list.value)
+            images.append((pixels * 255).round().astype(np.uint8))
+            labels.append(feature["label"].int64_list.value[0])
+        else:
+            images.append(np.array(feature["image"].int64_list.value, np.uint8))
+            labels.append(feature["male"].int64_list.value[0])
+        clients.append(client)
     folder = Path(output)
     folder.mkdir(exist_ok=True)
-    np.save(folder / "images.npy", np.concatenate(images))
-    np.save(folder / "labels.npy", np.concatenate(labels))
-    np.save(folder / "clients.npy", np.concatenate(clients))
+    np.save(folder / "images.npy", np.stack(images))
+    np.save(folder / "labels.npy", labels)
+    np.save(folder / "clients.npy", clients)
 
 
 def forget(path: Path) -> None:

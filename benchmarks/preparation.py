@@ -1,6 +1,6 @@
 """Measure how fast and in how much memory full-size data become a store, and how that is read.
 
-The data are generated in TensorFlow Federated's HDF5 layout (make_full_size.py). Each comparison
+The data are generated in TensorFlow Federated's layout (make_full_size.py). Each comparison
 is of two sides on this machine, measured in turn. Writes OUTPUT.csv, OUTPUT.md, OUTPUT.svg and
 OUTPUT.png; leave the machine alone meanwhile. At full size it needs 15 GB of disk.
 """
@@ -36,7 +36,6 @@ def parse() -> argparse.Namespace:
     add = parser.add_argument
     add("--repeats", type=int, default=3, help="pairs of A and B (default: %(default)s)")
     add("--only", nargs="+", choices=SIZES, default=list(SIZES), help="data sets (default: all)")
-    add("--compression", choices=("none", "gzip"), default="none", help="of the HDF5 files")
     add("--output", default="benchmarks/preparation", help="start of the files' names")
     add("--scratch", type=Path, help="folder for the data (default: the system's)")
     add(
@@ -64,8 +63,8 @@ def write_report(args: argparse.Namespace, results: list[Result]) -> None:
         "",
         *(["A smoke run: the numbers mean nothing.", ""] if args.smoke else []),
         f"{where()}. {args.repeats} interleaved pairs of A and B; the ratio is how many times "
-        "better A is, the median of the pairs with their least and most. The files were just "
-        f"written (compression: {args.compression}) and may be in the page cache for both sides. "
+        "better A is, the median of the pairs with their least and most. The file was just "
+        "written and may be in the page cache for both sides. "
         "Memory is that of all processes together. A sorts, divides and checks the data and "
         "computes a checksum; B does none of it. The kernel reads on beyond what is touched.",
         "",
@@ -82,10 +81,7 @@ def main() -> int:
     for kind in args.only:
         with tempfile.TemporaryDirectory(prefix="preparation-", dir=args.scratch) as folder:
             say(kind)
-            bench = PreparationBench(
-                *(kind, Path(folder), SMOKE if args.smoke else 1),
-                None if args.compression == "none" else args.compression,
-            )
+            bench = PreparationBench(kind, Path(folder), SMOKE if args.smoke else 1)
             results += measured(bench.part(), args.repeats)
     write_report(args, results)
     return int(any(result.trouble for result in results))

@@ -19,8 +19,8 @@ from PIL import Image
 from autoprune.core.errors import InputError
 from autoprune.data.prepare.__main__ import main
 from autoprune.data.prepare.readers import hub_files
+from autoprune.data.prepare.sources import CHARACTERS as CLASSES
 from autoprune.data.prepare.sources import hub
-from autoprune.data.prepare.sources.leaf import CLASSES
 from autoprune.data.store import ClientStore
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -286,9 +286,9 @@ def test_files_with_other_types_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--local", "in", "--download", "out"], "either --local FOLDER or --download FOLDER"),
-        ([], "either --local FOLDER or --download FOLDER"),
-        (["--local", "in", "--revision", COMMIT], "--revision goes with --download"),
+        (["--local", "in", "--download", "out"], "either local or download"),
+        ([], "either local or download"),
+        (["--local", "in", "--revision", COMMIT], "revision goes with download"),
         (["--download", "out", "--revision", "main"], "main: expected a commit"),
         (["--local", "in", "--split", "own"], "train files alone; use by-client"),
         (["--local", "in", "--target-column", "Mail"], "no column 'Mail'; it has image, writer_id"),
@@ -304,7 +304,7 @@ def test_flags_that_do_not_fit_are_refused(tmp_path, monkeypatch, flags, message
 
 
 def test_an_unknown_repository_asks_for_its_columns(tmp_path):
-    with pytest.raises(InputError, match="you/yours needs --client-column and --target-column"):
+    with pytest.raises(InputError, match="you/yours needs client_column and target_column"):
         prepare(tmp_path / "store", "--local", tmp_path, repository="you/yours")
 
 

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from autoprune.core.errors import InputError
 from autoprune.data.prepare.__main__ import main
-from autoprune.data.prepare.sources import leaf
 from autoprune.data.store import ClientStore
 
 
@@ -41,12 +40,6 @@ def test_real_writers_keep_every_pixel(real_leaf, tmp_path):
     held_out = store.samples["validation"] + store.samples["test"]
     assert 0 <= store.samples["test"] - store.samples["validation"] <= 1
     assert held_out == sum(round(0.2 * len(samples)) for samples in expected.values())
-
-
-def test_classes_stand_in_leafs_order():
-    assert "".join(leaf.CLASSES) == (
-        "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-    )
 
 
 def test_leafs_own_split_is_kept_and_users_merge(tmp_path, leaf_shard, capsys):
@@ -119,14 +112,11 @@ BAD = {
     "label 1.0": (change_user("y", 2, 1.0), r"row 2: label 1\.0"),
     "label true": (change_user("y", 2, True), "row 2: label True"),
     "label text": (change_user("y", 2, "a" * 99), r"row 2: label 'a+\.\.\.,"),
-    "pixel NaN": (change_user("x", 1, image(math.nan)), "row 1, pixel 700: nan"),
-    "pixel inf": (change_user("x", 1, image(math.inf)), "row 1, pixel 700: inf"),
+    "pixel NaN": (change_user("x", 1, image(math.nan)), r"bad\.json: not valid JSON"),
     "pixel 255": (change_user("x", 1, image(255)), r"row 1, pixel 700: 255\.0, .* divide"),
     "pixel below 0": (change_user("x", 1, image(-0.01)), r"pixel 700: -0\.01"),
     "pixel text": (change_user("x", 1, image("0.5")), "row 1: pixel '0.5'"),
     "pixel null": (change_user("x", 1, [None] * 784), "row 1: pixel None"),
-    "label NaN": (change_user("y", 2, math.nan), "user w2, row 2: label nan"),
-    "pixel -inf": (change_user("x", 1, image(-math.inf)), "row 1, pixel 700: -inf"),
     "number too large": (change_user("x", 1, image(10**30)), r"bad\.json: not valid JSON \(parse"),
     "pixel list": (change_user("x", 1, image([0.5])), r"row 1: pixel \[0\.5\]"),
 }
@@ -205,9 +195,9 @@ def test_a_shard_truncated_at_any_byte_is_refused(tmp_path_factory, leaf_shard, 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ([], "--train FOLDER and --test FOLDER, or --folder"),
-        (["--train", "."], "--train FOLDER and --test FOLDER, or --folder"),
-        (["--train", ".", "--test", ".", "--folder", "."], "--folder FOLDER alone"),
+        ([], "train and test, or folder alone"),
+        (["--train", "."], "train and test, or folder alone"),
+        (["--train", ".", "--test", ".", "--folder", "."], "or folder alone"),
         (["--train", ".", "--test", "."], "one folder"),
         (["--folder", "absent"], "absent: no such folder"),
         (["--folder", "."], r"no \*\.json file"),

@@ -320,7 +320,7 @@ BAD_TREES = {
     "one label": (one_label, ["'9' is the only label"]),
     "another size": (
         picture("eve/9/80.png", plain(80, (9, 6))),
-        ["eve/9/80.png: 9x6 pixels, expected 8x6", "anna/10/10.tif", "give --side"],
+        ["eve/9/80.png: 9x6 pixels, expected 8x6", "anna/10/10.tif", "give side"],
     ),
     "text": (content("eve/9/x.png", b"hello"), ["eve/9/x.png: not an image (5 bytes)"]),
     "PostScript": (picture("eve/9/x.png", plain(1), format="eps"), ["x.png: not an image"]),
@@ -368,22 +368,25 @@ def broken_image(table):
 BAD_TABLES = {
     "absent": (lambda table: table.unlink(), ["no such file"]),
     "header only": (lambda table: table.write_text("path,label,client\n"), ["no row in it"]),
-    "empty": (lambda table: table.write_text(""), ["0 columns 'path' (there are: none)"]),
+    "empty": (lambda table: table.write_text(""), ["cannot be read as a table (No columns"]),
     "no client": (altered(0, 2, ["clients"]), ["0 columns 'client' (there are: clients)"]),
     "label twice": (altered(0, 2, ["label"]), ["2 columns 'label'"]),
-    "short row": (altered(3, 2, []), ["line 4: 2 cells, the header has 3"]),
-    "long row": (altered(3, 2, ["a", "b"]), ["line 4: 4 cells, the header has 3"]),
-    "empty label": (altered(3, 1, [" "]), ["line 4: label is empty"]),
-    "quoted line end": (altered(3, 1, ["a\nb"]), ["line 5: label is 'a\\nb'"]),
-    "missing file": (altered(3, 0, ["own/x.png"]), ["line 4: no file", "own/x.png"]),
-    "a folder": (altered(3, 0, ["own"]), ["line 4: no file"]),
-    "long name": (altered(3, 0, ["x" * 300]), ["line 4: no file"]),
+    "short row": (altered(3, 2, []), ["row 3: client is empty"]),
+    "long row": (
+        altered(3, 2, ["a", "b"]),
+        ["Expected 3 fields in line 4, saw 4"],
+    ),
+    "empty label": (altered(3, 1, [" "]), ["row 3: label is empty"]),
+    "quoted line end": (altered(3, 1, ["a\nb"]), ["row 3: label is 'a\\nb'"]),
+    "missing file": (altered(3, 0, ["own/x.png"]), ["row 3: no file", "own/x.png"]),
+    "a folder": (altered(3, 0, ["own"]), ["row 3: no file"]),
+    "long name": (altered(3, 0, ["x" * 300]), ["row 3: no file"]),
     "twice": (
         altered(3, 0, ["own/../own/anna/10/10.tif"]),
-        ["line 4: own/../own/anna/10/10.tif occurs twice, first on line 2"],
+        ["row 3: own/../own/anna/10/10.tif occurs twice, first in row 1"],
     ),
-    "not an image": (broken_image, ["line 26: ", "own/eve/9/80.", "not an image"]),
-    "not UTF-8": (lambda table: table.write_bytes(b"path,label\xff\n"), ["save it as UTF-8"]),
+    "not an image": (broken_image, ["row 25: ", "own/eve/9/80.", "not an image"]),
+    "not UTF-8": (lambda table: table.write_bytes(b"path,label\xff\n"), ["text as UTF-8"]),
     "open quote": (
         lambda table: table.write_text('path,label,client\n"a,1,b\n'),
         ["cannot be read as a table"],
@@ -392,7 +395,7 @@ BAD_TABLES = {
 
 
 @pytest.mark.parametrize("case", BAD_TABLES)
-def test_a_bad_table_is_refused_in_one_line_that_names_the_line(tree, tmp_path, case):
+def test_a_bad_table_is_refused_in_one_line_that_names_the_row(tree, tmp_path, case):
     damage, words = BAD_TABLES[case]
     table = write_table(tree)
     damage(table)
@@ -402,7 +405,7 @@ def test_a_bad_table_is_refused_in_one_line_that_names_the_line(tree, tmp_path, 
 def test_bad_splits_parquets_and_flags_are_refused_in_one_line(tree, tmp_path):
     table = write_table(tree, part=["train", "dev"])
     flags = ("table", "--table", table, "--split-column")
-    words = ["line 3: part is 'dev', expected one of train, validation, test"]
+    words = ["row 2: part is 'dev', expected one of train, validation, test"]
     refused_in_one_line(tmp_path, words, *flags, "part")
     refused_in_one_line(tmp_path, ["0 columns 'parts' (there are: part"], *flags, "parts")
 
@@ -412,12 +415,12 @@ def test_bad_splits_parquets_and_flags_are_refused_in_one_line(tree, tmp_path):
     frame.to_parquet(parquet)
     refused_in_one_line(tmp_path, [f"{parquet}, row 7: client is empty"], *flags[:2], parquet)
     parquet.write_bytes(parquet.read_bytes()[:-9])
-    refused_in_one_line(tmp_path, [f"{parquet}: not a whole parquet"], *flags[:2], parquet)
+    refused_in_one_line(tmp_path, [f"{parquet}: cannot be read as a table"], *flags[:2], parquet)
 
     other = table.rename(table.with_suffix(".xlsx"))
     refused_in_one_line(tmp_path, [".csv, .tsv or .parquet"], *flags[:2], other)
     for sizes in (["--side", 5, "--height", 5, "--width", 5], ["--height", 5]):
-        words = ["--side, or --height and --width together"]
+        words = ["side, or height and width together"]
         refused_in_one_line(tmp_path, words, "folder", "--folder", tree, *sizes)
 
 

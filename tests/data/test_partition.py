@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from autoprune.core.errors import InputError
 from autoprune.data.partition import Partition
 from autoprune.data.prepare.partition import entropy_bits, main, make_partition
-from autoprune.data.prepare.schemes import LEFT_OVER, NEEDS, SUMMARY, drawn
+from autoprune.data.prepare.schemes import LEFT_OVER, NEEDS, SUMMARY, Division, drawn
 from autoprune.data.store import ClientStore
 
 
@@ -42,13 +42,15 @@ def test_dirichlet_gives_each_row_once(
 ):
     folder = tmp_path_factory.mktemp("partition")
     store = ClientStore.open(make_store(folder / "store", labels))
-    chosen = {"clients": clients, "alpha": alpha, "min_samples": min_samples, "seed": seed}
+    chosen = Division(
+        scheme="dirichlet", clients=clients, alpha=alpha, min_samples=min_samples, seed=seed
+    )
     if clients > len(labels):
         with pytest.raises(InputError, match="more than the"):
-            make_partition(store, folder / "out", scheme="dirichlet", target="kind", **chosen)
+            make_partition(store, folder / "out", "kind", chosen)
         return
     try:
-        make_partition(store, folder / "out", scheme="dirichlet", target="kind", **chosen)
+        make_partition(store, folder / "out", "kind", chosen)
     except InputError:  # every client drew fewer than min_samples, whose refusal has its own test
         return
     partition = Partition.open(folder / "out")
@@ -56,11 +58,6 @@ def test_dirichlet_gives_each_row_once(
     dropped = [d for d in partition.header["dropped"] if d["stage"] == "partition"]
     assert partition.clients + len(dropped) == clients
     assert all(entry["samples"] < min_samples for entry in dropped)
-
-
-NOTHING = dict.fromkeys(
-    ["clients", "alpha", "classes_per_client", "shards_per_client", "shard_size"]
-)
 
 
 @st.composite
@@ -87,31 +84,31 @@ def chosen_settings(draw, scheme):
 )
 def test_every_scheme_gives_a_row_to_one_client_at_most(scheme, data, count, classes, seed):
     labels = np.random.default_rng(seed).integers(0, classes, count)
-    chosen = {**NOTHING, **data.draw(chosen_settings(scheme))}
+    chosen = Division(scheme=scheme, seed=seed, **data.draw(chosen_settings(scheme)))
     try:
-        ids, parts = drawn(scheme, labels, seed, chosen)
+        ids, parts = drawn(labels, chosen)
     except InputError:
         event("refused")
         return
     event("drawn")
-    assert len(ids) == len(set(ids)) == len(parts) == chosen["clients"]
+    assert len(ids) == len(set(ids)) == len(parts) == chosen.clients
     everyone = np.concatenate(parts)
     assert len(np.unique(everyone)) == len(everyone)
     assert set(everyone) <= set(range(len(labels)))
     assert all((np.diff(part) > 0).all() for part in parts)
     assert len(everyone) == len(labels) or scheme in LEFT_OVER
-    again = drawn(scheme, labels, seed, chosen)[1]
+    again = drawn(labels, chosen)[1]
     assert all(np.array_equal(a, b) for a, b in zip(parts, again, strict=True))
     sizes, present = np.array([len(part) for part in parts]), len(np.unique(labels))
     if scheme == "iid":
         assert sizes.max() - sizes.min() <= 1
     if scheme == "pathological":
-        each = chosen["classes_per_client"]
+        each = chosen.classes_per_client
         assert all(len(set(labels[part])) == each for part in parts)
-        if chosen["clients"] >= present:
+        if chosen.clients >= present:
             assert len(everyone) == len(labels)
     if scheme == "shards":
-        size, number = chosen["shard_size"], chosen["shards_per_client"]
+        size, number = chosen.shard_size, chosen.shards_per_client
         assert size is None or len(everyone) == len(labels)
         assert number is None or len(set(sizes)) == 1
     if scheme in ("linear", "square", "exponential"):
@@ -127,12 +124,12 @@ def test_natural_keeps_each_clients_own_rows(tmp_path_factory, make_store, owner
     store = ClientStore.open(make_store(folder / "store", labels, owners))
     sizes = np.bincount(owners)
     kept = np.flatnonzero(sizes >= min_samples)
-    chosen = {"scheme": "natural", "target": "kind", "seed": 0, "min_samples": min_samples}
+    chosen = Division(scheme="natural", min_samples=min_samples)
     if len(kept) == 0:
         with pytest.raises(InputError, match="no client is left"):
-            make_partition(store, folder / "out", **chosen)
+            make_partition(store, folder / "out", "kind", chosen)
         return
-    make_partition(store, folder / "out", **chosen)
+    make_partition(store, folder / "out", "kind", chosen)
     partition = Partition.open(folder / "out")
     lost = check_laws(store, partition)
     assert lost == sizes[(sizes < min_samples)].sum()
@@ -213,31 +210,31 @@ def test_entropy_lies_between_one_class_and_all_alike(rows):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--scheme", "natural", "--target", "kind"], "has no clients of its own; use --scheme"),
-        (["--scheme", "dirichlet", "--target", "kind"], "needs --clients N and --alpha A"),
+        (["--scheme", "natural", "--target", "kind"], "has no clients of its own; use scheme"),
+        (["--scheme", "dirichlet", "--target", "kind"], "needs clients and alpha"),
         ([*DIRICHLET, "--target", "sort"], "no target 'sort'; it has kind"),
         ([*DIRICHLET, "--clients", 99], "more than the 20 training samples"),
         ([*DIRICHLET, "--min-samples", 21], "no client is left"),
-        (["--scheme", "iid", "--target", "kind"], "--scheme iid needs --clients N$"),
-        ([*DIRICHLET, "--scheme", "iid"], "--scheme iid does not use --alpha; leave it out"),
+        (["--scheme", "iid", "--target", "kind"], "scheme iid needs clients$"),
+        ([*DIRICHLET, "--scheme", "iid"], "scheme iid does not use alpha; leave it out"),
         (
             [*DIRICHLET, "--scheme", "natural"],
-            "--scheme natural does not use --alpha and --clients; leave them out",
+            "scheme natural does not use alpha and clients; leave them out",
         ),
         (
             [*DRAWN, "--scheme", "shards"],
-            "needs --clients N and either --shards-per-client N or --shard-size N",
+            "needs clients and either shards_per_client or shard_size",
         ),
         (
             [*DRAWN, "--scheme", "shards", "--shards-per-client", 2, "--shard-size", 2],
-            "either --shards-per-client N or --shard-size N",
+            "either shards_per_client or shard_size",
         ),
         ([*DRAWN, "--scheme", "shards", "--shards-per-client", 5], "more than the 20 training"),
-        ([*DRAWN, "--scheme", "shards", "--shard-size", 6], "give a smaller --shard-size"),
-        ([*DRAWN, "--scheme", "pathological"], "needs --clients N and --classes-per-client N"),
+        ([*DRAWN, "--scheme", "shards", "--shard-size", 6], "give a smaller shard_size"),
+        ([*DRAWN, "--scheme", "pathological"], "needs clients and classes_per_client"),
         (
             [*DRAWN, "--scheme", "pathological", "--classes-per-client", 11],
-            "--classes-per-client 11 is more than the 10 classes",
+            "classes_per_client 11 is more than the 10 classes",
         ),
         (
             [*DRAWN, "--scheme", "pathological", "--classes-per-client", 9],

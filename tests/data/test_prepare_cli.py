@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from autoprune.data.prepare.sources import discover
+from autoprune.data.prepare import sources
 from autoprune.data.store import ClientStore
 
 
@@ -44,10 +44,10 @@ def test_stores_and_partitions_are_made_without_a_word_on_stderr(folders):
 def test_every_source_is_a_command(stage):
     process = stage("data.prepare", "--help")
     assert process.returncode == 0
-    assert {"leaf", "digits", "glyphs", "faces"} <= discover().keys()
-    assert all(source in process.stdout for source in discover())
-    for name, source in discover().items():
-        assert source.KIND in ("real", "stand-in")
+    assert {"leaf", "digits", "glyphs", "faces"} <= set(sources.names())
+    assert all(source in process.stdout for source in sources.names())
+    for name in sources.names():
+        assert sources.load(name).KIND in ("real", "stand-in")
         assert "--seed" in stage("data.prepare", name, "--help").stdout
 
 
@@ -57,14 +57,14 @@ def test_every_source_is_a_command(stage):
         (("nothing",), "invalid choice: 'nothing'"),
         ((), "SOURCE"),
         (("digits", "--name", "d", "--output", "x", "--colour"), "--colour"),
-        (("digits", "--name", "d", "--output", "x", "--seed", "-1"), "'-1' is not a whole number"),
-        (("digits", "--name", "d", "--output", "x", "--test-fraction", "nan"), "'nan' is not"),
-        (("glyphs", "--name", "d", "--output", "x", "--clients", "0"), "'0' is not a whole"),
+        (("digits", "--name", "d", "--output", "x", "--seed", "-1"), "--seed: found '-1'"),
+        (("digits", "--name", "d", "--output", "x", "--test-fraction", "nan"), "--test-fraction:"),
+        (("glyphs", "--name", "d", "--output", "x", "--clients", "0"), "found '0', expected at le"),
     ],
 )
 def test_a_wrong_command_line_ends_in_a_clear_line(stage, flags, word):
     process = stage("data.prepare", *flags)
-    assert process.returncode == 2
+    assert process.returncode in (1, 2)
     assert word in process.stderr.splitlines()[-1]
     assert "Traceback" not in process.stderr
 

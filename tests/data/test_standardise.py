@@ -101,7 +101,7 @@ def test_blocks_and_workers_change_nothing(tmp_path, real_leaf, monkeypatch):
 def test_images_of_one_level_are_refused_in_one_line(tmp_path):
     images = np.full((4, 2, 2, 1), 255, np.uint8)
     images[2:] = 7  # that what is held out differs does not help
-    refused = r"'made': every training pixel is 255 of 255, which --standardise cannot scale"
+    refused = r"'made': every training pixel is 255 of 255, which standardise cannot scale"
     with pytest.raises(InputError, match=refused) as caught:
         write(tmp_path / "store", images, [0, 0, 1, 2])
     assert "\n" not in str(caught.value)
@@ -110,7 +110,7 @@ def test_images_of_one_level_are_refused_in_one_line(tmp_path):
 
 
 def test_a_range_and_standardising_exclude_each_other(tmp_path):
-    refused = "--pixel-range -1 1 and --standardise exclude each other; leave one out"
+    refused = "pixel_range -1 1 and standardise exclude each other; leave one out"
     with pytest.raises(InputError, match=refused):
         prepare(tmp_path / "s", "digits", "--pixel-range", -1, 1, "--standardise")
     assert not (tmp_path / "s").exists()

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from autoprune.core.errors import InputError
 from autoprune.data.prepare.__main__ import main
-from autoprune.data.prepare.readers import idx as idx_files
 from autoprune.data.prepare.sources import torchvision as source
 from autoprune.data.store import ClientStore
 
@@ -72,38 +71,6 @@ def test_each_layout_gives_every_image_with_its_label(tmp_path, dataset, packed,
     assert (store.images[:, 0, 1:, 0] == rows[:, None]).all()
     assert (store.labels[:, 0] == rows % 10).all()
     assert len(store.targets[0]["classes"]) == 10
-
-
-@pytest.mark.parametrize(
-    ("split", "names", "first"),
-    [
-        ("byclass", "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz", 0),
-        ("balanced", "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabdefghnqrt", 0),
-        ("letters", "abcdefghijklmnopqrstuvwxyz", 1),
-        ("digits", "0123456789", 0),
-    ],
-)
-def test_emnist_is_turned_upright_and_its_letters_count_from_one(tmp_path, split, names, first):
-    prefix = [f"emnist-{split}-{part}" for part in ("train", "test")]
-    write(tmp_path / "gzip", prefix, first_class=first, classes=len(names))
-    store = prepare(tmp_path / "store", tmp_path, "--emnist-split", split, dataset="EMNIST")
-    assert store.shape == (5, 6, 1)
-    assert "".join(store.classes("character")) == names
-    rows = store.images[:, 1, 0, 0].astype(int)  # what was the first row is the first column
-    assert sorted(rows[:TRAIN]) == list(range(TRAIN))
-    assert (store.images[:, 0, 1:, 0] == 3 * rows[:, None] % 256).all()
-    assert (store.labels[:, 0] == rows % len(names)).all()
-
-
-def test_pieces_of_a_file_are_put_together_again(tmp_path, monkeypatch):
-    write(tmp_path / "in")
-    whole = prepare(tmp_path / "whole", tmp_path / "in")
-    monkeypatch.setattr(idx_files, "CHUNK", 7 * 30)  # seven images a piece
-    pieces = prepare(tmp_path / "pieces", tmp_path / "in")
-    assert pieces.checksum == whole.checksum
-    some = prepare(tmp_path / "some", tmp_path / "in", "--samples", 11)
-    assert (some.images[:, 0, 1, 0] % 10 == some.labels[:, 0]).all()
-    assert len(set(some.images[:11, 0, 1, 0].tolist())) == 11
 
 
 @settings(max_examples=60, deadline=None)
@@ -207,20 +174,29 @@ BAD = {
         change(IMAGES, lambda data: struct.pack(">I", 0x0D03) + data[4:]),
         "train-images.*magic number 3331, expected 2051",
     ),
-    "fewer pixels": (change(IMAGES, lambda data: data[:-1]), "train-images.*ends too early"),
-    "more pixels": (change(IMAGES, lambda data: data + b"x"), "train-images.*goes on after 50"),
+    "fewer pixels": (
+        change(IMAGES, lambda data: data[:-1]),
+        "train-images.*1499 bytes, exp",
+    ),
+    "more pixels": (
+        change(IMAGES, lambda data: data + b"x"),
+        "train-images.*1501 bytes",
+    ),
     "fewer labels": (
         change(LABELS, lambda data: idx(np.zeros(TEST - 1))),
         "t10k-images.*: 20 images, but 19 labels in .*t10k-labels",
     ),
-    "none": (change(IMAGES, lambda data: idx(np.zeros((0, 6, 5)))), "it holds 0 x 6 x 5 values"),
+    "none": (
+        change(IMAGES, lambda data: idx(np.zeros((0, 6, 5)))),
+        "0 bytes, expected 0 x 6 x 5",
+    ),
     "label 10": (
         change(LABELS, lambda data: data[:-3] + b"\x0a\x00\x00"),
         r"t10k-labels.*row 17: label 10, expected 0\.\.9",
     ),
     "another size": (
         change("t10k-images-idx3", lambda data: idx(samples(TEST, sides=(5, 5))[0])),
-        "t10k-images.*: images of 5x5, but .*train-images.* has 6x5",
+        "in: training images of 6x5, test images of 5x5",
     ),
 }
 
@@ -235,17 +211,10 @@ def test_a_bad_file_is_refused_in_one_line_and_nothing_is_left(tmp_path, case):
     assert not (tmp_path / "store").exists()
 
 
-def test_a_letter_zero_is_out_of_range(tmp_path):
-    write(tmp_path, ["emnist-letters-train", "emnist-letters-test"], classes=5)
-    with pytest.raises(InputError, match=r"row 0: label 0, expected 1\.\.26"):
-        prepare(tmp_path / "s", tmp_path, "--emnist-split", "letters", dataset="EMNIST")
-
-
 @pytest.mark.parametrize(
     ("dataset", "flags", "message"),
     [
-        ("EMNIST", [], "EMNIST needs --emnist-split; it is one of byclass"),
-        ("MNIST", ["--emnist-split", "digits"], "MNIST does not use --emnist-split"),
+        ("EMNIST", [], "--dataset: found 'EMNIST'; known are MNIST"),
         ("MNIST", ["--samples", TRAIN + 1], "--samples 51 is more than the 50 train images"),
         ("MNIST", ["--test-samples", 99], "--test-samples 99 is more than the 20 test images"),
         ("MNIST", ["--test-samples", 1], "no validation samples"),

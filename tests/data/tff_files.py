@@ -1,14 +1,11 @@
 """Small files shaped exactly as TensorFlow Federated's, for the tests of its reader."""
 
-import functools
 import sqlite3
 from contextlib import closing
 
-import h5py
 import numpy as np
-from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 
-from autoprune.data.prepare.readers.tff_layout import ATTRIBUTES
+from autoprune.data.prepare.readers.tff_example import ATTRIBUTES, example_class
 
 CELEBA = ["five_o_clock_shadow" if name[0] == "5" else name.lower() for name in ATTRIBUTES]
 TABLES = """
@@ -20,50 +17,6 @@ CREATE INDEX idx_examples_client_id ON examples (client_id);
 CREATE INDEX idx_examples_client_id_split ON examples (split_name, client_id);
 CREATE INDEX idx_metadata_client_id ON client_metadata (client_id);
 """
-# tensorflow/core/example/feature.proto, numbers as numbers (the reader declares them otherwise)
-LISTS = {
-    "bytes_list": ("BytesList", "TYPE_BYTES"),
-    "float_list": ("FloatList", "TYPE_FLOAT"),
-    "int64_list": ("Int64List", "TYPE_INT64"),
-}
-
-
-@functools.cache
-def example_class():
-    """The message class of tf.train.Example."""
-
-    def field(name, number, kind, repeated=False, **more):
-        of = {"type": kind} if kind.startswith("TYPE_") else {"typeName": f".true.{kind}"}
-        label = "LABEL_REPEATED" if repeated else "LABEL_OPTIONAL"
-        return {"name": name, "number": number, "label": label, **of, **more}
-
-    messages = [
-        *({"name": name, "field": [field("value", 1, of, True)]} for name, of in LISTS.values()),
-        {
-            "name": "Feature",
-            "oneofDecl": [{"name": "kind"}],
-            "field": [
-                field(key, number, name, oneofIndex=0)
-                for number, (key, (name, _)) in enumerate(LISTS.items(), 1)
-            ],
-        },
-        {
-            "name": "Features",
-            "field": [field("feature", 1, "Features.FeatureEntry", True)],
-            "nestedType": [
-                {
-                    "name": "FeatureEntry",
-                    "options": {"mapEntry": True},
-                    "field": [field("key", 1, "TYPE_STRING"), field("value", 2, "Feature")],
-                }
-            ],
-        },
-        {"name": "Example", "field": [field("features", 1, "Features")]},
-    ]
-    file = {"name": "true", "package": "true", "syntax": "proto3", "messageType": messages}
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(json_format.ParseDict(file, descriptor_pb2.FileDescriptorProto()))
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("true.Example"))
 
 
 def serialized(features):
@@ -88,17 +41,6 @@ def celeba(seed, number):
     rng = np.random.default_rng(seed)
     attributes = {name: rng.integers(0, 2, number).astype(bool) for name in CELEBA}
     return {"image": rng.integers(0, 256, (number, 84, 84, 3)), **attributes}
-
-
-def write_hdf5(path, clients):
-    """Write ``{client: {feature: array}}``."""
-    with h5py.File(path, "w") as file:
-        group = file.create_group("examples")
-        for client, features in clients.items():
-            group.create_group(client)
-            for name, values in features.items():
-                group[client][name] = values
-    return path
 
 
 def write_sqlite(path, splits, seed=None):

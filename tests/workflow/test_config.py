@@ -247,7 +247,7 @@ REFUSED = [
     ),
     (
         {"datasets": {"glyphs": {"options": {"writers": 3}}}},
-        "datasets.glyphs.options: unknown key 'writers'; known are seed, clients",
+        "datasets.glyphs.options.writers: unknown key 'writers'; known are seed, min_samples",
     ),
     ({"methods": {"magic": ["x"]}}, "methods: unknown method 'magic'; known are autoprune, dense"),
     (

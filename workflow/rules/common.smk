@@ -16,6 +16,7 @@ sys.path.insert(0, str(WORKFLOW))
 from autoprune.check.failures import Failure, describe, is_stop, last_error
 from autoprune.core.errors import InputError
 from autoprune.core.provenance import code_version
+from autoprune.data.prepare import sources
 from autoprune.study.config import METHODS, ablation_flags, check, differs, followed
 from autoprune.study.config import follows_dense, follows_plan, keeps_scores, methods_of
 from autoprune.study.config import resolve, run_settings
@@ -41,9 +42,6 @@ resolve(config)
 
 PAIRS = {pair: config["pairs"][pair] for pair in config["study"]}
 DATASETS = list(dict.fromkeys(pair["dataset"] for pair in PAIRS.values()))
-# options of sources that name files or folders, and the endings of the files that are read there
-PLACES = "folder train test raw local archive database table writers".split()
-FILES_READ = set(".json .txt .zip .gz .xz .bz2 .lzma .h5 .sqlite .parquet .csv .tsv".split())
 # networks as files: formats, and multiples for widths where a method's plan has filters' scores
 FORMATS = config["deploy"]["formats"]
 MULTIPLES = config["deploy"]["round_widths_to"]
@@ -285,8 +283,7 @@ def dense_followed(wildcards):
 
 def readers(wildcards):
     """Cores for writing a store: what is generated needs one, files are read by as many as given."""
-    generated = ["digits", "faces", "glyphs"]
-    return 1 if config["datasets"][wildcards.dataset]["source"] in generated else 64
+    return 1 if sources.generates(config["datasets"][wildcards.dataset]["source"]) else 64
 
 
 def receipts(wildcards):
@@ -297,24 +294,15 @@ def receipts(wildcards):
 
 def source_files(wildcards):
     """The user's own files a data set is read from, so that other files make another store."""
-    places = map(Path, located(wildcards.dataset).values())
-    return sorted(
-        str(file)
-        for place in places
-        for file in ([place] if place.is_file() else place.rglob("*"))
-        if file.suffix in FILES_READ
-    )
+    dataset = config["datasets"][wildcards.dataset]
+    if dataset.get("downloads"):
+        return []
+    return sources.files_read(dataset["source"], dataset["options"])
 
 
-def located(dataset):
-    """Those options of a data set that name a file or folder of the user's."""
-    if config["datasets"][dataset].get("downloads"):
-        return {}
-    options = config["datasets"][dataset]["options"]
-    return {key: options[key] for key in PLACES if key in options}
-
-
-for dataset in DATASETS:
-    for key, place in located(dataset).items():
-        if not Path(place).exists():
-            print(f"missing: data set {dataset}: {key} {place} does not exist", file=sys.stderr)
+for name in DATASETS:
+    dataset = config["datasets"][name]
+    places = sources.places(dataset["source"], dataset["options"])
+    for key, place in {} if dataset.get("downloads") else places.items():
+        if not place.exists():
+            print(f"missing: data set {name}: {key} {place} does not exist", file=sys.stderr)

@@ -10,7 +10,9 @@ from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.exceptions import best_match
 
 from autoprune.core.errors import InputError
+from autoprune.core.options import Refused
 from autoprune.core.provenance import closure, modules_with
+from autoprune.data.prepare.sources import check_options
 from autoprune.measure import formats as exports
 from autoprune.pruning.options import WEIGHTS
 
@@ -104,6 +106,7 @@ def check(config: Mapping[str, Any], files: Sequence[str | Path], schema: str | 
             _refuse(files, ["variants"], f"unknown method {name!r}{_known(METHODS)}")
     datasets, pairs = config["datasets"], config["pairs"]
     for name, dataset in datasets.items():
+        _check_source(name, dataset, files)
         own = dataset.get("preprocessing", {})
         if own.get("standardise") and "pixel_range" in own:
             path = ["datasets", name, "preprocessing", "standardise"]
@@ -141,6 +144,17 @@ def check(config: Mapping[str, Any], files: Sequence[str | Path], schema: str | 
     for position, name in enumerate(config["deploy"]["formats"]):
         if reason := exports.lacking(name):
             _refuse(files, ["deploy", "formats", position], reason)
+
+
+def _check_source(name: str, dataset: Mapping[str, Any], files: Sequence[str | Path]) -> None:
+    """Refuse a source that does not exist, or options that its module does not take."""
+    try:
+        check_options(dataset["source"], dataset["options"])
+    except Refused as error:
+        path = ["datasets", name, *error.key]
+        raise InputError(
+            f"{_origin(files, path)}: {'.'.join(map(str, path))}: {error.reason}"
+        ) from None
 
 
 def _check_methods(

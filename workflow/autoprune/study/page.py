@@ -56,10 +56,10 @@ def render(config: Path, schema: Path = SCHEMAS / "config.schema.yaml") -> str:
             for name, text in SUMMARY.items()
         ],
         sources=[
-            {"name": name, "text": _first_sentence(source.__doc__)}
-            for name, source in sources.discover().items()
+            {"name": name, "text": _first_sentence(sources.load(name).__doc__)}
+            for name in sources.names()
         ],
-        options=option_rows(rules),
+        options=option_rows(),
         networks=[
             {
                 "name": name,
@@ -194,18 +194,23 @@ def setting_rows(rules: Schema) -> Iterator[Row]:
                 }
 
 
-def option_rows(rules: Schema) -> list[Row]:
+def option_rows() -> list[Row]:
     """Every option of the sources; those that mean the same stand together."""
     sorted_out: dict[tuple[str, ...], dict[str, str]] = {}
-    by_source = {name: flags(source.add_arguments) for name, source in sources.discover().items()}
-    for source, own in by_source.items():
-        part = rules["$defs"][source]
-        for key, rule in part["properties"].items():
-            rule = resolved(rules, rule)
-            text = described(rule, f"$defs.{source}.{key}")
-            needed = key in part["required"]
+    by_source = {name: sources.load(name).Options for name in sources.names()}
+    for source, model in by_source.items():
+        rules = model.model_json_schema()
+        for key, rule in rules["properties"].items():
+            # what may be left out may also be null, which goes without saying
+            rule = {
+                **next((one for one in rule.get("anyOf", ()) if one != {"type": "null"}), {}),
+                **rule,
+            }
+            text = described(rule, f"{source}.{key}")
+            needed = key in rules.get("required", ())
             found = sorted_out.setdefault((key, allowed(rule), text), {})
-            found[f"{source}*" if needed else source] = "–" if needed else _default(own[key])
+            default = rule.get("default")
+            found[f"{source}*" if needed else source] = "–" if default is None else f"`{default}`"
     rows = []
     for (key, value, text), found in sorted_out.items():
         names = ", ".join(found)
@@ -215,7 +220,9 @@ def option_rows(rules: Schema) -> list[Row]:
         rows.append(
             {"key": key, "sources": names, "value": value, "default": default, "text": text}
         )
-    return sorted(rows, key=lambda row: (row["sources"] != "all*", -row["sources"].count(",")))
+    return sorted(
+        rows, key=lambda row: (not row["sources"].startswith("all"), -row["sources"].count(","))
+    )
 
 
 def _by_source(defaults: Mapping[str, str]) -> str:

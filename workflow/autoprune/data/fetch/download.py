@@ -4,7 +4,7 @@ import argparse
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,8 @@ from typing import Any
 
 from autoprune.core.errors import InputError, run_main
 from autoprune.core.files import read_json, write_json
-from autoprune.data.fetch.registry import Entry, add_arguments, load_entry, write_receipt
+from autoprune.core.options import add_flags, from_flags
+from autoprune.data.fetch.registry import REGISTRY, Entry, load_entry
 from autoprune.data.fetch.transfer import PAGE, Patience, Refused, discard, is_page, meter, transfer
 
 SCHEMA_VERSION = 1
@@ -128,11 +129,11 @@ def check(path: Path, pin: Pin) -> tuple[int, str]:
     digests = {"sha256": hashlib.sha256()}
     if pin.md5:
         digests["md5"] = hashlib.md5(usedforsecurity=False)
-    with open(path, "rb") as stream, meter(f"checking {path.name}", size) as tell:
+    with open(path, "rb") as stream, meter(f"checking {path.name}", size) as bar:
         while block := stream.read(1 << 20):
             for digest in digests.values():
                 digest.update(block)
-            tell(len(block))
+            bar.update(len(block))
     for name, digest in digests.items():
         expected = getattr(pin, name)
         if expected is not None and digest.hexdigest() != expected:
@@ -196,52 +197,24 @@ def alone(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def number(convert: Callable[[str], float], low: float) -> Callable[[str], float]:
-    """An argparse ``type`` for a number of ``low`` up to a million."""
-
-    def parse(text: str) -> float:
-        value = convert(text)
-        if not low <= value <= 1e6:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {low:g} to 1e6")
-        return value
-
-    return parse
-
-
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m autoprune.data.fetch.download", description=__doc__, allow_abbrev=False
     )
-    add_arguments(parser, "where the file goes, or is")
-    parser.add_argument(
+    add = parser.add_argument
+    add("name", metavar="NAME", help="entry of the registry, such as emnist_sqlite")
+    add("--folder", type=Path, required=True, help="where the file goes, or is")
+    add("--receipt", type=Path, required=True, help="JSON written when everything is right")
+    add("--registry", type=Path, default=REGISTRY, help="YAML of entries (default: the package's)")
+    add(
         "--lock",
         type=Path,
         help="JSON of checksums that are recorded on the first fetch and then enforced, for files "
         "with no published one (default: downloads.lock.json in --folder)",
     )
-    parser.add_argument(
-        "--url", action="append", default=[], help="instead of the registry's addresses; repeatable"
-    )
-    parser.add_argument(
-        "--timeout",
-        type=number(float, 0.01),
-        default=30.0,
-        help="seconds without an answer or a byte after which an address is taken as stalled "
-        "(default: %(default)s)",
-    )
-    parser.add_argument(
-        "--retries",
-        type=number(int, 0),
-        default=5,
-        help="tries in a row that bring no new byte before the next address (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--retry-wait",
-        type=number(float, 0),
-        default=1.0,
-        help="seconds before the first retry, doubled each time up to 60 (default: %(default)s)",
-    )
+    add("--url", action="append", default=[], help="instead of the registry's; repeatable")
+    add_flags(parser, Patience)
     return parser.parse_args(argv)
 
 
@@ -250,9 +223,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
     entry = load_entry(args.name, args.registry)
     lock = args.lock or args.folder / "downloads.lock.json"
-    patience = Patience(timeout=args.timeout, retries=args.retries, wait=args.retry_wait)
-    receipt = fetch(entry, args.folder, lock, args.url, patience)
-    write_receipt(args.receipt, receipt)
+    receipt = fetch(entry, args.folder, lock, args.url, from_flags(Patience, args))
+    try:
+        write_json(args.receipt, receipt)
+    except OSError as error:
+        raise InputError(f"{args.receipt}: cannot be written ({error.strerror})") from None
     print(f"{args.name}: {args.folder / entry.file}, {receipt['bytes']} bytes, checksum right")
 
 

@@ -1,25 +1,25 @@
 """One file over HTTP: resumed where it broke off, retried, and told apart from a web page."""
 
-import random
 import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from pydantic import Field
 
 from autoprune.core.errors import InputError
 from autoprune.core.files import read_json, write_json
+from autoprune.core.options import Options
 
 if TYPE_CHECKING:
     import requests
+    from tqdm import tqdm
 
 CHUNK = 1 << 20  # bytes written at once
 LONGEST_WAIT = 60.0  # seconds; also for a server that asks for more
-EVERY = 10.0  # seconds between lines of progress where there is no terminal
+EVERY = 10.0  # seconds between signs of progress where there is no terminal
 PASSING = {408, 425, 429, 500, 502, 503, 504}  # HTTP statuses that may be others a moment later
 PAGE = "a web page came in its place, such as a quota or login page; fetch it with a browser"
 
@@ -33,47 +33,45 @@ class Refused(Exception):
         self.wait = wait  # seconds that the server asks for
 
 
-@dataclass(frozen=True)
-class Patience:
-    """How long to try: ``retries`` in a row that bring no new byte, then it is given up.
+class Patience(Options):
+    """How long to try."""
 
-    ``timeout`` is seconds without an answer or a byte, ``wait`` seconds before the first retry,
-    doubled each time and shortened at random by up to a half so that many clients spread out.
-    """
-
-    timeout: float = 30.0
-    retries: int = 5
-    wait: float = 1.0
-    sleep: Callable[[float], None] = time.sleep
-    draw: Callable[[], float] = random.random
+    timeout: float = Field(
+        30.0,
+        ge=0.01,
+        description="Seconds without an answer or a byte after which an address is taken as "
+        "stalled.",
+    )
+    retries: int = Field(
+        5, ge=0, description="Tries in a row that bring no new byte before the next address."
+    )
+    retry_wait: float = Field(
+        1.0,
+        ge=0,
+        description="Seconds before the first retry, doubled each time up to 60; a server may ask "
+        "for more, up to as many.",
+    )
 
     def pause(self, failures: int, asked: float) -> float:
         """Seconds before retry number ``failures``; at least ``asked``, but bounded."""
-        backoff = self.wait * 2 ** (failures - 1) * (1 - self.draw() / 2)
-        return min(LONGEST_WAIT, max(backoff, asked))
+        return min(LONGEST_WAIT, max(self.retry_wait * 2 ** (failures - 1), asked))
 
 
-@contextmanager
-def meter(what: str, total: int | None, start: int = 0) -> Iterator[Callable[[int], None]]:
-    """Yield a function to tell of n more bytes: a bar on a terminal, else a line now and then."""
+def meter(what: str, total: int | None, start: int = 0) -> "tqdm[NoReturn]":
+    """A bar of bytes: at once on a terminal, else a line now and then of what takes long."""
     from tqdm import tqdm
 
-    form = {"unit": "B", "unit_scale": True, "disable": None, "leave": False}
-    with tqdm(desc=what, total=total, initial=start, **form) as bar:
-        if not bar.disable:
-            yield bar.update
-            return
-        done, said = start, time.monotonic()
-
-        def update(count: int) -> None:
-            nonlocal done, said
-            done += count
-            if time.monotonic() - said >= EVERY:
-                said = time.monotonic()
-                of = f" of {total / 1e6:.0f}" if total else ""
-                print(f"{what}: {done / 1e6:.0f}{of} MB", file=sys.stderr, flush=True)
-
-        yield update
+    now = sys.stderr.isatty()
+    return tqdm(
+        desc=what,
+        total=total,
+        initial=start,
+        unit="B",
+        unit_scale=True,
+        leave=False,
+        delay=0 if now else EVERY,
+        mininterval=0.1 if now else EVERY,
+    )
 
 
 def is_page(path: Path) -> bool:
@@ -117,7 +115,7 @@ def transfer(url: str, part: Path, size: int | None, pinned: bool, patience: Pat
                     raise
                 pause = patience.pause(failures, error.wait)
                 print(f"{url}: {error}; again in {pause:.1f} s", file=sys.stderr, flush=True)
-                patience.sleep(pause)
+                time.sleep(pause)
 
 
 def _attempt(
@@ -215,7 +213,7 @@ def _receive(
 
     done = start
     try:
-        with open(part, "ab" if start else "wb") as stream, meter(part.stem, total, start) as tell:
+        with open(part, "ab" if start else "wb") as stream, meter(part.stem, total, start) as bar:
             # read1 gives what has come, so that a break loses nothing of a chunk.
             while block := reply.raw.read1(CHUNK, decode_content=False):
                 done += len(block)
@@ -224,7 +222,7 @@ def _receive(
                     raise Refused(f"more than the expected {total} bytes came")
                 stream.write(block)
                 stream.flush()  # a killed process leaves the bytes for its successor
-                tell(len(block))
+                bar.update(len(block))
     except ReadTimeoutError:
         raise Refused(f"stalled for {timeout:g} s after {done} bytes", again=True) from None
     except HTTPError:

@@ -1,6 +1,5 @@
 """Image files, in a folder or a zip archive, as arrays of one shape."""
 
-import argparse
 import functools
 import io
 import warnings
@@ -9,9 +8,10 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
+from pydantic import Field, model_validator
 
 from autoprune.core.errors import InputError
 from autoprune.data.prepare import sources
@@ -190,50 +190,55 @@ def _in_mode(image: "Image", place: str, form: Form) -> "Image":
     return image.convert("L" if form.channels == 1 else "RGB")
 
 
-def add_form(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that say what a user's own images are brought to; see ``form``."""
-    pixels = sources.checked(int, 1, 4096, "a whole number from 1 to 4096")
-    parser.add_argument(
-        "--side",
-        type=pixels,
-        help="pixels; every image is resized to SIDE x SIDE, whatever its proportions "
-        "(default: all images must have one size, which stays)",
+class Own(sources.Split):
+    """Options of a source of a user's own images: what they are brought to."""
+
+    side: int | None = Field(
+        None,
+        ge=1,
+        le=4096,
+        description="Pixels a side of the square that images are brought to, whatever their "
+        "proportions; without a size all images must have one, which stays.",
     )
-    parser.add_argument("--height", type=pixels, help="pixels; with --width, instead of --side")
-    parser.add_argument("--width", type=pixels, help="pixels; with --height, instead of --side")
-    parser.add_argument(
-        "--channels",
-        type=int,
-        choices=(1, 3),
-        default=3,
-        help="1 grey or 3 RGB; images are converted (default: %(default)s)",
+    height: int | None = Field(
+        None, ge=1, le=4096, description="Pixels, with `width`, instead of `side`."
     )
-    parser.add_argument(
-        "--drawn",
-        choices=("dark-on-light", "light-on-dark", "colour"),
-        help="what the images look like; nothing is inverted here. Behind transparent pixels "
-        "light-on-dark has black, the others white (default: colour for 3 channels, "
-        "dark-on-light for 1)",
+    width: int | None = Field(
+        None, ge=1, le=4096, description="Pixels, with `height`, instead of `side`."
+    )
+    channels: Literal[1, 3] = Field(3, description="1 grey or 3 colour; images are converted.")
+    drawn: Literal["dark-on-light", "light-on-dark", "colour"] | None = Field(
+        None,
+        description="What the images look like, so that `polarity` can be changed; nothing is "
+        "inverted here. Behind transparent pixels light-on-dark has black, the others white. "
+        "Without it colour, or dark-on-light for one channel.",
+    )
+    name_of_target: str | None = Field(
+        None,
+        description="What tables call the label; without it `label`, or the name of its column.",
     )
 
+    @model_validator(mode="after")
+    def _one_size(self) -> Self:
+        if (self.height is None) != (self.width is None) or (self.side and self.height):
+            raise ValueError("give side, or height and width together, or none of them")
+        return self
 
-def polarity(args: argparse.Namespace) -> str:
-    """The store's polarity by the flags of ``add_form``."""
-    return args.drawn or ("colour" if args.channels == 3 else "dark-on-light")
+    @property
+    def polarity(self) -> str:
+        """The store's polarity."""
+        return self.drawn or ("colour" if self.channels == 3 else "dark-on-light")
 
-
-def form(args: argparse.Namespace, root: Path, first: File) -> Form:
-    """The form by the flags of ``add_form``; without a size that of the image ``first``."""
-    if (args.height is None) != (args.width is None) or (args.side and args.height):
-        raise InputError("give --side, or --height and --width together, or none of them")
-    height, width = args.height or args.side, args.width or args.side
-    expected, advice = None, ""
-    if height is None:
-        width, height = opened(root, *first).size
-        expected = (height, width)
-        advice = (
-            f"that is the size of {where(root, first[0])}; "
-            "give --side, or --height and --width, to resize all"
-        )
-    background = 0 if polarity(args) == "light-on-dark" else 255
-    return Form(height, width, args.channels, expected, advice, background=background)
+    def form(self, root: Path, first: File) -> Form:
+        """The form that all images get; without a size that of the image ``first``."""
+        height, width = self.height or self.side, self.width or self.side
+        expected, advice = None, ""
+        if height is None or width is None:
+            width, height = opened(root, *first).size
+            expected = (height, width)
+            advice = (
+                f"that is the size of {where(root, first[0])}; "
+                "give side, or height and width, to resize all"
+            )
+        background = 0 if self.polarity == "light-on-dark" else 255
+        return Form(height, width, self.channels, expected, advice, background=background)

@@ -11,50 +11,28 @@ import numpy as np
 
 from autoprune.core.errors import InputError, run_main
 from autoprune.core.files import whole_folder, write_json
+from autoprune.core.options import add_flags, from_flags
 from autoprune.data.partition import FILES, SCHEMA_VERSION
-from autoprune.data.prepare.schemes import LEFT_OVER, NEEDS, SUMMARY, check_settings, drawn, natural
-from autoprune.data.prepare.sources import add_seed, checked, count, report_dropped
+from autoprune.data.prepare.schemes import LEFT_OVER, SETTINGS, SUMMARY, Division, drawn, natural
+from autoprune.data.prepare.sources import report_dropped
 from autoprune.data.store import ClientStore
 
 
-def make_partition(
-    store: ClientStore,
-    output: Path,
-    *,
-    scheme: str,
-    target: str,
-    seed: int,
-    clients: int | None = None,
-    alpha: float | None = None,
-    classes_per_client: int | None = None,
-    shards_per_client: int | None = None,
-    shard_size: int | None = None,
-    min_samples: int = 2,
-) -> None:
+def make_partition(store: ClientStore, output: Path, target: str, chosen: Division) -> None:
     """Write the partition of a store's training rows; nothing is written when it fails.
 
     Clients below ``min_samples`` rows are dropped and counted, and so are rows that the scheme
-    gives to nobody. Raises InputError for settings that do not fit the scheme or the store.
+    gives to nobody. Raises InputError for settings that do not fit the store.
     """
-    settings = {
-        "clients": clients,
-        "alpha": alpha,
-        "classes_per_client": classes_per_client,
-        "shards_per_client": shards_per_client,
-        "shard_size": shard_size,
-    }
-    check_settings(scheme, settings)
+    scheme, min_samples = chosen.scheme, chosen.min_samples
     labels = store.labels[store.rows("train"), store.target_column(target)]
-    if scheme == "natural":
-        ids, parts = natural(store)
-    else:
-        ids, parts = drawn(scheme, labels, seed, settings)
+    ids, parts = natural(store) if scheme == "natural" else drawn(labels, chosen)
 
     kept = [number for number, part in enumerate(parts) if len(part) >= min_samples]
     if not kept:
         raise InputError(
             f"no client is left: all {len(parts)} have fewer than {min_samples} training samples; "
-            "lower --min-samples or --clients"
+            "lower min_samples or clients"
         )
     small = sorted(set(range(len(parts))) - set(kept))
     reason = f"fewer than {min_samples} training samples"
@@ -67,7 +45,11 @@ def make_partition(
     header = {
         "schema_version": SCHEMA_VERSION,
         "scheme": scheme,
-        "settings": {"seed": seed, "min_samples": min_samples, **settings},
+        "settings": {
+            "seed": chosen.seed,
+            "min_samples": min_samples,
+            **{name: getattr(chosen, name) for name in SETTINGS},
+        },
         "store": {
             "name": store.name,
             "kind": store.kind,
@@ -130,54 +112,22 @@ def _write_counts(path: Path, counts: np.ndarray, classes: Sequence[str]) -> Non
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m autoprune.data.prepare.partition", description=__doc__, allow_abbrev=False
+        prog="python -m autoprune.data.prepare.partition",
+        description=f"{__doc__} Schemes: {'; '.join(map(': '.join, SUMMARY.items()))}.",
+        allow_abbrev=False,
     )
     parser.add_argument("--store", required=True, type=Path, help="folder of the client store")
-    parser.add_argument(
-        "--scheme",
-        required=True,
-        choices=NEEDS,
-        metavar="SCHEME",
-        help="; ".join(f"{scheme}: {summary}" for scheme, summary in SUMMARY.items()),
-    )
     parser.add_argument("--target", required=True, help="label that is predicted and divided by")
-    parser.add_argument("--clients", type=count, help="number of clients drawn; not for natural")
-    parser.add_argument(
-        "--alpha",
-        type=checked(float, 1e-3, 1e9, "a number from 0.001 to 1e9"),
-        help="dirichlet, quantity: concentration; below 1 clients differ much, above 100 they "
-        "are all alike",
-    )
-    parser.add_argument("--classes-per-client", type=count, help="pathological: classes")
-    parser.add_argument(
-        "--shards-per-client",
-        type=count,
-        help="shards: number for each client; their size follows, and rows beyond are dropped "
-        "and counted",
-    )
-    parser.add_argument(
-        "--shard-size",
-        type=count,
-        help="shards: training samples of one, instead; their number follows, and some clients "
-        "get one more than others",
-    )
-    parser.add_argument(
-        "--min-samples",
-        type=count,
-        default=2,
-        help="training samples; a client with fewer is dropped and counted, as batch statistics "
-        "need two (default: %(default)s)",
-    )
-    add_seed(parser)
+    add_flags(parser, Division)
     parser.add_argument("--output", required=True, type=Path, help="folder of the new partition")
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Partition one store; raises InputError for wrong input, and then writes nothing."""
-    settings = vars(parse(argv))
-    store = ClientStore.open(settings.pop("store"))
-    make_partition(store, settings.pop("output"), **settings)
+    args = parse(argv)
+    chosen = from_flags(Division, args)
+    make_partition(ClientStore.open(args.store), args.output, args.target, chosen)
 
 
 if __name__ == "__main__":

@@ -64,6 +64,6 @@ def standard_range(moments: Moments, name: str) -> tuple[float, float]:
     if moments.sd == 0:
         raise InputError(
             f"data set {name!r}: every training pixel is {round(255 * moments.mean)} of 255, which "
-            "--standardise cannot scale; give images that show something, or leave it out"
+            "standardise cannot scale; give images that show something, or leave it out"
         )
     return (0 - moments.mean) / moments.sd, (1 - moments.mean) / moments.sd

@@ -1,55 +1,64 @@
 """What may be done to every image between its source and training: crop, resize, invert, scale."""
 
-import argparse
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
+from pydantic import Field, model_validator
 
 from autoprune.core.errors import InputError
+from autoprune.core.options import Options
 from autoprune.data.prepare.images import BLOCK, Images, Samples
-from autoprune.data.prepare.sources import checked, count, whole_number
 
 Blocks = Iterable[tuple[np.ndarray, np.ndarray]]
+Pixel = Annotated[int, Field(ge=0)]
+Level = Annotated[float, Field(ge=-1e6, le=1e6)]
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags, which are the same for every source; without them nothing is done."""
-    group = parser.add_argument_group("preprocessing, in this order")
-    group.add_argument(
-        "--crop",
-        type=whole_number,
-        nargs=2,
-        metavar=("FIRST", "END"),
-        help="keep pixel rows and columns FIRST up to, not including, END; the paper's notebooks "
-        "crop FEMNIST to 5 20",
+class Preprocessing(Options):
+    """What is done to every image when the store is written, in this order."""
+
+    crop: tuple[Pixel, Pixel] | None = Field(
+        None,
+        description="Keeps pixel rows and columns from the first number up to, not including, the "
+        "second; the notebooks crop FEMNIST to `[5, 20]`.",
     )
-    group.add_argument(
-        "--resize",
-        type=count,
-        metavar="SIDE",
-        help="pixels; scale to SIDE x SIDE, bilinear, averaging when it shrinks",
+    resize: int | None = Field(
+        None, ge=1, description="Pixels a side afterwards, bilinear, averaging when it shrinks."
     )
-    group.add_argument(
-        "--polarity",
-        choices=("dark-on-light", "light-on-dark"),
-        help="invert the images when the source has the other",
+    polarity: Literal["dark-on-light", "light-on-dark"] | None = Field(
+        None, description="Inverts grey images that have the other."
     )
-    group.add_argument(
-        "--pixel-range",
-        type=checked(float, -1e6, 1e6, "a number between -1e6 and 1e6"),
-        nargs=2,
-        metavar=("LOW", "HIGH"),
-        help="what training scales the stored 0 and 255 to (default: 0 1, the paper's)",
+    pixel_range: tuple[Level, Level] | None = Field(
+        None,
+        description="What training scales the stored 0 and 255 to, instead of `standardise`; "
+        "without either `[0, 1]`.",
     )
-    group.add_argument(
-        "--standardise",
-        action="store_true",
-        help="instead the range that gives the training images' pixels mean 0 and standard "
-        "deviation 1; where most pixels are paper, filters die without it",
+    standardise: bool = Field(
+        False,
+        description="Scales pixels so that those of the training images have mean 0 and standard "
+        "deviation 1; without it they are from 0 to 1, and where most are paper filters die.",
     )
+
+    @model_validator(mode="after")
+    def _one_range(self) -> Self:
+        if self.pixel_range is not None:
+            low, high = self.pixel_range
+            if self.standardise:
+                raise ValueError(
+                    f"pixel_range {low:g} {high:g} and standardise exclude each other; leave one "
+                    "out"
+                )
+            if not low < high:
+                raise ValueError(f"pixel_range {low:g} {high:g}: expected LOW < HIGH")
+        return self
+
+    @property
+    def range(self) -> tuple[float, float] | None:
+        """What training scales 0 and 255 to, None where the pixels are to tell it."""
+        return self.pixel_range or (None if self.standardise else (0, 1))
 
 
 @dataclass(frozen=True)
@@ -105,24 +114,20 @@ def _last_axis(planes: np.ndarray, side: int) -> np.ndarray:
     return np.asarray(scaled).reshape(*planes.shape[:-1], side)
 
 
-def chosen(
-    samples: Samples,
-    crop: tuple[int, int] | None = None,
-    resize: int | None = None,
-    polarity: str | None = None,
-) -> Steps:
+def chosen(samples: Samples, asked: Preprocessing) -> Steps:
     """The steps that these settings mean for these samples; InputError when they do not fit."""
     _, height, width, _ = samples.images.shape
+    crop, polarity = asked.crop, asked.polarity
     if crop is not None and not crop[0] < crop[1] <= min(height, width):
         raise InputError(
-            f"--crop {crop[0]} {crop[1]}: the images have {height} rows and {width} columns; "
+            f"crop {crop[0]} {crop[1]}: the images have {height} rows and {width} columns; "
             f"expected FIRST < END <= {min(height, width)}"
         )
     if polarity is not None and samples.polarity == "colour":
-        raise InputError(f"--polarity {polarity}: the images are in colour; leave it out")
+        raise InputError(f"polarity {polarity}: the images are in colour; leave it out")
     return Steps(
-        crop=None if crop is None else (crop[0], crop[1]),
-        resize=resize,
+        crop=crop,
+        resize=asked.resize,
         inverted=polarity is not None and polarity != samples.polarity,
     )
 
@@ -150,22 +155,3 @@ def _read(
     read: Callable[[Any], Blocks], steps: Steps, part: Any
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     return ((rows, steps(images)) for rows, images in read(part))
-
-
-def chosen_range(
-    pixel_range: tuple[float, float] | None, standardise: bool
-) -> tuple[float, float] | None:
-    """(low, high) that training scales 0 and 255 to, None where the pixels are to tell it.
-
-    Raises InputError unless low < high, and for both flags at once.
-    """
-    if pixel_range is None:
-        return None if standardise else (0, 1)
-    low, high = pixel_range
-    if standardise:
-        raise InputError(
-            f"--pixel-range {low:g} {high:g} and --standardise exclude each other; leave one out"
-        )
-    if not low < high:
-        raise InputError(f"--pixel-range {low:g} {high:g}: expected LOW < HIGH")
-    return low, high

@@ -2,13 +2,14 @@
 
 import os
 import warnings
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
+from pydantic import Field, model_validator
 
 from autoprune.core import seeds
 from autoprune.core.errors import InputError
+from autoprune.core.options import Options
 from autoprune.data.store import ClientStore
 
 if TYPE_CHECKING:
@@ -42,38 +43,76 @@ LEFT_OVER = {
     "pathological": "their class was given to no client",
     "shards": "more than fill the shards that were dealt out",
 }
-NO_SAMPLE = "the smallest client would get no sample; give fewer --clients"
+NO_SAMPLE = "the smallest client would get no sample; give fewer clients"
 MISFIT = {
     "pathological": "a class has fewer samples than clients that are to have it; "
-    "give fewer --clients or --classes-per-client",
-    "shards": "there are fewer shards than clients; give a smaller --shard-size or fewer --clients",
+    "give fewer clients or classes_per_client",
+    "shards": "there are fewer shards than clients; give a smaller shard_size or fewer clients",
     "linear": NO_SAMPLE,
     "square": NO_SAMPLE,
     "exponential": NO_SAMPLE,
 }
 
-Settings = Mapping[str, int | float | None]
+
+class Division(Options):
+    """How the training images are divided among clients."""
+
+    scheme: Literal[
+        "natural",
+        "iid",
+        "dirichlet",
+        "pathological",
+        "shards",
+        "quantity",
+        "linear",
+        "square",
+        "exponential",
+    ] = Field(description="How; see Partition schemes.")
+    seed: int = Field(0, ge=0, description="Seed of the division.")
+    clients: int | None = Field(None, ge=1, description="Number of clients that are drawn.")
+    alpha: float | None = Field(
+        None,
+        ge=1e-3,
+        le=1e9,
+        description="Concentration: below 1 clients differ much, above 100 they are all alike.",
+    )
+    classes_per_client: int | None = Field(None, ge=1, description="Classes of a client.")
+    shards_per_client: int | None = Field(
+        None,
+        ge=1,
+        description="Shards of a client; their size follows, and images beyond are dropped and "
+        "counted.",
+    )
+    shard_size: int | None = Field(
+        None,
+        ge=1,
+        description="Images of a shard; their number follows, and some clients get one more than "
+        "others.",
+    )
+    min_samples: int = Field(
+        2,
+        ge=1,
+        description="Training images; a client with fewer is dropped, and counted as dropped: "
+        "batch statistics need two.",
+    )
+
+    @model_validator(mode="after")
+    def _what_the_scheme_needs(self) -> Self:
+        given = {name for name in SETTINGS if getattr(self, name) is not None}
+        groups = [need.split("|") for need in NEEDS[self.scheme]]
+        if extra := sorted(given - {name for group in groups for name in group}):
+            raise ValueError(
+                f"scheme {self.scheme} does not use {' and '.join(extra)}; leave "
+                f"{'it' if len(extra) == 1 else 'them'} out"
+            )
+        if any(len(given & {*group}) != 1 for group in groups):
+            words = [f"{'either ' * (len(group) > 1)}{' or '.join(group)}" for group in groups]
+            raise ValueError(f"scheme {self.scheme} needs {' and '.join(words)}")
+        return self
 
 
-def flag(setting: str) -> str:
-    """The flag of a setting, e.g. ``--shard-size``."""
-    return "--" + setting.replace("_", "-")
-
-
-def check_settings(scheme: str, settings: Settings) -> None:
-    """Raise InputError unless exactly what ``scheme`` needs is set (is not None)."""
-    given = {name for name, value in settings.items() if value is not None}
-    groups = [need.split("|") for need in NEEDS[scheme]]
-    if extra := sorted(given - {name for group in groups for name in group}):
-        raise InputError(
-            f"--scheme {scheme} does not use {' and '.join(map(flag, extra))}; leave "
-            f"{'it' if len(extra) == 1 else 'them'} out"
-        )
-    if any(len(given & {*group}) != 1 for group in groups):
-        values = {"alpha": "A"}
-        words = [" or ".join(f"{flag(name)} {values.get(name, 'N')}" for name in g) for g in groups]
-        words = [f"either {word}" if " or " in word else word for word in words]
-        raise InputError(f"--scheme {scheme} needs {' and '.join(words)}")
+# What else than the scheme and its seed may be set; partition.json has them in this order.
+SETTINGS = ("clients", "alpha", "classes_per_client", "shards_per_client", "shard_size")
 
 
 def natural(store: ClientStore) -> tuple[list[str], list[np.ndarray]]:
@@ -84,7 +123,7 @@ def natural(store: ClientStore) -> tuple[list[str], list[np.ndarray]]:
     if not store.natural_clients:
         raise InputError(
             f"{store.folder}: data set {store.name!r} has no clients of its own; use "
-            "--scheme dirichlet --clients N --alpha A, or another scheme that draws clients"
+            "scheme dirichlet with clients and alpha, or another scheme that draws clients"
         )
     rows = store.rows("train")
     numbers, starts = np.unique(store.clients[rows], return_index=True)
@@ -93,17 +132,14 @@ def natural(store: ClientStore) -> tuple[list[str], list[np.ndarray]]:
     return [store.client_ids[number] for number in numbers], parts
 
 
-def drawn(
-    scheme: str, labels: np.ndarray, seed: int, settings: Settings
-) -> tuple[list[str], list[np.ndarray]]:
+def drawn(labels: np.ndarray, chosen: Division) -> tuple[list[str], list[np.ndarray]]:
     """Divide rows 0..N-1 with ``labels`` (N,) among clients: their ids and rows, ascending.
 
     No row comes twice; a client may get none, and some rows may be with no client
-    (``LEFT_OVER``). Raises InputError for settings that do not fit each other or the rows.
+    (``LEFT_OVER``). Raises InputError for settings that do not fit the rows.
     """
-    check_settings(scheme, settings)
-    clients = int(settings["clients"] or 0)
-    check_fit(scheme, labels, settings)
+    clients = chosen.clients or 0
+    check_fit(labels, chosen)
     # Read at import: nothing may reach for the network, nor report home.
     os.environ.update(
         HF_HUB_OFFLINE="1",
@@ -114,11 +150,11 @@ def drawn(
     from datasets import Dataset
 
     rows = np.arange(len(labels))
-    if scheme != "dirichlet":
+    if chosen.scheme != "dirichlet":
         # The store is sorted by client, and the partitioners take neighbours together: without
         # this a drawn client would be a few writers. Dirichlet keeps the order it always had.
-        rows = seeds.generator(seed, "partition-order").permutation(rows)
-    numbers, partitioner = _partitioner(scheme, len(rows), seed, settings)
+        rows = seeds.generator(chosen.seed, "partition-order").permutation(rows)
+    numbers, partitioner = _partitioner(len(rows), chosen)
     partitioner.dataset = Dataset.from_dict({"label": labels[rows], "row": rows})
     parts = [np.empty(0, np.int64)] * clients
     try:
@@ -129,39 +165,36 @@ def drawn(
                 parts[client] = np.sort(np.asarray(held["row"][:], np.int64))
     except ValueError as error:
         raise InputError(
-            f"--scheme {scheme} for {len(labels)} training samples and {clients} clients: "
-            f"{MISFIT.get(scheme, error)}"
+            f"scheme {chosen.scheme} for {len(labels)} training samples and {clients} clients: "
+            f"{MISFIT.get(chosen.scheme, error)}"
         ) from None
     return [f"part-{client:04d}" for client in range(clients)], parts
 
 
-def check_fit(scheme: str, labels: np.ndarray, settings: Settings) -> None:
+def check_fit(labels: np.ndarray, chosen: Division) -> None:
     """Raise InputError when the settings ask for more than there are rows or classes."""
-    wanted = {"clients": settings["clients"], "classes_per_client": settings["classes_per_client"]}
     there = {
         "clients": (len(labels), "training samples"),
         "classes_per_client": (len(np.unique(labels)), "classes of the training samples"),
     }
     for name, (number, what) in there.items():
-        if (wanted[name] or 0) > number:
-            raise InputError(
-                f"{flag(name)} {wanted[name]} is more than the {number} {what}; give fewer"
-            )
-    shards = (settings["clients"] or 0) * (settings["shards_per_client"] or 0)
+        wanted = getattr(chosen, name) or 0
+        if wanted > number:
+            raise InputError(f"{name} {wanted} is more than the {number} {what}; give fewer")
+    shards = (chosen.clients or 0) * (chosen.shards_per_client or 0)
     if shards > len(labels):
         raise InputError(
-            f"--shards-per-client {settings['shards_per_client']} for {settings['clients']} "
-            f"clients is more than the {len(labels)} training samples; give fewer"
+            f"shards_per_client {chosen.shards_per_client} for {chosen.clients} clients is more "
+            f"than the {len(labels)} training samples; give fewer"
         )
 
 
-def _partitioner(
-    scheme: str, rows: int, seed: int, settings: Settings
-) -> tuple[np.ndarray, "Partitioner"]:
+def _partitioner(rows: int, chosen: Division) -> tuple[np.ndarray, "Partitioner"]:
     """The clients that get rows, by number, and what deals them out in this order."""
     from flwr_datasets import partitioner as by
 
-    clients, alpha = settings["clients"], settings["alpha"]
+    scheme, seed = chosen.scheme, chosen.seed
+    clients, alpha = chosen.clients or 0, chosen.alpha or 0.0
     everyone = np.arange(clients)
     drawn_by = int(seeds.sequence(seed, "partition").generate_state(1)[0])
     common = {"partition_by": "label", "shuffle": False, "seed": drawn_by}
@@ -180,17 +213,17 @@ def _partitioner(
             # are as many clients as classes.
             return everyone, by.PathologicalPartitioner(
                 clients,
-                num_classes_per_partition=settings["classes_per_client"],
+                num_classes_per_partition=chosen.classes_per_client,
                 class_assignment_mode="first-deterministic",
                 **common,
             )
         case "shards":
             return everyone, by.ShardPartitioner(
                 clients,
-                num_shards_per_partition=settings["shards_per_client"],
-                shard_size=settings["shard_size"],
+                num_shards_per_partition=chosen.shards_per_client,
+                shard_size=chosen.shard_size,
                 # Of a given size every shard is dealt out, the last and smaller one too.
-                keep_incomplete_shard=settings["shard_size"] is not None,
+                keep_incomplete_shard=chosen.shard_size is not None,
                 **common,
             )
         case "quantity":

@@ -46,7 +46,7 @@ def each(
     if workers <= 1:
         yield from (work(shared, item) for item in items)
         return
-    # spawn: the locks and threads of h5py and torch do not survive a fork
+    # spawn: the locks and threads of pyarrow and torch do not survive a fork
     start = multiprocessing.get_context("spawn")
     stop = start.Event()
     with ProcessPoolExecutor(workers, start, _begin, (work, shared, stop)) as pool:

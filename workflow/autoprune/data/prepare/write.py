@@ -142,7 +142,7 @@ def _check(name: str, samples: Samples) -> None:
     if count == 0 or not samples.client_ids:
         raise InputError(
             f"data set {name!r} is empty: no client is left ({len(samples.dropped)} dropped); "
-            "lower --min-samples or give more data"
+            "lower min_samples or give more data"
         )
     sizes = np.bincount(samples.splits, minlength=3)
     for split, size in zip(SPLITS, sizes, strict=True):

@@ -4,19 +4,19 @@ import functools
 import json
 import os
 import re
-import shutil
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from autoprune.core.errors import InputError
-from autoprune.core.files import sha256_file
 from autoprune.data.prepare import sources
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
-    from huggingface_hub import RepoFile
+
+Result = TypeVar("Result")
 
 AGAIN = "fetch the file again"
 ROWS = 2048  # of one part at least; the hub's row groups have 100
@@ -31,31 +31,29 @@ def find_files(folder: Path) -> dict[Path, int]:
     The hub names them train-00000-of-00019.parquet, its converted ones train/0000.parquet.
     Raises InputError when there is none, one of a numbered set is missing or one has no split.
     """
-    paths = [path for path in folder.rglob("*.parquet") if ".cache" not in path.parts]
-    if not paths:
-        raise InputError(f"{folder}: no *.parquet file in it; put the repository's there")
     found = {}
-    sets: dict[tuple[Path, str, int], set[int]] = {}
-    for path in sorted(paths):
-        name, numbered, parent = *path.stem.partition("-")[:2], path.parent.name
-        word = name if name in SPLITS else parent
+    numbers: dict[str, set[int]] = {}
+    for path in sorted(path for path in folder.rglob("*.parquet") if ".cache" not in path.parts):
+        name = path.stem.partition("-")[0]
+        word = name if name in SPLITS else path.parent.name
         if word not in SPLITS:
             raise InputError(
                 f"{path}: of which split? expected a name as {folder / 'train-00000-of-00001'}"
                 ".parquet, or a folder train, valid or test"
             )
         found[path] = SPLITS[word]
-        if numbered and (match := re.search(r"-(\d+)-of-(\d+)$", path.stem)):
-            number, total = map(int, match.groups())
-            sets.setdefault((path.parent, name, total), set()).add(number)
-    for (parent, name, total), there in sets.items():
-        if missing := sorted(set(range(total)) - there):
+        if match := re.search(r"-(\d+)-of-(\d+)$", path.stem):
+            numbered = f"{path.parent / name}-NUMBER-of-{match[2]}.parquet"
+            numbers.setdefault(numbered, set(range(int(match[2])))).discard(int(match[1]))
+    for numbered, missing in numbers.items():
+        if missing:
             raise InputError(
-                f"{parent}: {name}-{missing[0]:05d}-of-{total:05d}.parquet is missing "
-                f"({len(missing)} of {total} are); put it there"
+                f"{numbered.replace('NUMBER', f'{min(missing):05d}')} is missing "
+                f"({len(missing)} such files are); put it there"
             )
     if 0 not in found.values():
-        raise InputError(f"{folder}: no file of the split train in it; put it there")
+        what = "file of the split train" if found else "*.parquet file"
+        raise InputError(f"{folder}: no {what} in it; put the repository's there")
     return found
 
 
@@ -63,7 +61,7 @@ def read_columns(files: Sequence[Path], client: str, targets: Sequence[str]) -> 
     """The clients and labels of all files, one after the other; no image is read."""
     import pyarrow as pa
 
-    tables = []
+    tables: list[pa.Table] = []
     for path in sources.progress(files, "reading labels"):
         file = opened(path)
         known = file.schema_arrow.names
@@ -73,17 +71,19 @@ def read_columns(files: Sequence[Path], client: str, targets: Sequence[str]) -> 
         kind = file.schema_arrow.field("image").type
         if not pa.types.is_struct(kind) or kind.get_field_index("bytes") < 0:
             raise InputError(f"{path}: column image is {kind}, expected a struct with bytes")
-        table = _guarded(path, lambda file=file: file.read(list(dict.fromkeys([client, *targets]))))
+        table = _guarded(
+            path, functools.partial(file.read, list(dict.fromkeys([client, *targets])))
+        )
         for column in table.column_names:
             if table[column].null_count:
                 row = table[column].is_null().index(True).as_py()
                 raise InputError(f"{path}, row {row}: no {column}; {AGAIN}")
         if tables and not table.schema.equals(tables[0].schema):
-            raise InputError(f"{path}: other column types than {next(iter(files))}; fetch both")
+            raise InputError(f"{path}: other column types than {files[0]}; fetch both")
         tables.append(table)
     table = pa.concat_tables(tables)
     if not len(table):
-        raise InputError(f"{next(iter(files))}: no row in it; {AGAIN}")
+        raise InputError(f"{files[0]}: no row in it; {AGAIN}")
     return table
 
 
@@ -91,9 +91,10 @@ def class_names(path: Path, column: str) -> list[str] | None:
     """The names that the hub's metadata gives to a column's numbers, if it does."""
     try:
         information = json.loads((opened(path).schema_arrow.metadata or {})[b"huggingface"])
-        return information["info"]["features"][column]["names"]
+        names: list[str] = information["info"]["features"][column]["names"]
     except (KeyError, TypeError, ValueError):
         return None
+    return names
 
 
 def parts(files: Sequence[Path]) -> list[Part]:
@@ -112,13 +113,14 @@ def parts(files: Sequence[Path]) -> list[Part]:
 
 @functools.lru_cache(maxsize=32)  # a footer of 8,000 row groups takes long to read
 def opened(path: Path) -> "pq.ParquetFile":
+    """The file, its footer read; InputError unless it is a whole one."""
     import pyarrow.parquet as pq
 
     # Not whole: a row group may have any size.
     return _guarded(path, lambda: pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20))
 
 
-def _guarded(path: Path, work: Any) -> Any:
+def _guarded(path: Path, work: Callable[[], Result]) -> Result:
     import pyarrow as pa
 
     try:
@@ -139,43 +141,30 @@ def fetch(repository: str, revision: str, folder: Path) -> None:
     """Bring a repository's parquet files at one commit to a folder; whole ones stay as they are.
 
     Interrupted transfers go on where they stopped. Raises InputError when the hub cannot be
-    reached or refuses, there is no room, or a file has not the SHA-256 that the hub names.
+    reached or refuses, or a file has not the SHA-256 that the hub names.
     """
     # Read at import. The data are public: no token is looked for.
     os.environ.update(HF_HUB_DISABLE_TELEMETRY="1", HF_HUB_DISABLE_IMPLICIT_TOKEN="1")
+    if not sys.stderr.isatty():
+        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
     import httpx
-    from huggingface_hub import HfApi, RepoFile
+    from huggingface_hub import HfApi
 
     api = HfApi(token=False, library_name="autoprune")
     where = f"{repository} at {revision}"
+    which: dict[str, Any] = {
+        "repo_type": "dataset",
+        "revision": revision,
+        "local_dir": folder,
+    }
     try:
-        tree = api.list_repo_tree(
-            repository, recursive=True, revision=revision, repo_type="dataset"
-        )
-        files = [f for f in tree if isinstance(f, RepoFile) and f.path.endswith(".parquet")]
-        if not files or any(".." in Path(file.path).parts for file in files):
-            raise InputError(f"{where}: no parquet file in it; choose another repository")
-        missing = [file for file in files if not _is_whole(folder / file.path, file)]
-        folder.mkdir(parents=True, exist_ok=True)
-        needed, free = sum(file.size for file in missing), shutil.disk_usage(folder).free
-        if free < needed:
-            raise InputError(f"{folder}: {needed} bytes are to come, {free} are free; make room")
-        for file in missing:
-            api.hf_hub_download(
-                repository, file.path, revision=revision, repo_type="dataset", local_dir=folder
-            )
-            if not _is_whole(folder / file.path, file):
-                (folder / file.path).unlink()
-                raise InputError(f"{where}: {file.path} came with another checksum; try again")
+        api.snapshot_download(repository, allow_patterns="*.parquet", **which)
+        verified = api.verify_repo_checksums(repository, **which)
     except (httpx.HTTPError, OSError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
-            f"{where}: the hub cannot be reached or refused ({reason}); try again, or use --local"
+            f"{where}: the hub cannot be reached or refused ({reason}); try again, or use local"
         ) from None
-
-
-def _is_whole(path: Path, file: "RepoFile") -> bool:
-    if not path.is_file() or path.stat().st_size != file.size:
-        return False
-    # Every parquet file of the hub is in its large file storage, which names a SHA-256.
-    return file.lfs is None or sha256_file(path) == file.lfs.sha256
+    for wrong in verified.mismatches:
+        (folder / wrong["path"]).unlink()
+        raise InputError(f"{where}: {wrong['path']} came with another checksum; try again")

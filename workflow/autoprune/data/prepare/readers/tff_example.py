@@ -1,137 +1,171 @@
-"""Serialized ``tf.train.Example``s, read by the protobuf library without TensorFlow."""
+"""TensorFlow Federated's rows: a ``tf.train.Example`` each, read without TensorFlow.
+
+The package tfrecord has the message class, but imports torch to get at it.
+"""
 
 import functools
-import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from google.protobuf.message import DecodeError
 
 from autoprune.core.errors import InputError
-from autoprune.data.prepare.readers.tff_layout import Layout
+from autoprune.data.prepare.sources import ANSWERS, CHARACTERS
+
+# The spelling of CelebA's own list_attr_celeba.txt, so that a target has one name in all sources.
+ATTRIBUTES = [
+    *("5_o_Clock_Shadow", "Arched_Eyebrows", "Attractive", "Bags_Under_Eyes", "Bald", "Bangs"),
+    *("Big_Lips", "Big_Nose", "Black_Hair", "Blond_Hair", "Blurry", "Brown_Hair", "Bushy_Eyebrows"),
+    *("Chubby", "Double_Chin", "Eyeglasses", "Goatee", "Gray_Hair", "Heavy_Makeup"),
+    *("High_Cheekbones", "Male", "Mouth_Slightly_Open", "Mustache", "Narrow_Eyes", "No_Beard"),
+    *("Oval_Face", "Pale_Skin", "Pointy_Nose", "Receding_Hairline", "Rosy_Cheeks", "Sideburns"),
+    *("Smiling", "Straight_Hair", "Wavy_Hair", "Wearing_Earrings", "Wearing_Hat"),
+    *("Wearing_Lipstick", "Wearing_Necklace", "Wearing_Necktie", "Young"),
+]
+BLOCK = 4 << 20  # bytes of images read at once: large beside a call's cost, small beside memory
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One data set's examples: ``image`` names its pixels, ``labels`` its targets' features.
+
+    ``shape`` is (H, W, C); pixels go from 0 to ``white``, as floats where that is 1.
+    """
+
+    image: str
+    shape: tuple[int, int, int]
+    white: int
+    labels: Mapping[str, str]
+    classes: list[str]
+    polarity: str
+
+    @property
+    def rows(self) -> int:
+        """Images read at once."""
+        return max(1, BLOCK // int(np.prod(self.shape)))
+
+
+# simulation/datasets/emnist.py of google-parfait/tensorflow-federated: `pixels` float32 (28, 28)
+# with 1.0 for the background, `label` 0-9 digits, 10-35 capitals, 36-61 small letters.
+FEMNIST = Layout(
+    image="pixels",
+    shape=(28, 28, 1),
+    white=1,
+    labels={"character": "label"},
+    classes=CHARACTERS,
+    polarity="dark-on-light",
+)
+# simulation/datasets/celeba.py there: `image` int64 (84, 84, 3) from 0 to 255, and 40 features
+# of 0 or 1 that are named as CelebA's attributes, but in small letters.
+CELEBA = Layout(
+    image="image",
+    shape=(84, 84, 3),
+    white=255,
+    labels={name: name.lower().replace("5_o_clock", "five_o_clock") for name in ATTRIBUTES},
+    classes=ANSWERS,
+    polarity="colour",
+)
 
 
 @functools.cache
-def _message() -> type:
-    """The message class of tensorflow/core/example/{example,feature}.proto.
+def example_class() -> Any:
+    """The message class of tensorflow/core/example/{example,feature}.proto."""
+    from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 
-    Its packed numbers (``repeated float value = 1 [packed = true]``, the same for int64) are
-    declared as ``bytes``, which is the same on the wire. So an image is one copy and not an
-    object a pixel: 1.5 instead of 28 microseconds for FEMNIST's.
-    """
-    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+    def field(name: str, number: int, kind: str, label: str = "OPTIONAL", **more: Any) -> Any:
+        of = {"type": kind} if kind.startswith("TYPE_") else {"typeName": f".tff.{kind}"}
+        return {"name": name, "number": number, "label": f"LABEL_{label}", **of, **more}
 
-    kind = descriptor_pb2.FieldDescriptorProto
-    file = descriptor_pb2.FileDescriptorProto(name="example", package="tff", syntax="proto3")
-
-    def add(message: Any, name: str, number: int, of: str | int, repeated: bool = False) -> Any:
-        label = kind.LABEL_REPEATED if repeated else kind.LABEL_OPTIONAL
-        field = message.field.add(name=name, number=number, label=label)
-        if isinstance(of, str):
-            field.type, field.type_name = kind.TYPE_MESSAGE, f".tff.{of}"
-        else:
-            field.type = of
-        return field
-
-    add(file.message_type.add(name="BytesList"), "value", 1, kind.TYPE_BYTES, repeated=True)
-    add(file.message_type.add(name="FloatList"), "value", 1, kind.TYPE_BYTES)
-    add(file.message_type.add(name="Int64List"), "value", 1, kind.TYPE_BYTES)
-    feature = file.message_type.add(name="Feature")
-    feature.oneof_decl.add(name="kind")
-    for number, (name, of) in enumerate(
-        (("bytes_list", "BytesList"), ("float_list", "FloatList"), ("int64_list", "Int64List")), 1
-    ):
-        add(feature, name, number, of).oneof_index = 0
-    features = file.message_type.add(name="Features")
-    entry = features.nested_type.add(name="FeatureEntry")
-    entry.options.map_entry = True
-    add(entry, "key", 1, kind.TYPE_STRING)
-    add(entry, "value", 2, "Feature")
-    add(features, "feature", 1, "Features.FeatureEntry", repeated=True)
-    add(file.message_type.add(name="Example"), "features", 1, "Features")
+    lists = {"bytes": "BYTES", "float": "FLOAT", "int64": "INT64"}
+    entry = {
+        "name": "FeatureEntry",
+        "options": {"mapEntry": True},
+        "field": [field("key", 1, "TYPE_STRING"), field("value", 2, "Feature")],
+    }
+    features = field("feature", 1, "Features.FeatureEntry", "REPEATED")
+    one_of = [
+        field(f"{name}_list", number, f"{name.title()}List", oneofIndex=0)
+        for number, name in enumerate(lists, 1)
+    ]
+    messages = [
+        *(
+            {"name": f"{n.title()}List", "field": [field("value", 1, f"TYPE_{of}", "REPEATED")]}
+            for n, of in lists.items()
+        ),
+        {"name": "Feature", "oneofDecl": [{"name": "kind"}], "field": one_of},
+        {"name": "Features", "field": [features], "nestedType": [entry]},
+        {"name": "Example", "field": [field("features", 1, "Features")]},
+    ]
+    file = {"name": "example", "package": "tff", "syntax": "proto3", "messageType": messages}
     pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
+    pool.Add(json_format.ParseDict(file, descriptor_pb2.FileDescriptorProto()))
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("tff.Example"))
 
 
 def parse_example(where: str, serialized: Any) -> Mapping[str, Any]:
     """The features of one example by name; InputError when it is none."""
+    from google.protobuf.message import DecodeError
+
     try:
-        return _message().FromString(serialized).features.feature
+        features: Mapping[str, Any] = example_class().FromString(serialized).features.feature
     except (DecodeError, TypeError) as error:
         raise InputError(
             f"{where}: not a tf.train.Example ({error}); fetch the file again"
         ) from None
+    return features
+
+
+def layout_of(where: str, features: Mapping[str, object]) -> Layout:
+    """The data set whose image feature is among ``features``; InputError for another one."""
+    for layout in (FEMNIST, CELEBA):
+        if layout.image in features:
+            return layout
+    raise InputError(
+        f"{where} has neither `pixels` (FEMNIST) nor `image` (CelebA), but "
+        f"{', '.join(sorted(map(str, features))[:5]) or 'nothing'}; give one of these two data sets"
+    )
 
 
 def example_labels(where: str, features: Mapping[str, Any], layout: Layout) -> bytes:
     """The class of each of the layout's targets; InputError for one missing or outside."""
-    classes = len(layout.classes)
-    labels = bytearray()
+    labels = []
     for name in layout.labels.values():
-        raw = _packed(where, features, name, "int64_list")
-        if len(raw) != 1 or raw[0] >= classes:  # a class is below 128: its varint is one byte
-            what = _first_number(raw) if sum(byte < 128 for byte in raw) == 1 else "not one number"
+        (label,) = _numbers(where, features, name, "int64_list", 1)
+        if not 0 <= label < len(layout.classes):
             raise InputError(
-                f"{where}: `{name}` is {what}, expected a whole number in 0..{classes - 1}; "
-                "fetch the file again"
+                f"{where}: `{name}` is {label}, expected a whole number in "
+                f"0..{len(layout.classes) - 1}; fetch the file again"
             )
-        labels += raw
+        labels.append(label)
     return bytes(labels)
 
 
 def example_image(where: str, features: Mapping[str, Any], layout: Layout) -> np.ndarray:
-    """The image as stored, float32 or uint8; InputError for another number of pixels."""
-    if layout.white == 1:
-        raw, form = _packed(where, features, layout.image, "float_list"), np.dtype("<f4")
-    else:
-        raw = _bytes_of_varints(where, _packed(where, features, layout.image, "int64_list"))
-        form = np.dtype(np.uint8)
-    number = len(raw) / form.itemsize
-    if number != math.prod(layout.stored):
+    """The image (H, W, C) uint8; InputError for other pixels or another number of them."""
+    kind, form = ("float_list", np.float32) if layout.white == 1 else ("int64_list", np.int64)
+    count = int(np.prod(layout.shape))
+    numbers = _numbers(where, features, layout.image, kind, count)
+    values: np.ndarray = np.fromiter(numbers, form, count)
+    wrong = ~((values >= 0) & (values <= layout.white))  # also for NaN
+    if wrong.any():
         raise InputError(
-            f"{where}: `{layout.image}` has {number:g} numbers, expected "
-            f"{' x '.join(map(str, layout.stored))}; fetch the file again"
+            f"{where}: pixel {values[np.argmax(wrong)]}, expected a number in 0..{layout.white}; "
+            "fetch the file again"
         )
-    return np.frombuffer(raw, form).reshape(layout.stored)
+    if layout.white == 1:
+        values = np.rint(values * np.float32(255))
+    return values.astype(np.uint8).reshape(layout.shape)
 
 
-def _packed(where: str, features: Mapping[str, Any], name: str, kind: str) -> bytes:
-    """A feature's numbers as on the wire; it has to be of this kind and packed."""
-    feature = features.get(name)
-    raw = b"" if feature is None else getattr(feature, kind).value
-    if not raw:
-        found = "no" if feature is None else "no packed numbers of the right type in"
-        raise InputError(f"{where}: {found} feature `{name}`; fetch the file again")
-    return raw
-
-
-def _bytes_of_varints(where: str, raw: bytes) -> np.ndarray:
-    """Packed varints of numbers in 0..255 as uint8; InputError for another number.
-
-    Such a number takes one byte below 128, or two: itself, since the bit that says "goes on" is
-    its own highest bit, and a 1.
-    """
-    wire = np.frombuffer(raw, np.uint8)
-    goes_on = wire >= 128
-    second = np.concatenate([[False], goes_on[:-1]])
-    bad = second & (wire != 1)
-    if goes_on[-1] or bad.any():
-        wrong = np.flatnonzero(bad)
-        at = wrong[0] - 1 if len(wrong) else len(wire) - 1
+def _numbers(where: str, features: Mapping[str, Any], name: str, kind: str, count: int) -> Any:
+    """A feature's numbers, which have to be of this kind and so many."""
+    if name not in features:
+        raise InputError(f"{where}: no feature `{name}`; fetch the file again")
+    numbers = getattr(features[name], kind).value
+    if len(numbers) != count:
         raise InputError(
-            f"{where}: pixel {_first_number(raw[at:])}, expected a number in 0..255; fetch the "
+            f"{where}: `{name}` has {len(numbers)} numbers of {kind}, expected {count}; fetch the "
             "file again"
         )
-    return np.compress(~second, wire)  # four times as fast here as wire[~second]
-
-
-def _first_number(raw: bytes) -> int:
-    """The first varint, an int64 in two's complement."""
-    number = 0
-    for place, byte in enumerate(raw[:10]):
-        number |= (byte & 127) << (7 * place)
-        if byte < 128:
-            break
-    return number - 2**64 if number >> 63 else number
+    return numbers

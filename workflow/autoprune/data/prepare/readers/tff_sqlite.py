@@ -1,4 +1,4 @@
-"""TensorFlow Federated's present container: a SQLite database with a row for each example."""
+"""TensorFlow Federated's files: a SQLite database with a row for each example."""
 
 import functools
 import sqlite3
@@ -6,6 +6,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,12 @@ import numpy as np
 from autoprune.core.errors import InputError
 from autoprune.data.prepare import sources
 from autoprune.data.prepare.images import Images
-from autoprune.data.prepare.readers.tff_example import example_image, example_labels, parse_example
-from autoprune.data.prepare.readers.tff_layout import (
-    Examples,
+from autoprune.data.prepare.readers.tff_example import (
     Layout,
-    as_pixels,
-    first_bytes,
+    example_image,
+    example_labels,
     layout_of,
+    parse_example,
 )
 
 MAGIC = b"SQLite format 3\0"
@@ -32,6 +32,22 @@ PAPER = ("all", "split_by_clients")  # of FEMNIST and of CelebA: the splits of t
 
 Sizes = dict[tuple[bool, str], int]  # of (test, client): its examples
 Part = tuple[Path, tuple[str, str], int, int, np.ndarray]  # file, splits, row ids, rows
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """N examples: training before test, by client, then as in the file; pixels not yet read.
+
+    labels (N, T) uint8, a column for each of ``layout.labels``; clients (N,) numbers into the
+    sorted ``client_ids``; test (N,) 0 or 1.
+    """
+
+    layout: Layout
+    labels: np.ndarray
+    clients: np.ndarray
+    client_ids: list[str]
+    test: np.ndarray
+    images: Images
 
 
 def read_sqlite(path: Path, split: str | None = None) -> Examples:
@@ -62,7 +78,7 @@ def read_sqlite(path: Path, split: str | None = None) -> Examples:
         labels=labels[order],
         clients=clients[order],
         client_ids=ids,
-        test=test[order] == 1,
+        test=test[order],
         images=Images((len(rows), *layout.shape), parts, functools.partial(read_part, layout)),
     )
 
@@ -70,8 +86,8 @@ def read_sqlite(path: Path, split: str | None = None) -> Examples:
 def read_part(layout: Layout, part: Part) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the rows (n,) and images (n, H, W, C) of one part, as ``Images`` wants them."""
     path, splits, low, high, rows = part
-    values = np.empty((len(rows), *layout.stored), np.float32 if layout.white == 1 else np.uint8)
-    where = []
+    images = np.empty((len(rows), *layout.shape), np.uint8)
+    done = 0
     with _opened(path) as database:
         found = database.execute(
             "SELECT rowid, client_id, serialized_example_proto FROM examples NOT INDEXED "
@@ -80,20 +96,24 @@ def read_part(layout: Layout, part: Part) -> Iterator[tuple[np.ndarray, np.ndarr
         )
         for row_id, client, serialized in found:
             here = f"{path}: client {client}, row id {row_id}"
-            if len(where) == len(rows):
+            if done == len(rows):
                 raise InputError(f"{here}: came while the file was read; do not write to it")
-            features = parse_example(here, serialized)
-            values[len(where)] = example_image(here, features, layout)
-            where.append(here)
-    if len(where) < len(rows):
+            images[done] = example_image(here, parse_example(here, serialized), layout)
+            done += 1
+    if done < len(rows):
         raise InputError(f"{path}: changed while it was read; do not write to it")
-    yield rows, as_pixels(values, layout, where.__getitem__)
+    yield rows, images
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[sqlite3.Connection]:
     """The database, which has the tables; what SQLite raises becomes an InputError."""
-    if first_bytes(path, len(MAGIC)) != MAGIC:
+    try:
+        with open(path, "rb") as stream:
+            magic = stream.read(len(MAGIC))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); correct the path") from None
+    if magic != MAGIC:
         raise InputError(
             f"{path}: not a SQLite database; give TensorFlow Federated's file, unpacked"
         )

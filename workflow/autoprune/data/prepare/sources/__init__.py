@@ -1,30 +1,124 @@
-"""Where samples come from: each module here is one source; what they share stands here."""
+"""Where samples come from: each module here is one source; what they share stands here.
 
-import argparse
+A source is a module with ``KIND`` ("real" or "stand-in"), a model ``Options`` of what may be set,
+and ``prepare(options, workers)``, which returns ``Samples``. To add one, add a file and name it in
+the config; nothing else lists the sources. The workflow imports a source to check its options, so
+what is slow to import is imported where it is used.
+"""
+
 import importlib
 import pkgutil
+import string
 import sys
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
 import numpy as np
+from pydantic import Field
 
 from autoprune.core import seeds
 from autoprune.core.errors import InputError
+from autoprune.core.options import Options, Refused, from_config, marked
 from autoprune.data.prepare.images import Images, Samples
 
 Item = TypeVar("Item")
 
 
-def discover() -> dict[str, ModuleType]:
-    """Every source by name: the modules of this package, imported."""
-    return {
-        found.name: importlib.import_module(f"{__name__}.{found.name}")
-        for found in pkgutil.iter_modules(__path__)
-    }
+CHARACTERS = [*string.digits, *string.ascii_uppercase, *string.ascii_lowercase]  # of FEMNIST
+ANSWERS = ["no", "yes"]
+SAMPLES = "Images a client on average; the numbers are uneven, as in real federated data."
+TEST_FRACTION = Field(
+    0.2,
+    gt=0,
+    lt=1,
+    description="Share of each client's images held out; half of them validate, half test.",
+)
+
+
+class Seeded(Options):
+    """Options of a source that draws anything at random."""
+
+    seed: int = Field(0, ge=0, description="Of the split, and of what a generator draws.")
+
+
+class Counted(Seeded):
+    """Options of a source whose clients may be too small."""
+
+    min_samples: int = Field(
+        2,
+        ge=1,
+        description="Images; a client with fewer in all is dropped, and counted as dropped: one "
+        "image cannot both train and test.",
+    )
+
+
+class Split(Counted):
+    """Options of a source whose clients may have to be split."""
+
+    test_fraction: float = TEST_FRACTION
+
+
+class Generated(Split):
+    """Options of a source that draws its images."""
+
+    difficulty: float = Field(
+        1.0, ge=0, le=4, description="Factor on every distortion; 0 is clean, 1 is hard to learn."
+    )
+
+
+def reads(*endings: str, default: Any = None, description: str) -> Any:
+    """A field for a file or folder of the user's, of which files with these endings are read.
+
+    The workflow watches them: other files make another store. ``...`` as default for one that
+    must be given.
+    """
+    return Field(default, description=description, json_schema_extra={"reads": list(endings)})
+
+
+def names() -> list[str]:
+    """Every source, by its file."""
+    return sorted(found.name for found in pkgutil.iter_modules(__path__) if found.name[0] != "_")
+
+
+def load(name: str) -> ModuleType:
+    """A source's module; raises Refused when there is none of that name."""
+    if name not in names():
+        raise Refused(["source"], f"found {name!r}; known are {', '.join(names())}")
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def check_options(source: str, options: Mapping[str, Any]) -> None:
+    """Raise Refused, whose key is ``source`` or ``options`` and a key in it, for what is wrong."""
+    model = load(source).Options
+    try:
+        from_config(model, options)
+    except Refused as error:
+        raise Refused(["options", *error.key], error.reason) from None
+
+
+def generates(source: str) -> bool:
+    """Whether a source draws or carries its data: it has no option that names files."""
+    return not list(marked(load(source).Options, "reads"))
+
+
+def places(source: str, options: Mapping[str, Any]) -> dict[str, Path]:
+    """The files and folders of the user's that a source's options name, by option."""
+    named = dict(marked(load(source).Options, "reads"))
+    return {key: Path(options[key]) for key in named if options.get(key) is not None}
+
+
+def files_read(source: str, options: Mapping[str, Any]) -> list[str]:
+    """The files, sorted, that a source reads at the places that its options name."""
+    endings = dict(marked(load(source).Options, "reads"))
+    return sorted(
+        str(file)
+        for key, place in places(source, options).items()
+        for file in ([place] if place.is_file() else place.rglob("*"))
+        if file.suffix.lower() in endings[key]
+    )
 
 
 def progress(items: Iterable[Item], what: str) -> Iterable[Item]:
@@ -32,79 +126,6 @@ def progress(items: Iterable[Item], what: str) -> Iterable[Item]:
     from tqdm import tqdm
 
     return tqdm(items, desc=what, disable=None, leave=False)
-
-
-def checked(convert: type, low: float, high: float, wanted: str) -> Any:
-    """An argparse ``type`` for a finite number with ``low <= number <= high``."""
-
-    def parse(text: str) -> float:
-        try:
-            number = convert(text)
-        except ValueError:
-            number = None
-        if number is None or not low <= number <= high:
-            raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
-        return number
-
-    return parse
-
-
-whole_number = checked(int, 0, 2**63 - 1, "a whole number of 0 or more")
-count = checked(int, 1, 2**31 - 1, "a whole number of 1 or more")
-fraction = checked(float, 0, 0.9, "a fraction between 0 and 0.9")
-strength = checked(float, 0, 4, "a number between 0 and 4")
-
-
-def add_seed(parser: argparse.ArgumentParser) -> None:
-    """Add ``--seed``, which fixes everything that is drawn at random."""
-    parser.add_argument(
-        "--seed",
-        type=whole_number,
-        default=0,
-        help="whole number; fixes the splits and what a generator draws (default: %(default)s)",
-    )
-
-
-def add_test_fraction(parser: argparse.ArgumentParser) -> None:
-    """Add ``--test-fraction``."""
-    parser.add_argument(
-        "--test-fraction",
-        type=fraction,
-        default=0.2,
-        help="share of samples held out, half of it for validation; 0.2 leaves most for training "
-        "and still some of every client (default: %(default)s)",
-    )
-
-
-def add_min_samples(parser: argparse.ArgumentParser) -> None:
-    """Add ``--min-samples``."""
-    parser.add_argument(
-        "--min-samples",
-        type=count,
-        default=2,
-        help="samples; a client with fewer is dropped and counted, since one sample cannot serve "
-        "both training and test (default: %(default)s)",
-    )
-
-
-def add_generator_arguments(parser: argparse.ArgumentParser, clients: int, samples: int) -> None:
-    """Add the flags of a generated source: its size, its split and its seed."""
-    parser.add_argument(
-        "--clients",
-        type=count,
-        default=clients,
-        help="clients drawn, each with a look of its own (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--samples",
-        type=count,
-        default=samples,
-        help="mean samples a client; the numbers are uneven, as in real federated data "
-        "(default: %(default)s)",
-    )
-    add_test_fraction(parser)
-    add_min_samples(parser)
-    add_seed(parser)
 
 
 def uneven_count(rng: np.random.Generator, mean: int) -> int:
@@ -163,6 +184,7 @@ def report_dropped(
 
 
 def by_client(
+    options: Counted,
     *,
     images: np.ndarray | Images,
     labels: np.ndarray,
@@ -171,44 +193,48 @@ def by_client(
     targets: Sequence[Mapping[str, Any]],
     polarity: str,
     kind: str,
-    min_samples: int,
-    seed: int,
-    test: np.ndarray | None = None,
-    test_fraction: float = 0.2,
+    splits: np.ndarray | None = None,
 ) -> Samples:
     """Drop small clients and split the rest; arrays as in ``Samples``. Reads no ``Images``.
 
-    ``test`` (N,) bool is the split that the source brings; without one each client's samples are
-    split by seed. A client that only has test samples of a given split is kept, however few:
-    it never trains.
+    ``splits`` (N,) are 0 train, 1 validation, 2 test, as the source brings them; where it lacks
+    one of the held-out two, the other is halved. Without them each client's samples are split by
+    seed, and ``options`` are a ``Split``. A client that brings no training samples is kept,
+    however few it has: it never trains.
     """
+    min_samples = options.min_samples
     sizes = np.bincount(clients, minlength=len(client_ids))
     small = sizes < min_samples
-    if test is not None:
-        small &= (np.bincount(clients[~test], minlength=len(client_ids)) > 0) | (sizes == 0)
+    if splits is not None:
+        trains = np.bincount(clients[splits == 0], minlength=len(client_ids)) > 0
+        small &= trains | (sizes == 0)
     reason = f"fewer than {min_samples} samples"
     dropped = report_dropped(client_ids, sizes, np.flatnonzero(small), reason)
     kept = np.flatnonzero(~small)
     if len(kept) == 0:
         raise InputError(
             f"no client is left: all {len(client_ids)} have fewer than {min_samples} samples; "
-            "lower --min-samples or give more data"
+            "lower min_samples or give more data"
         )
     rows = np.flatnonzero(~small[clients])
     ids = [client_ids[client] for client in kept]
     clients = np.searchsorted(kept, clients[rows])
-    if test is None:
+    if splits is None:
+        assert isinstance(options, Split)
         keys = [zlib.crc32(client.encode()) for client in ids]
-        mark = held_out(clients, keys, test_fraction, seed)
+        mark = held_out(clients, keys, options.test_fraction, options.seed)
+        parts = halved(mark, options.seed)
+    elif {1, 2} <= {*np.unique(splits)}:
+        parts = splits[rows].astype(np.uint8)
     else:
-        mark = test[rows]
+        parts = halved(splits[rows] > 0, options.seed)
     if len(rows) < len(images):  # no copy of all images where none is dropped
         images = images.take(rows) if isinstance(images, Images) else images[rows]
     return Samples(
         images=images,
         labels=labels[rows],
         clients=clients,
-        splits=halved(mark, seed),
+        splits=parts,
         client_ids=ids,
         targets=targets,
         dropped=dropped,
@@ -216,14 +242,6 @@ def by_client(
         natural_clients=True,
         kind=kind,
     )
-
-
-def by_own_split(splits: np.ndarray, *, labels: np.ndarray, **samples: Any) -> Samples:
-    """As ``by_client``, but ``splits`` (N,) with 0 train, 1 validation, 2 test stay."""
-    # A column of the labels, since only by_client knows which rows it keeps.
-    carried = np.column_stack([labels, splits])
-    kept = by_client(labels=carried, test=splits > 0, **samples)
-    return replace(kept, labels=kept.labels[:, :-1], splits=kept.labels[:, -1].astype(np.uint8))
 
 
 def class_numbers(labels: list[str], where: str) -> tuple[list[str], np.ndarray]:

@@ -1,7 +1,5 @@
 """The 1,797 real handwritten digits that scikit-learn carries: one pool, no writers."""
 
-import argparse
-
 import numpy as np
 
 from autoprune.data.prepare import sources
@@ -12,13 +10,13 @@ SIDE = 28  # pixels; the size of FEMNIST, so that the same networks take both
 LEVELS = 16  # load_digits counts the inked dots of a 4x4 block: 0..16
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add this source's flags."""
-    sources.add_test_fraction(parser)
-    sources.add_seed(parser)
+class Options(sources.Seeded):
+    """What may be set."""
+
+    test_fraction: float = sources.TEST_FRACTION
 
 
-def prepare(args: argparse.Namespace) -> Samples:
+def prepare(options: Options, processes: int = 1) -> Samples:
     """Resize the 8x8 digits to (1797, 28, 28, 1), light on dark; split them class by class."""
     from PIL import Image
     from sklearn.datasets import load_digits
@@ -29,12 +27,12 @@ def prepare(args: argparse.Namespace) -> Samples:
         np.asarray(Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
         for image in grey
     ]
-    test = sources.held_out(digits.target, range(10), args.test_fraction, args.seed)
+    test = sources.held_out(digits.target, range(10), options.test_fraction, options.seed)
     return Samples(
         images=np.stack(resized)[..., None],
         labels=digits.target[:, None],
         clients=np.zeros(len(grey), np.int64),
-        splits=sources.halved(test, args.seed),
+        splits=sources.halved(test, options.seed),
         client_ids=["pool"],
         targets=[{"name": "digit", "classes": [str(digit) for digit in range(10)]}],
         dropped=[],

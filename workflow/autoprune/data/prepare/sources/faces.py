@@ -1,9 +1,9 @@
 """Generated stand-in for CelebA: drawn faces of identities, with two attributes to predict."""
 
-import argparse
 from dataclasses import dataclass, replace
 
 import numpy as np
+from pydantic import Field
 
 from autoprune.core import seeds
 from autoprune.data.prepare import sources
@@ -37,41 +37,34 @@ class Identity:
     glasses: float  # probability
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add this source's flags."""
-    sources.add_generator_arguments(parser, clients=80, samples=25)
-    parser.add_argument(
-        "--difficulty",
-        type=sources.strength,
-        default=1.0,
-        help="factor on every distractor of the photograph (pose, light, background, grain, how "
-        "plainly a mouth smiles); the identities' traits stay (default: %(default)s)",
-    )
+class Options(sources.Generated):
+    """What may be set."""
+
+    clients: int = Field(80, ge=1, description="Identities that are drawn, each with their looks.")
+    samples: int = Field(25, ge=1, description=sources.SAMPLES)
 
 
-def prepare(args: argparse.Namespace) -> Samples:
+def prepare(options: Options, processes: int = 1) -> Samples:
     """Draw (N, 84, 84, 3); identity i depends on (seed, i) and the settings only."""
     images, labels, clients = [], [], []
-    for number in sources.progress(range(args.clients), "drawing faces"):
-        rng = seeds.generator(args.seed, "faces-identity", number)
+    for number in sources.progress(range(options.clients), "drawing faces"):
+        rng = seeds.generator(options.seed, "faces-identity", number)
         identity = _draw_identity(rng)
         likes_to_smile = rng.beta(3, 3)
-        for _ in range(sources.uneven_count(rng, args.samples)):
+        for _ in range(sources.uneven_count(rng, options.samples)):
             smiling = bool(rng.random() < likes_to_smile)
-            images.append(_photograph(rng, identity, smiling, args.difficulty))
+            images.append(_photograph(rng, identity, smiling, options.difficulty))
             labels.append((identity.male, smiling))
             clients.append(number)
     return sources.by_client(
+        options,
         images=np.stack(images),
         labels=np.array(labels, np.int64),
         clients=np.array(clients),
-        client_ids=[f"face-{number:04d}" for number in range(args.clients)],
+        client_ids=[f"face-{number:04d}" for number in range(options.clients)],
         targets=[{"name": "Male", "classes": ANSWERS}, {"name": "Smiling", "classes": ANSWERS}],
         polarity="colour",
         kind=KIND,
-        min_samples=args.min_samples,
-        seed=args.seed,
-        test_fraction=args.test_fraction,
     )
 
 

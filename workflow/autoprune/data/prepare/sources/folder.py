@@ -1,6 +1,5 @@
 """A user's own images in folders: CLIENT/LABEL/image."""
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -15,32 +14,23 @@ TREE = "CLIENT/LABEL/image"
 SUFFIXES = {suffix for suffixes in decoding.SUFFIXES.values() for suffix in suffixes}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add this source's flags."""
-    parser.add_argument(
-        "--folder",
-        type=Path,
-        required=True,
-        help="folder of one folder a client, in it one a label, in it the images "
-        f"({', '.join(sorted(SUFFIXES))}); other files are counted and left out",
+class Options(decoding.Own):
+    """What may be set."""
+
+    folder: Path = sources.reads(
+        *sorted(SUFFIXES),
+        default=...,
+        description="Folder of one folder a client, in it one a label, in it the images; other "
+        "files are counted and left out.",
     )
-    decoding.add_form(parser)
-    parser.add_argument(
-        "--name-of-target",
-        default="label",
-        help="what is to be predicted, as tables name it (default: %(default)s)",
-    )
-    sources.add_test_fraction(parser)
-    sources.add_min_samples(parser)
-    sources.add_seed(parser)
 
 
-def prepare(args: argparse.Namespace) -> Samples:
+def prepare(options: Options, processes: int = 1) -> Samples:
     """List the tree; images (N, H, W, C), one target whose classes are the label folders' names.
 
     Raises InputError naming the folder that is empty or out of place, or the image.
     """
-    clients_in, ignored = _folders(args.folder, "client")
+    clients_in, ignored = _folders(options.folder, "client")
     found = []
     for client in clients_in:
         labels_in, others = _folders(client, "label")
@@ -50,23 +40,20 @@ def prepare(args: argparse.Namespace) -> Samples:
             found += [(client.name, label.name, name) for name in names]
             ignored += others
     if ignored:
-        print(f"{args.folder}: {ignored} files left out that are no images", file=sys.stderr)
-    clients, labels, _ = zip(*found, strict=True)
+        print(f"{options.folder}: {ignored} files left out that are no images", file=sys.stderr)
     files = [("/".join(parts), "") for parts in found]
-    form = decoding.form(args, args.folder, files[0])
-    client_ids, clients = np.unique(clients, return_inverse=True)
-    classes, labels = sources.class_numbers(labels, str(args.folder))
+    form = options.form(options.folder, files[0])
+    client_ids, clients = np.unique([client for client, _, _ in found], return_inverse=True)
+    classes, labels = sources.class_numbers([label for _, label, _ in found], str(options.folder))
     return sources.by_client(
-        images=decoding.images(args.folder, files, form),
+        options,
+        images=decoding.images(options.folder, files, form),
         labels=labels,
         clients=clients,
         client_ids=client_ids.tolist(),
-        targets=[{"name": args.name_of_target, "classes": classes}],
-        polarity=decoding.polarity(args),
+        targets=[{"name": options.name_of_target or "label", "classes": classes}],
+        polarity=options.polarity,
         kind=KIND,
-        min_samples=args.min_samples,
-        seed=args.seed,
-        test_fraction=args.test_fraction,
     )
 
 

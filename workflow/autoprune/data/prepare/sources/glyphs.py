@@ -1,19 +1,19 @@
 """Generated stand-in for FEMNIST: characters drawn by writers who each have a hand of their own."""
 
-import argparse
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
-from scipy.ndimage import gaussian_filter, map_coordinates
+from pydantic import Field
 
 from autoprune.core import seeds
 from autoprune.data.prepare import sources
 from autoprune.data.prepare.images import Samples
-from autoprune.data.prepare.sources.leaf import CLASSES, SIDE
+from autoprune.data.prepare.sources import CHARACTERS as CLASSES
 
 KIND = "stand-in"
+SIDE = 28  # pixels, as FEMNIST
 FONTS = (
     *("DejaVuSans", "DejaVuSans-Oblique", "DejaVuSansMono", "DejaVuSansMono-Oblique"),
     *("DejaVuSerif", "DejaVuSerif-Italic", "DejaVuSans-Bold", "DejaVuSerif-Bold"),
@@ -45,40 +45,33 @@ class Hand:
     taste: np.ndarray  # (62,), probability of each character
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add this source's flags."""
-    sources.add_generator_arguments(parser, clients=60, samples=100)
-    parser.add_argument(
-        "--difficulty",
-        type=sources.strength,
-        default=1.0,
-        help="factor on every distortion, 0 is clean print; at 1 a small CNN trained centrally "
-        "for 1,000 steps stays well below 100 %% (default: %(default)s)",
-    )
+class Options(sources.Generated):
+    """What may be set."""
+
+    clients: int = Field(60, ge=1, description="Writers that are drawn, each with a hand.")
+    samples: int = Field(100, ge=1, description=sources.SAMPLES)
 
 
-def prepare(args: argparse.Namespace) -> Samples:
+def prepare(options: Options, processes: int = 1) -> Samples:
     """Draw (N, 28, 28, 1) dark on light; writer i depends on (seed, i) and the settings only."""
     images, labels, clients = [], [], []
-    for writer in sources.progress(range(args.clients), "drawing writers"):
-        rng = seeds.generator(args.seed, "glyphs-writer", writer)
-        hand = _draw_hand(rng, args.difficulty)
-        number = sources.uneven_count(rng, args.samples)
+    for writer in sources.progress(range(options.clients), "drawing writers"):
+        rng = seeds.generator(options.seed, "glyphs-writer", writer)
+        hand = _draw_hand(rng, options.difficulty)
+        number = sources.uneven_count(rng, options.samples)
         classes = rng.choice(len(CLASSES), size=number, p=hand.taste)
-        images.append(_write(rng, hand, classes, args.difficulty))
+        images.append(_write(rng, hand, classes, options.difficulty))
         labels.append(classes)
         clients.append(np.full(number, writer))
     return sources.by_client(
+        options,
         images=np.concatenate(images)[..., None],
         labels=np.concatenate(labels)[:, None],
         clients=np.concatenate(clients),
-        client_ids=[f"writer-{writer:04d}" for writer in range(args.clients)],
+        client_ids=[f"writer-{writer:04d}" for writer in range(options.clients)],
         targets=[{"name": "character", "classes": CLASSES}],
         polarity="dark-on-light",
         kind=KIND,
-        min_samples=args.min_samples,
-        seed=args.seed,
-        test_fraction=args.test_fraction,
     )
 
 
@@ -102,6 +95,8 @@ def _write(
     rng: np.random.Generator, hand: Hand, classes: np.ndarray, difficulty: float
 ) -> np.ndarray:
     """Draw (n, 28, 28) uint8, one sample of each class number in ``classes`` (n,)."""
+    from scipy.ndimage import gaussian_filter, map_coordinates
+
     number, side = len(classes), SIDE * FINE
     step = (np.arange(side) + 0.5) / FINE - SIDE / 2
     grid = np.stack(np.meshgrid(step, step, indexing="ij"))  # (2, side, side), from the centre
@@ -143,6 +138,7 @@ def _write(
 def _masters(font: str) -> np.ndarray:
     """(62, 96, 96) float32 in 0..1: each character centred by its ink, its edges blurred."""
     from PIL import Image, ImageDraw
+    from scipy.ndimage import gaussian_filter
 
     face = _face(font)
     drawn = np.zeros((len(CLASSES), MASTER, MASTER), np.float32)

@@ -1,21 +1,21 @@
 """FEMNIST, CelebA or another image data set as the Hugging Face hub has it: parquet files."""
 
-import argparse
 import functools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
+from pydantic import Field, model_validator
 
 from autoprune.core.errors import InputError
 from autoprune.data.prepare import decoding, sources
 from autoprune.data.prepare.images import Images, Samples
 from autoprune.data.prepare.readers import hub_files
-from autoprune.data.prepare.sources.celeba import ANSWERS
+from autoprune.data.prepare.sources import ANSWERS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,104 +48,130 @@ KNOWN = {
 }
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add this source's flags."""
-    known = " and ".join(KNOWN)
-    parser.add_argument("--repository", required=True, help=f"owner/name; {known} need no more")
-    parser.add_argument("--local", type=Path, help="folder of its parquet files; nothing is asked")
-    parser.add_argument(
-        "--download",
-        type=Path,
-        help="folder to fetch them to, instead of --local; what is there already stays",
+class Options(sources.Split):
+    """What may be set."""
+
+    repository: str = Field(description=f"Owner/name; {' and '.join(KNOWN)} need no columns.")
+    local: Path | None = sources.reads(
+        ".parquet", description="Folder of its parquet files; nothing is fetched."
     )
-    parser.add_argument(
-        "--revision",
-        help=f"with --download: the commit, 40 hexadecimal digits (default: known for {known})",
+    download: Path | None = Field(
+        None,
+        description="Folder to fetch them to, instead of `local`; what is there already stays.",
     )
-    parser.add_argument("--client-column", help=f"whose sample it is (default: known for {known})")
-    parser.add_argument(
-        "--target-column",
-        nargs="+",
-        metavar="COLUMN",
-        help="what is to be predicted (default: character of FEMNIST, Male and Smiling of CelebA)",
+    revision: str | None = Field(
+        None, description="The commit, 40 hexadecimal digits, with `download`."
     )
-    parser.add_argument(
-        "--split",
-        choices=("own", "by-client"),
-        help="own: the hub's files for validation and test are held out; by-client: a share of "
-        "each client's samples (default: own where the hub has such files)",
+    client_column: str | None = Field(None, description="Whose sample it is.")
+    target_column: Annotated[list[str], Field(min_length=1)] | None = Field(
+        None, description="What is predicted."
     )
-    parser.add_argument(
-        "--side",
-        type=sources.checked(int, 1, 4096, "a whole number from 1 to 4096"),
-        help="pixels; the largest square in the middle of each image is scaled to SIDE x SIDE "
-        "(default: 84 for CelebA, else all images must have one size, which stays)",
+    split: Literal["own", "by-client"] | None = Field(
+        None,
+        description="`own`: the repository's files for validation and test; `by-client`: a share "
+        "of each client's images; without it own where there are such files.",
     )
-    parser.add_argument(
-        "--drawn",
-        choices=("dark-on-light", "light-on-dark"),
-        help="what grey images look like (default: by the median of the first ones)",
+    side: int | None = Field(
+        None,
+        ge=1,
+        le=4096,
+        description="Pixels a side of the square that the largest one in the middle of each image "
+        "is scaled to; without it 84 for CelebA, else all images must have one size, which stays.",
     )
-    sources.add_test_fraction(parser)
-    sources.add_min_samples(parser)
-    sources.add_seed(parser)
+    drawn: Literal["dark-on-light", "light-on-dark"] | None = Field(
+        None, description="What grey images look like; without it found from the first ones."
+    )
+
+    @property
+    def known(self) -> Repository | None:
+        """What is known of the repository."""
+        return KNOWN.get(self.repository)
+
+    @property
+    def client(self) -> str | None:
+        """The column of the clients."""
+        return self.client_column or (self.known.client if self.known else None)
+
+    @property
+    def targets(self) -> list[str]:
+        """The columns of what is predicted, each once."""
+        return [*dict.fromkeys(self.target_column or (self.known.targets if self.known else ()))]
+
+    @property
+    def commit(self) -> str | None:
+        """The commit to fetch."""
+        return self.revision or (self.known.revision if self.known else None)
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.local is None) == (self.download is None):
+            raise ValueError("hub needs either local or download, a folder")
+        if self.local and self.revision:
+            raise ValueError("revision goes with download; leave it out with local")
+        if self.download and not re.fullmatch("[0-9a-f]{40}", self.commit or ""):
+            raise ValueError(
+                f"revision {self.commit}: expected a commit of {self.repository}, 40 hexadecimal "
+                "digits (the hub shows them under Files and versions); a branch may change under "
+                "you"
+            )
+        if not self.client or not self.targets:
+            raise ValueError(
+                f"repository {self.repository} needs client_column and target_column; only "
+                f"{' and '.join(KNOWN)} are known"
+            )
+        return self
 
 
-def prepare(args: argparse.Namespace) -> Samples:
+def prepare(options: Options, processes: int = 1) -> Samples:
     """Read clients and labels; images (N, H, W, C) in the order of the files.
 
     The row groups of the files are read later, as parts. Raises InputError naming file and row
     (from 0) of a fault.
     """
-    known = KNOWN.get(args.repository)
-    client = args.client_column or (known and known.client)
-    targets = [*dict.fromkeys(args.target_column or (known.targets if known else ()))]
-    if not client or not targets:
-        raise InputError(
-            f"--repository {args.repository} needs --client-column and --target-column; only "
-            f"{' and '.join(KNOWN)} are known"
-        )
-    files = hub_files.find_files(_folder(args, known))
+    client, targets, folder = options.client, options.targets, options.local
+    if options.download:
+        assert options.commit
+        hub_files.fetch(options.repository, options.commit, options.download)
+        folder = options.download
+    assert client is not None
+    assert folder is not None
+    splits = hub_files.find_files(folder)
+    files = list(splits)
     columns = hub_files.read_columns(files, client, targets)
     parts = hub_files.parts(files)
     path, first = parts[0][0], _first_image(parts[0])
-    side = args.side or (known and known.side)
+    side = options.side or (options.known.side if options.known else None)
     width, height = (side, side) if side else first.size
     form = decoding.Form(
         height,
         width,
         channels=1 if first.mode in ("1", "L", "LA", "I;16") else 3,
         expected=None if side else (height, width),
-        advice=f"that is the size of the first image of {path}; give --side to resize all",
+        advice=f"that is the size of the first image of {path}; give side to resize all",
         square=side is not None,
     )
     shape = (len(columns), form.height, form.width, form.channels)
     client_ids, clients = _numbered(columns, client)
     found = [_labels(files, columns, target) for target in targets]
-    samples = {
-        "images": Images(shape, parts, functools.partial(read, form=form), itemgetter(0)),
-        "labels": np.column_stack([labels for _, labels in found]),
-        "clients": clients,
-        "client_ids": client_ids,
-        "targets": [
+    numbers = np.repeat(
+        [*splits.values()], [hub_files.opened(path).metadata.num_rows for path in files]
+    )
+    if options.split == "own" and not numbers.any():
+        raise InputError(f"split own: {options.repository} has train files alone; use by-client")
+    return sources.by_client(
+        options,
+        images=Images(shape, parts, functools.partial(read, form=form), itemgetter(0)),
+        labels=np.column_stack([labels for _, labels in found]),
+        clients=clients,
+        client_ids=client_ids,
+        targets=[
             {"name": target, "classes": classes}
             for target, (classes, _) in zip(targets, found, strict=True)
         ],
-        "polarity": "colour" if form.channels == 3 else args.drawn or _drawn(parts[0], form),
-        "kind": KIND,
-        "min_samples": args.min_samples,
-        "seed": args.seed,
-    }
-    numbers = np.repeat(
-        [*files.values()], [hub_files.opened(path).metadata.num_rows for path in files]
+        polarity="colour" if form.channels == 3 else options.drawn or _drawn(parts[0], form),
+        kind=KIND,
+        splits=numbers if numbers.any() and options.split != "by-client" else None,
     )
-    if args.split == "by-client" or (args.split is None and not numbers.any()):
-        return sources.by_client(**samples, test_fraction=args.test_fraction)
-    if not numbers.any():
-        raise InputError(f"--split own: {args.repository} has train files alone; use by-client")
-    if set(numbers) == {0, 1, 2}:
-        return sources.by_own_split(numbers, **samples)
-    return sources.by_client(**samples, test=numbers > 0)
 
 
 def read(part: hub_files.Part, form: decoding.Form) -> Iterator[tuple[Any, np.ndarray]]:
@@ -177,12 +203,12 @@ def _labels(files: Sequence[Path], table: "pa.Table", column: str) -> tuple[list
     kind = table.schema.field(column).type
     if pa.types.is_boolean(kind):
         return ANSWERS, table[column].to_numpy().astype(np.int64)
-    names = hub_files.class_names(next(iter(files)), column)
+    names = hub_files.class_names(files[0], column)
     if not (names and pa.types.is_integer(kind)):
         if not (pa.types.is_integer(kind) or pa.types.is_string(kind)):
             raise InputError(
-                f"{next(iter(files))}: column {column} is {kind}, expected classes, yes or no, "
-                "whole numbers or text; give another --target-column"
+                f"{files[0]}: column {column} is {kind}, expected classes, yes or no, "
+                "whole numbers or text; give another target_column"
             )
         return _numbered(table, column)
     labels = table[column].to_numpy().astype(np.int64)
@@ -224,21 +250,3 @@ def _decoded(content: bytes | None, where: str) -> "Image":
     except Exception as error:
         reason = "not an image" if isinstance(error, UnidentifiedImageError) else error
         raise InputError(f"{where}: the image cannot be decoded ({reason}); {AGAIN}") from None
-
-
-def _folder(args: argparse.Namespace, known: Repository | None) -> Path:
-    """The folder of the parquet files, after the download if one is asked for."""
-    if (args.local is None) == (args.download is None):
-        raise InputError("hub needs either --local FOLDER or --download FOLDER")
-    if args.local is not None:
-        if args.revision:
-            raise InputError("--revision goes with --download; leave it out with --local")
-        return args.local
-    revision = args.revision or (known and known.revision)
-    if not re.fullmatch("[0-9a-f]{40}", revision or ""):
-        raise InputError(
-            f"--revision {revision}: expected a commit of {args.repository}, 40 hexadecimal digits "
-            "(the hub shows them under Files and versions); a branch may change under you"
-        )
-    hub_files.fetch(args.repository, revision, args.download)
-    return args.download

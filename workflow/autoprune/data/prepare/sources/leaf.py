@@ -1,43 +1,66 @@
 """FEMNIST as LEAF writes it: JSON shards of writers, their pixels and labels."""
 
-import argparse
-import string
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Self
 
 import numpy as np
+from pydantic import model_validator
 
 from autoprune.core.errors import InputError
 from autoprune.data.prepare import sources, workers
 from autoprune.data.prepare.images import Images, Samples
-from autoprune.data.prepare.readers import leaf_shards
-from autoprune.data.prepare.readers.json_stream import JsonStream, unquoted
+from autoprune.data.prepare.sources import CHARACTERS
 
 KIND = "real"
 SIDE = 28  # pixels
-CLASSES = [*string.digits, *string.ascii_uppercase, *string.ascii_lowercase]
+NESTED = 10_000  # brackets; LEAF has 4, and the parser's memory grows with the square
 
 Pool = dict[str, list[tuple[Path, np.ndarray]]]  # user -> (shard, labels)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add this source's flags."""
-    leaf_shards.add_arguments(parser, "writer")
+class Options(sources.Split):
+    """What may be set."""
+
+    folder: Path | None = sources.reads(
+        ".json",
+        description="Folder of LEAF's shards without a split, instead of `train` and `test`; each "
+        "writer's samples are then split by seed.",
+    )
+    train: Path | None = sources.reads(
+        ".json", description="Folder of LEAF's training shards, which keeps LEAF's split."
+    )
+    test: Path | None = sources.reads(
+        ".json", description="Folder of LEAF's test shards, with `train`."
+    )
+
+    @model_validator(mode="after")
+    def _folder_or_split(self) -> Self:
+        given = bool(self.train), bool(self.test), bool(self.folder)
+        if given not in ((True, True, False), (False, False, True)):
+            raise ValueError("leaf needs train and test, or folder alone")
+        if self.train and self.test and self.train.resolve() == self.test.resolve():
+            raise ValueError(f"train and test are one folder, {self.train}; use folder")
+        return self
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folder without a split, or those for training and test."""
+        return [folder for folder in (self.folder, self.train, self.test) if folder]
 
 
-def prepare(args: argparse.Namespace) -> Samples:
+def prepare(options: Options, processes: int = 1) -> Samples:
     """Samples of (28, 28, 1), dark on light; InputError names the place of a fault.
 
     The labels are read now, a writer at a time, and the pixels when the store is written.
     """
-    pools = [_read_folder(folder, args.workers) for folder in leaf_shards.folders(args)]
+    pools = [_read_folder(folder, processes) for folder in options.folders]
     users = sorted(set().union(*pools))  # so that client numbers do not depend on shard order
     parts: dict[Path, dict[str, int]] = {}
-    labels, clients, test = [], [], []
+    labels, clients, splits = [], [], []
     row = 0
     for number, user in enumerate(users):
         for part, pool in enumerate(pools):
@@ -46,19 +69,17 @@ def prepare(args: argparse.Namespace) -> Samples:
                 row += len(classes)
                 labels.append(classes)
                 clients.append(np.full(len(classes), number))
-                test.append(np.full(len(classes), part == 1))
+                splits.append(np.full(len(classes), 2 * part))
     return sources.by_client(
+        options,
         images=Images((row, SIDE, SIDE, 1), sorted(parts.items()), read_images, itemgetter(0)),
         labels=np.concatenate(labels)[:, None],
         clients=np.concatenate(clients),
         client_ids=users,
-        targets=[{"name": "character", "classes": CLASSES}],
+        targets=[{"name": "character", "classes": CHARACTERS}],
         polarity="dark-on-light",
         kind=KIND,
-        min_samples=args.min_samples,
-        seed=args.seed,
-        test=np.concatenate(test) if len(pools) == 2 else None,
-        test_fraction=args.test_fraction,
+        splits=np.concatenate(splits) if len(pools) == 2 else None,
     )
 
 
@@ -75,7 +96,11 @@ def read_images(part: tuple[Path, dict[str, int]]) -> Iterator[tuple[np.ndarray,
 
 def _read_folder(folder: Path, processes: int) -> Pool:
     """Every user's labels, by user, of all shards of a folder."""
-    paths = leaf_shards.paths(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; give the folder of LEAF's *.json shards")
+    paths = sorted(folder.glob("*.json"))
+    if not paths:
+        raise InputError(f"{folder}: no *.json file in it; give the folder of LEAF's shards")
     pool: Pool = {}
     with closing(workers.each(_read_labels, None, paths, processes)) as shards:
         found = zip(sources.progress(paths, f"reading {folder.name}"), shards, strict=True)
@@ -131,17 +156,31 @@ def _read_labels(_: None, path: Path) -> list[tuple[str, np.ndarray]]:
     return [(user, data[user]) for user in users]
 
 
+class _Flat:
+    """A file's bytes; refuses brackets nested so deep that the parser would eat the memory."""
+
+    def __init__(self, path: Path, stream: BinaryIO) -> None:
+        self.path, self.stream, self.depth = path, stream, 0
+
+    def read(self, size: int) -> bytes:
+        """The next bytes, up to ``size``."""
+        data = self.stream.read(size)
+        opened = data.count(b"[") + data.count(b"{")
+        if self.depth + opened > NESTED:
+            raise InputError(f"{self.path}: lists are nested too deep; fetch the file again")
+        self.depth += opened - data.count(b"]") - data.count(b"}")
+        return data
+
+
 @contextmanager
-def _parsing(path: Path, quote: bool = False) -> Iterator[JsonStream]:
+def _parsing(path: Path) -> Iterator[_Flat]:
     """The shard for `ijson`; what it refuses, or the disk, becomes an InputError."""
     from ijson import JSONError
 
     try:
         with open(path, "rb") as stream:
-            yield JsonStream(path, stream, quote)
+            yield _Flat(path, stream)
     except JSONError as error:
-        if not quote:
-            _explain(path)
         # The first of its lines; it is the repr() of bytes where they are not UTF-8.
         reason = str(error).removeprefix("b'").replace("\\n", "\n").split("\n")[0]
         raise InputError(
@@ -151,11 +190,11 @@ def _parsing(path: Path, quote: bool = False) -> Iterator[JsonStream]:
         raise InputError(f"{path}: cannot be read ({error}); fetch the file again") from None
 
 
-def _users(path: Path, quote: bool = False) -> Iterator[tuple[str, Any]]:
+def _users(path: Path) -> Iterator[tuple[str, Any]]:
     """Each user and what `user_data` says of it, one at a time."""
     import ijson
 
-    with _parsing(path, quote) as stream:
+    with _parsing(path) as stream:
         yield from ijson.kvitems(stream, "user_data", use_float=True)
 
 
@@ -178,15 +217,6 @@ def _is_shard(path: Path) -> bool:
     return False
 
 
-def _explain(path: Path) -> None:
-    """Raise an InputError that names the row, where all that is wrong is a NaN or the like."""
-    for user, data in _users(path, quote=True):
-        for key in ("x", "y") if isinstance(data, dict) else ():
-            data[key] = unquoted(data.get(key))
-        _labels(path, user, data)
-        _pixels(path, user, data["x"])
-
-
 def _labels(path: Path, user: str, data: Any) -> np.ndarray:
     """A user's labels (n,) uint8, one for each of its images."""
     where = f"{path}: user {user}"
@@ -198,10 +228,10 @@ def _labels(path: Path, user: str, data: Any) -> np.ndarray:
             f"{where}: {len(x)} images in `x` but {len(y)} labels in `y`; fix the file"
         )
     for row, label in enumerate(y):
-        if type(label) is not int or not 0 <= label < len(CLASSES):
+        if type(label) is not int or not 0 <= label < len(CHARACTERS):
             raise InputError(
                 f"{where}, row {row}: label {_short(label)}, expected an integer from 0 to "
-                f"{len(CLASSES) - 1}; fix or remove the row"
+                f"{len(CHARACTERS) - 1}; fix or remove the row"
             )
     return np.array(y, np.uint8)
 
