@@ -1,8 +1,12 @@
 """A user's own images come in from folders and from tables as they are; each fault is one line."""
 
+import contextlib
 import csv
 import io
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +21,8 @@ from autoprune.data.prepare import decoding
 from autoprune.data.prepare.__main__ import main
 from autoprune.data.store import ClientStore
 
+ROOT = Path(__file__).parents[2]
+WORKFLOW = ROOT / "workflow"
 # (client, label, grey level) of every image; the level says which image it is
 IMAGES = [
     (client, label, 40 * number + 10 * place + 3 * again)
@@ -430,3 +436,94 @@ def test_a_fault_is_one_line_of_the_command(tree, tmp_path, stage, refused):
     line = refused(stage("data.prepare", "folder", *flags))
     assert f"{tree}/bob/2/x.png: the image cannot be decoded" in line
     assert not list(tmp_path.glob("out/*"))
+
+
+def test_celebas_own_files_are_such_a_table(tmp_path, monkeypatch):
+    """What docs/data.md says, on six faces of three identities."""
+    monkeypatch.chdir(tmp_path)
+    faces = Path("celeba/img_align_celeba")
+    faces.mkdir(parents=True)
+    names = [f"{row + 1:06}.jpg" for row in range(6)]
+    for row, name in enumerate(names):
+        Image.new("RGB", (178, 218), (40 * row, 0, 0)).save(faces / name, quality=100)
+    lists = {
+        "list_attr_celeba": [f"{n} -1 {1 if row < 2 else -1}" for row, n in enumerate(names)],
+        "identity_CelebA": [f"{name} {7 + row // 2}" for row, name in enumerate(names)],
+        "list_eval_partition": [f"{name} {max(0, row - 3)}" for row, name in enumerate(names)],
+    }
+    lists["list_attr_celeba"][:0] = ["6", "Bald Male "]
+    for file, lines in lists.items():
+        Path(f"celeba/{file}.txt").write_text("\n".join(lines) + "\n")
+    page = (ROOT / "docs/data.md").read_text()
+    exec(page.split("```python\n")[1].split("```")[0], {})
+    said = page.split("options: {table: ")[1].split("}")[0]
+    assert said == "celeba/male.csv, split_column: split, side: 84, name_of_target: Male"
+    flags = ("--split-column", "split", "--side", 84, "--name-of-target", "Male")
+    store = prepare(tmp_path / "out", "table", "--table", "celeba/male.csv", *flags)
+    assert store.samples == {"train": 4, "validation": 1, "test": 1}
+    assert store.classes("Male") == ["no", "yes"]
+    assert store.labels[:, 0].tolist() == [1, 1, 0, 0, 0, 0]
+    assert [store.client_ids[client] for client in store.clients] == [*"778899"]
+    assert store.images[:, 40, 40, 0] == pytest.approx(np.arange(0, 240, 40), abs=3)
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_an_image_cut_at_any_byte_is_refused_or_whole(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("cut")
+    noise = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
+    Image.fromarray(noise).save(folder / "whole.jpg")
+    whole = (folder / "whole.jpg").read_bytes()
+    (folder / "cut.jpg").write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
+    pixels = np.asarray(decoding.opened(folder, "whole.jpg"))
+    found = None
+    with contextlib.suppress(InputError):
+        found = np.asarray(decoding.opened(folder, "cut.jpg"))
+    assert found is None or np.array_equal(found, pixels)
+
+
+def run_fresh(code, path):
+    paths = os.pathsep.join(map(str, path))
+    environment = {**os.environ, "PYTHONPATH": paths}
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.mark.slow
+def test_torchvision_can_be_imported_beside_any_torch():
+    code = (
+        "from autoprune.data.prepare.vision import torchvision as tv\n"
+        "print(tv.models.resnet18(num_classes=7).fc.out_features, tv.datasets.MNIST.__name__,"
+        " tv.transforms.v2.functional.resize.__name__)"
+    )
+    process = run_fresh(code, [WORKFLOW])
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.split() == ["7", "MNIST", "resize"]
+
+
+@pytest.mark.slow
+def test_a_torchvision_with_operators_of_its_own_is_left_alone(tmp_path):
+    """A package in torchvision's place that defines nms itself: defining it again would fail."""
+    package = tmp_path / "torchvision" / "transforms" / "v2"
+    package.mkdir(parents=True)
+    for folder in (package, package.parent):
+        (folder / "__init__.py").write_text("")
+    (tmp_path / "torchvision" / "__init__.py").write_text(
+        "import torch\n"
+        "own = torch.library.Library('torchvision', 'FRAGMENT')\n"
+        "own.define('nms(Tensor a) -> Tensor')\n"
+    )
+    code = (
+        "import torch\nfrom autoprune.data.prepare.vision import torchvision\n"
+        "print(torch.ops.torchvision.nms.default._schema)"
+    )
+    process = run_fresh(code, [tmp_path, WORKFLOW])
+    assert process.returncode == 0, process.stderr
+    assert "torchvision::nms(Tensor a) -> Tensor" in process.stdout
+    (tmp_path / "torchvision" / "__init__.py").write_text("raise RuntimeError('another cause')")
+    assert "RuntimeError: another cause" in run_fresh(code, [tmp_path, WORKFLOW]).stderr

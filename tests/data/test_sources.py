@@ -124,7 +124,7 @@ def test_what_is_read_is_watched(tmp_path):
 
 
 def test_what_is_not_a_source_or_does_not_go_together_is_refused(tmp_path):
-    with pytest.raises(Refused, match="source: found 'tape'; known are celeba, digits"):
+    with pytest.raises(Refused, match="source: found 'tape'; known are digits, faces"):
         sources.check_options("tape", {})
     with pytest.raises(Refused, match="options: leaf needs train and test, or folder alone"):
         sources.check_options("leaf", {"folder": "x", "train": "y"})

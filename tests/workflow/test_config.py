@@ -243,7 +243,7 @@ REFUSED = [
     ),
     (
         {"datasets": {"glyphs": {"source": "tape"}}},
-        "datasets.glyphs.source: found 'tape'; known are celeba, digits, faces, folder, glyphs",
+        "datasets.glyphs.source: found 'tape'; known are digits, faces, folder, glyphs",
     ),
     (
         {"datasets": {"glyphs": {"options": {"writers": 3}}}},

@@ -1,10 +1,8 @@
-"""Image files, in a folder or a zip archive, as arrays of one shape."""
+"""Image files in a folder as arrays of one shape."""
 
 import functools
 import io
 import warnings
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +54,7 @@ class Form:
 def images(root: Path, files: Sequence[File], form: Form) -> Images:
     """``Images`` (len(files), height, width, channels), row i from ``files[i]``.
 
-    ``root`` is a folder or a zip archive. Nothing is opened before the store is written.
+    Nothing is opened before the store is written.
     """
     shape = (form.height, form.width, form.channels)
     step = max(1, BLOCK // int(np.prod(shape)))
@@ -80,7 +78,7 @@ def read(
 
 def where(root: Path, name: str, named: str = "") -> str:
     """A file's name for messages."""
-    return f"{named}{root}: {name}" if root.is_file() else f"{named}{root / name}"
+    return f"{named}{root / name}"
 
 
 def opened(root: Path, name: str, named: str = "") -> "Image":
@@ -88,7 +86,12 @@ def opened(root: Path, name: str, named: str = "") -> "Image":
     from PIL import ImageOps, UnidentifiedImageError
 
     place = where(root, name, named)
-    content = _content(root, name, place)
+    try:
+        content = (root / name).read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"{place}: cannot be read ({error.strerror}); fetch the file again"
+        ) from None
     try:
         return ImageOps.exif_transpose(loaded(content))
     except UnidentifiedImageError:
@@ -113,36 +116,6 @@ def loaded(content: bytes) -> "Image":
         image = Image.open(io.BytesIO(content), formats=tuple(SUFFIXES))
         image.load()
         return image
-
-
-def _content(root: Path, name: str, place: str) -> bytes:
-    try:
-        if root.is_file():
-            return archive(root).read(name)
-        return (root / name).read_bytes()
-    except KeyError:
-        raise InputError(f"{place}: no such file in the archive; fetch it again") from None
-    # zipfile: RuntimeError when encrypted, NotImplementedError for a rare compression
-    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{place}: cannot be read ({reason}); fetch the file again") from None
-
-
-def archive(path: Path) -> zipfile.ZipFile:
-    """The opened archive; InputError unless it is a whole zip file."""
-    try:
-        status = path.stat()
-        return _archive(path, status.st_mtime_ns, status.st_size)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (OSError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: not a whole zip archive ({error}); fetch it again") from None
-
-
-@functools.lru_cache(maxsize=1)
-def _archive(path: Path, modified: int, size: int) -> zipfile.ZipFile:
-    # Kept open: CelebA's 202,599 entries take 0.8 s and 120 MB to list, once in each process.
-    return zipfile.ZipFile(path)
 
 
 def fitted(image: "Image", place: str, form: Form) -> np.ndarray:
