@@ -8,12 +8,11 @@ import yaml
 
 from autoprune import methods
 from autoprune.core.errors import InputError
+from autoprune.core.labels import METHODS, differs
 from autoprune.measure import formats as exports
 from autoprune.pruning.rounding import DIRECTIONS
 from autoprune.study.config import (
-    METHODS,
     check,
-    differs,
     followed,
     follows_dense,
     follows_plan,

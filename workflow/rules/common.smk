@@ -15,8 +15,9 @@ sys.path.insert(0, str(WORKFLOW))
 
 from autoprune.check.failures import Failure, describe, is_stop, last_error
 from autoprune.core.errors import InputError
+from autoprune.core.labels import METHODS
 from autoprune.core.provenance import code_version
-from autoprune.study.config import METHODS, ablation_flags, check, differs, followed
+from autoprune.study.config import ablation_flags, check, followed
 from autoprune.study.config import follows_dense, follows_plan, keeps_scores, methods_of
 from autoprune.study.config import resolve, run_settings
 from autoprune.study.grid import runs_of
@@ -60,8 +61,6 @@ if any({"k", "patience"} & set(own) for own in config["variants"].get("autoprune
     CONTROL_FIGURES.append("k_patience_map")
 SEARCHED = [name for name in PAIRS if "autoprune" in methods_of(config, name)]
 NULL_FILES = [f"<results>/null/{name}.csv" for name in SEARCHED]
-# what tables and pages say of them, which is read from files that no code version of theirs covers
-DIFFERENCES = [differs(method) for method in sorted({run.method for run in runs_of(config)})]
 # tables that are CSV first: how the report files them, and calls them
 RENDERED = {
     "claims": ("Claims", "published against ours"),

@@ -22,13 +22,15 @@ class Base:
 
     The defaults are those of plain FedAvg; a method overrides what it does otherwise. ``variants``
     are the names it knows, none for any; ``encoding``: how weights travel, see ``federation.wire``;
-    ``differs``: in what it is not as its source has it, written out as text in the class, where
-    ``config.differs`` reads it. ``settings`` are the values of its flags, and the run's ``rounds``.
+    ``differs``: in what it is not as its source has it; ``labels``: variant -> how results name it.
+    Both are written out in the class, where ``core.labels`` reads them. ``settings`` are the
+    values of its flags, and the run's ``rounds``.
     """
 
     variants: tuple[str, ...] = ()
     encoding = "dense"
     differs = ""
+    labels: Mapping[str, str] = {}
 
     def __init__(
         self, base: Architecture, seed: int, variant: str, settings: dict[str, Any]

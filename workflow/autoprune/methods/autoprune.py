@@ -19,6 +19,14 @@ class Method(Base):
     """
 
     variants = WEIGHTS
+    labels = {
+        "reinit": "autoprune, fresh weights",
+        "inherit": "autoprune, kept weights",
+        "reinit-once": "autoprune, fresh at the end",
+        "rewind": "autoprune, initial weights",
+        "rewind-once": "autoprune, initial at the end",
+        "inherit-low": "autoprune, kept weights, low tail",
+    }
 
     def __init__(
         self, base: Architecture, seed: int, variant: str, settings: dict[str, Any]

@@ -15,6 +15,11 @@ class Method(autoprune.Method):
     every application, which prunes further.
     """
 
+    labels = {
+        "reinit": "random norms, fresh weights",
+        "inherit": "random norms, kept weights",
+    }
+
     def norms(self) -> str:
         """Those of a network that learnt nothing; raises InputError for an unknown null."""
         null = self.settings.get("null", "kept")

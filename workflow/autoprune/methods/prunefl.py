@@ -33,6 +33,7 @@ class Method(Masked, Trained):
     """
 
     variants = ("adaptive",)
+    labels = {"adaptive": "PruneFL-like"}
     differs = (
         "the number of weights is the budget, where the original finds the one that lowers the "
         "loss most for the time a round takes; the first mask is of the network trained so far, "

@@ -27,6 +27,12 @@ from autoprune.pruning.shrink import Kept
 class Method(Ratio):
     """One threshold over all layers; clients shrink the scales until then. Needs batch norm."""
 
+    labels = {
+        "one-shot": "slimming, one shot",
+        "classical": "slimming, trained then pruned",
+        "iterative": "slimming, iterative",
+    }
+
     differs = (
         "Adam with a proximal step, where the original has SGD with a subgradient, so the "
         "weight of the term is in other units; scales begin at 1 and not at 0.5, and runs of some "

@@ -1,6 +1,5 @@
 """The configuration: checked against its schema and for sense, one line for what is wrong."""
 
-import ast
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,17 +9,16 @@ from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.exceptions import best_match
 
 from autoprune.core.errors import InputError
+from autoprune.core.labels import METHODS
 from autoprune.core.provenance import closure, modules_with
 from autoprune.measure import formats as exports
 from autoprune.pruning.options import WEIGHTS
 
 Config = dict[str, Any]
-PACKAGE = Path(__file__).parents[1]
 
 
 # by file: importing them would take a second of torch
 MODELS = modules_with("models", "build")
-METHODS = sorted(path.stem.replace("_", "-") for path in (PACKAGE / "methods").glob("[a-z]*.py"))
 # the variants that these methods know; of the others a run says so itself
 AFTER_WEIGHTS = ("autoprune", "null-norms", "narrow", "found-widths", "random-filters")
 
@@ -33,18 +31,6 @@ def follows_plan(method: str) -> bool:
 def follows_dense(method: str) -> bool:
     """Whether runs of a method need the history of the dense run, as its imports tell."""
     return "autoprune.methods._trained" in closure(module_of(method))
-
-
-def differs(method: str) -> str:
-    """In what a method is not as its source has it, one sentence without its dot; "" for nothing.
-
-    Read from the text of the class, as importing it would take a second of torch.
-    """
-    path = PACKAGE / "methods" / f"{method.replace('-', '_')}.py"
-    for part in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(part, ast.Assign) and ast.unparse(part.targets[0]) == "differs":
-            return str(ast.literal_eval(part.value))
-    return ""
 
 
 def keeps_scores(method: str) -> bool:
