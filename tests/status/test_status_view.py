@@ -178,14 +178,14 @@ def test_a_terminal_follows_a_run_to_its_end(folder, start, terminal):
     (folder / "one.yaml").write_text(
         "seeds: [0]\npairs: {tiny-cnn: {methods: {dense: [fedavg]}}}\n"
     )
-    process = start(rounds=30)
+    process = start(rounds=80)  # it must not end before the view begins
     words = ["--configfile", "tiny.yaml", "one.yaml", "--follow", "--interval", "0.1"]
     shown = terminal("autoprune.check.status", *words)
     assert shown.read() == 0
     assert process.wait(90) == 0
     assert "1 run: 1 running" in shown.text.replace(ESCAPE + "[36m", "").replace(ESCAPE + "[0m", "")
     assert "training now" in shown.text
-    assert re.search(r"\d+/30", shown.text)
+    assert re.search(r"\d+/80", shown.text)
     assert f"{ESCAPE}[2K" in shown.text  # drawn over
     assert shown.text.rindex(f"{ESCAPE}[?25h") > shown.text.rindex(f"{ESCAPE}[?25l")
     last = shown.text.rsplit("1 run: ", 1)[1]

@@ -17,7 +17,7 @@ from autoprune.core import provenance
 from autoprune.core.errors import InputError
 from autoprune.core.files import read_json, write_json, write_text
 from autoprune.measure.table import GIVEN, read_metrics, written
-from autoprune.study.config import module_of
+from autoprune.study.methods import module_of
 
 SCHEMA_VERSION = 1
 MADE_BY = "made_by.json"

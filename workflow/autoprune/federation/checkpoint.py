@@ -17,7 +17,7 @@ from autoprune.models.weights import load_weights, save_weights
 
 STATE, WIRE, CLIENT = "state/", "wire/", "client/"  # prefixes of the tensors' names
 # what a run's numbers do not depend on: a resumed run may differ in it
-FREE = ("output", "checkpoint_every", "store", "partition")
+FREE = {"output", "checkpoint_every", "store", "partition"}
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Checkpoint:
 
 def fingerprint(settings: Settings, data: str, code: str) -> str:
     """A digest of all that decides the run's numbers: settings, data and code."""
-    deciding = {k: v for k, v in asdict(settings).items() if k not in FREE}
+    deciding = settings.model_dump(exclude=FREE)
     text = json.dumps([deciding, data, code], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
