@@ -56,9 +56,11 @@ format: .venv/installed
 	$(bin)/ruff format workflow tests benchmarks
 	$(run) $(bin)/snakefmt Snakefile workflow
 
-# what is made from the workflow itself: config/README.md, and the graph in docs/workflow.md
+# what is made from the workflow itself: config/README.md, the Flower app's settings in
+# workflow/pyproject.toml, and the graph in docs/workflow.md
 docs: .venv/installed
 	$(run) $(bin)/python -m autoprune.study.page
+	$(run) $(bin)/python -m autoprune.study.flower_app
 	$(run) $(bin)/python -m autoprune.check.rule_graph
 
 # tables and page of the studies under docs/findings, from their metrics

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -310,7 +310,7 @@ class Bench:
         row = Row("startup", what, "", "s", False, 4.0, True)
         work = self.works["light"]
         few = {"clients_per_round": 2, "local_epochs": 1}
-        flags = train_flags(replace(work.settings(self.folder, "fp32"), **few))
+        flags = train_flags(work.settings(self.folder, "fp32").model_copy(update=few))
 
         def measure() -> dict[str, Pair]:
             command = [

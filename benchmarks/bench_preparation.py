@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -67,11 +67,9 @@ def worker_memory(kind: str, store: str, folder: Path) -> list[float]:
     )
     size = ClientStore.open(store).images.shape
     work = Work(kind, 0, 0, size[1], size[3], classes, COHORT, 1, widths)
-    settings = replace(
-        work.settings(folder, "fp32"),
-        **{"store": store, "partition": shares, "target": target, "rounds": ROUNDS},
-        **{"evaluate_every": ROUNDS, "checkpoint_every": ROUNDS},
-    )
+    changes = {"store": store, "partition": shares, "target": target, "rounds": ROUNDS}
+    changes |= {"evaluate_every": ROUNDS, "checkpoint_every": ROUNDS}
+    settings = work.settings(folder, "fp32").model_copy(update=changes)
     command = [
         sys.executable,
         "-m",

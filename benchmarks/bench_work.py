@@ -1,5 +1,6 @@
 """The works that are measured: networks, clients and random data, at full or at smoke size."""
 
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -57,7 +58,6 @@ class Work:
             widths=self.widths,
             method="dense",
             variant="fedavg",
-            like="",
             seed=0,
             rounds=1,
             clients_per_round=self.cohort,
@@ -73,17 +73,14 @@ class Work:
             evaluate_every=1,
             checkpoint_every=1,
             output=str(folder / "run"),
-            method_settings={},
         )
 
 
 def train_flags(settings: Settings) -> list[str]:
     """The command line of ``autoprune.federation`` for a run's settings."""
-    return [
-        word
-        for name, value in settings.run_config().items()
-        for word in (f"--{name}", *(str(value).split() if name == "widths" else [str(value)]))
-    ]
+    files = ("store", "partition", "output")
+    words = [word for name in files for word in (f"--{name}", getattr(settings, name))]
+    return ["--settings", json.dumps(settings.run_config()), *words]
 
 
 _SMALL = Work("28x28", 200, 200, 28, 1, 62, 50, 5, (32, 64))

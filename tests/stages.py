@@ -53,6 +53,28 @@ def run_stage(module, *words, libraries=PUBLISHING, cwd=None, env=None, strict=F
     return subprocess.CompletedProcess(command, int(reply), out, err)
 
 
+# of a run, where a test does not say otherwise
+USUAL = {
+    "stands_for": "none",
+    "local_epochs": 1,
+    "epsilon": 1e-7,
+    "precision": "fp32",
+    "optimizer_state": "fresh",
+    "batch_norm": "refreshed",
+    "min_clients": 1,
+    "checkpoint_every": 1,
+}
+FILES = ("store", "partition", "output", "plan", "dense", "backend", "workers")
+
+
+def run_flags(**values):
+    """The command line of a run: its files as flags, all else as settings."""
+    values = USUAL | {name.replace("-", "_"): value for name, value in values.items()}
+    words = [w for name in FILES if name in values for w in (f"--{name}", str(values[name]))]
+    settings = {name: value for name, value in values.items() if name not in FILES}
+    return ["--settings", json.dumps(settings), *words]
+
+
 @cache
 def _server(strict):
     """This process's server, which lives as long as it; one that is strict is another."""

@@ -49,6 +49,7 @@ WORDED = """
 import logging, sys
 def run(parser, log, stream):
     parser.add_argument("--k", type=float, default=2.2, help="half-width")
+    k: float = Field(2.0, gt=0, description="of the boundaries")
     print(f"round {1:.4f}", file=sys.stderr, flush=True)
     log.info("k is %s", 2)
     if not parser:
@@ -61,6 +62,7 @@ def run(parser, log, stream):
     ("before", "after"),
     [
         ("half-width", "the boundaries' half-width"),
+        ("of the boundaries", "of both boundaries, standard deviations"),
         ("{1:.4f}", "{1:.2f}"),
         ("k is %s", "now k = %s"),
         ("expected a number", "expected a number above 0"),
@@ -80,6 +82,7 @@ def test_wording_does_not_count(package, before, after):
     ("before", "after"),
     [
         ("default=2.2", "default=2.3"),
+        ("Field(2.0", "Field(2.1"),
         ("ValueError", "KeyError"),
         ("if not parser", "if parser"),
         ("file=sys.stderr", "file=stream"),  # may be a result
@@ -94,6 +97,36 @@ def test_what_decides_counts(package, before, after):
     assert before in WORDED
     (folder / "sub" / "helper.py").write_text(WORDED.replace(before, after))
     assert version() != known
+
+
+def test_what_a_method_says_of_itself_counts_where_it_is_read_and_not_where_it_trains(package):
+    folder, _ = package
+    (folder / "methods").mkdir()
+    (folder / "core").mkdir()
+    for room in ("methods", "core"):
+        (folder / room / "__init__.py").write_text("")
+    (folder / "core" / "labels.py").write_text("")
+    (folder / "core" / "refusal.py").write_text("def refuse(x):\n    return f'{x} is wrong'\n")
+    (folder / "table.py").write_text("from autoprune.core import labels\n")
+    method = folder / "methods" / "mine.py"
+    method.write_text("import autoprune.core.refusal\nclass Method:\n    labels = {'a': 'A'}\n")
+
+    def versions():
+        for cached in (provenance.code_version, provenance.declared, provenance.modules_with):
+            cached.cache_clear()
+        names = ("autoprune.methods.mine", "autoprune.table", "autoprune.stage")
+        return [provenance.code_version(name) for name in names]
+
+    before = versions()
+    method.write_text(method.read_text().replace("'A'", "'the A'"))
+    (folder / "core" / "refusal.py").write_text("def refuse(x):\n    return f'{x}: no'\n")
+    after = versions()
+    assert [one == other for one, other in zip(before, after, strict=True)] == [True, False, True]
+    found = {after[0]}
+    for label in ("A", "B"):  # what a function calls so is no word of the class
+        method.write_text(method.read_text() + f"    def cut(self):\n        labels = '{label}'\n")
+        found.add(versions()[0])
+    assert len(found) == 3
 
 
 def test_an_exit_code_counts_and_a_print_into_a_file_is_kept(package):

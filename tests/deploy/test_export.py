@@ -21,7 +21,7 @@ from autoprune.measure import formats as exports
 from autoprune.measure.complexity import complexity
 from autoprune.measure.export import calibration_rows, compared
 from autoprune.models import Architecture, new_network
-from stages import EXPORTING, run_stage
+from stages import EXPORTING, run_flags, run_stage
 
 EXTRAS = any(exports.lacking(name) is None for name in exports.EXTRAS)
 NETWORKS = [
@@ -100,10 +100,13 @@ def test_a_format_without_its_packages_says_what_to_install(run, name, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-LENGTH = "--rounds 2 --clients-per-round 2 --local-epochs 1 --batch-size 8 "
-LENGTH += "--learning-rate 0.003 --epsilon 1e-7 --evaluate-every 1 --checkpoint-every 1"
-PRUNED = "--dataset g --model cnn --widths 24 32 --method autoprune --variant inherit --seed 1 "
-PRUNED += f"--k 1.5 --patience 2 --cap 2 {LENGTH}"
+RUN = {
+    "dataset": "g", "model": "cnn", "target": "character", "seed": 1, "rounds": 2,
+    "clients_per_round": 2, "batch_size": 8, "learning_rate": 0.003, "evaluate_every": 1,
+}  # fmt: skip
+DENSE = RUN | {"widths": [9, 10], "method": "dense", "variant": "fedavg"}
+PRUNED = RUN | {"widths": [24, 32], "method": "autoprune", "variant": "inherit"}
+PRUNED |= {"k": 1.5, "patience": 2, "cap": 2}
 
 
 @pytest.fixture(scope="module")
@@ -115,9 +118,7 @@ def run(tmp_path_factory):
     common = ["--store", str(folder / "store"), "--target", "character"]
     partition.main([*common, "--scheme", "natural", "--output", str(folder / "partition")])
     common += ["--partition", str(folder / "partition")]
-    settings = "--dataset g --model cnn --widths 9 10 --method dense --variant fedavg --seed 1 "
-    settings += LENGTH
-    command("federation", *common, *settings.split(), "--output", str(folder / "run"))
+    train(folder, DENSE, "run")
     return folder, [*common, "--run", str(folder / "run")]
 
 
@@ -125,9 +126,13 @@ def run(tmp_path_factory):
 def pruned(run):
     """A short run of autoprune on the same data, and the flags of its export."""
     folder, flags = run
-    settings = [*PRUNED.split(), *flags[: flags.index("--run")]]
-    command("federation", *settings, "--output", str(folder / "pruned"))
+    train(folder, PRUNED, "pruned")
     return folder / "pruned", [*flags[:-1], str(folder / "pruned")]
+
+
+def train(folder, settings, name):
+    files = {of: folder / of for of in ("store", "partition")}
+    command("federation", *run_flags(**settings, **files, output=folder / name))
 
 
 def command(stage, *flags, check=True):

@@ -1,47 +1,39 @@
-"""config/README.md: made from the schema and the modules, current, and complete."""
+"""config/README.md and the Flower app's settings: made from the models, current, complete."""
 
 import shutil
 from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import Field, create_model
 
 from autoprune import methods
 from autoprune.core.errors import InputError
 from autoprune.data.prepare import sources
+from autoprune.study import flower_app
 from autoprune.study.page import allowed, overlay, render
+from autoprune.study.settings import Config
 from stages import TRAINING, run_stage
 
 ROOT = Path(__file__).resolve().parents[2]
-SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
+APP = ROOT / "workflow/pyproject.toml"
 PAGE = (ROOT / "config/README.md").read_text()
 
 
-def described(rule, path=""):
-    """(path, has a description) of every key of a schema."""
-    for name, found in rule.get("properties", {}).items():
-        yield f"{path}{name}", "description" in found or "$ref" in found
-        yield from described(found, f"{path}{name}.")
-    for found in rule.get("patternProperties", {}).values():
-        yield from described(found, f"{path}*.")
-
-
-def test_the_page_is_current():
-    stale = "config/README.md is stale; run `make docs`"
+def test_the_page_and_the_app_are_current():
+    stale = "config/README.md or workflow/pyproject.toml is stale; run `make docs`"
     assert render(ROOT / "config") == PAGE, stale
+    app = flower_app.render(APP.read_text() + "old = 1\n", ROOT / "config/config.yaml")
+    assert app == APP.read_text(), stale
 
 
 def test_every_key_and_every_option_is_explained():
-    schema = yaml.safe_load(SCHEMA.read_text())
-    for name in ("training", "pair"):
-        assert list(described(schema["$defs"][name]))
-    parts = {"": schema, **schema["$defs"]}
-    missing = [f"{n}: {key}" for n, part in parts.items() for key, ok in described(part) if not ok]
-    # the two lists of variants: the table of methods says what they are
-    assert missing == [": methods.dense"]
-    keys = {key.rpartition(".")[2] for part in parts.values() for key, _ in described(part)}
-    keys |= {key for name in sources.names() for key in sources.load(name).Options.model_fields}
-    absent = sorted(key for key in keys if f"`{key}`" not in PAGE and f".{key}`" not in PAGE)
+    """Of what has no description the page is not made; all that the models have stand in it."""
+    parts = Config.model_json_schema()["$defs"].values()
+    found = {key for part in parts for key in part.get("properties", {})}
+    found |= {key for name in sources.names() for key in sources.load(name).Options.model_fields}
+    assert {"rounds", "k", "min_samples", "without", "writers"} <= found
+    absent = sorted(key for key in found if f"`{key}`" not in PAGE and f".{key}`" not in PAGE)
     assert absent == []
 
 
@@ -63,13 +55,10 @@ def test_a_value_of_config_yaml_stands_beside_its_key():
     assert f"| `autoprune.k` | number > 0 | `{k}` |" in PAGE
 
 
-def test_a_key_without_a_description_is_refused(tmp_path):
-    rules = yaml.safe_load(SCHEMA.read_text())
-    del rules["properties"]["seeds"]["description"]
-    path = tmp_path / "schema.yaml"
-    path.write_text(yaml.safe_dump(rules, sort_keys=False))
-    with pytest.raises(InputError, match="seeds: has no description; write one"):
-        render(ROOT / "config", path)
+def test_a_key_without_a_description_is_refused():
+    silent = create_model("Silent", __base__=Config, mode=(int, Field(3)))
+    with pytest.raises(InputError, match="mode: has no description; write one"):
+        render(ROOT / "config", silent)
 
 
 def test_an_overlay_says_what_it_is_laid_over(tmp_path):
@@ -87,7 +76,7 @@ def test_what_is_allowed_is_said_in_words():
     pair = {"type": "array", "minItems": 2, "maxItems": 2, "items": {"type": "integer"}}
     assert allowed(pair) == "list of 2 whole numbers"
     assert allowed({"type": "number", "exclusiveMinimum": 0}) == "number > 0"
-    assert allowed({"type": ["string", "null"]}) == "text or nothing"
+    assert allowed({"anyOf": [{"type": "string"}, {"type": "null"}]}) == "text or nothing"
     assert allowed({"enum": [1, "three"]}) == "`1`, `three`"
 
 

@@ -1,12 +1,14 @@
 """What runs for ablations alone: pairs that no average takes, arms that are no method."""
 
 from pathlib import Path
+from typing import get_args
 
 import pandas as pd
 import pytest
 
 from autoprune.evidence.ablated import ablated_pairs, comparable, without_ablated
 from autoprune.evidence.comparisons import comparisons
+from autoprune.federation.settings import Training
 from autoprune.measure.metrics import collect
 from autoprune.measure.table import IN_NUMBERS, TRAINING, read_metrics
 from autoprune.study.grid import read_config, runs_of
@@ -183,6 +185,5 @@ def test_the_family_holds_methods_and_their_options(run_folder, tmp_path):
 
 
 def test_the_words_of_settings_are_those_that_runs_know():
-    from autoprune.federation.settings import BATCH_NORMS, OPTIMIZER_STATES, PRECISIONS
-
-    assert set(IN_NUMBERS) == {*OPTIMIZER_STATES, *PRECISIONS, *BATCH_NORMS}
+    words = [get_args(field.annotation) for field in Training.model_fields.values()]
+    assert set(IN_NUMBERS) == {word for known in words for word in known}

@@ -4,8 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from autoprune.core.labels import METHODS, differs
 from autoprune.evidence.differences import differences_note, method_label
-from autoprune.study.config import METHODS, differs
 
 
 def test_each_method_that_differs_has_one_sentence_in_the_order_of_labels():

@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from autoprune.core.files import sha256_file
-from autoprune.study.config import follows_dense
-from stages import TRAINING, run_stage
+from autoprune.study.methods import follows_dense
+from stages import TRAINING, run_flags, run_stage
 
 ROUNDS = 5
 
@@ -23,28 +23,22 @@ def flags(tiny):
             "partition": tiny / "partition",
             "target": "character",
             "model": "cnn",
-            "widths": "12 14",
+            "widths": [12, 14],
             "method": method,
             "variant": variant,
             "seed": 3,
             "rounds": ROUNDS,
-            "clients-per-round": 3,
-            "local-epochs": 1,
-            "batch-size": 8,
-            "learning-rate": 0.003,
-            "epsilon": 1e-7,
-            "min-clients": 2,
-            "evaluate-every": 2,
-            "checkpoint-every": 1,
+            "clients_per_round": 3,
+            "local_epochs": 1,
+            "batch_size": 8,
+            "learning_rate": 0.003,
+            "min_clients": 2,
+            "evaluate_every": 2,
             "output": output,
         }
         if method == "autoprune":
             values |= {"k": 1.5, "patience": 3, "cap": 3}
-        values |= {name.replace("_", "-"): value for name, value in changes.items()}
-        words = []
-        for name, value in values.items():
-            words += [f"--{name}", *(str(value).split() if name == "widths" else [str(value)])]
-        return words
+        return run_flags(**values | changes)
 
     return build
 

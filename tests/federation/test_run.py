@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import tomllib
 import numpy as np
 import pytest
 
+from autoprune import methods
 from autoprune.core.errors import InputError
 from autoprune.federation import simulation
 from autoprune.federation.__main__ import settings_of
@@ -22,6 +24,7 @@ from autoprune.federation.settings import Settings
 from autoprune.federation.training import to_input
 from autoprune.pruning.plan import Plan
 from copies import ROOT
+from stages import TRAINING, run_stage
 
 LONG = 60  # rounds; seconds, where one takes milliseconds
 
@@ -154,13 +157,15 @@ def test_methods_at_one_seed_see_the_same_cohorts(train, finished, tmp_path):
         ("autoprune", "inherit", {"k": 0}, "above 0"),
         ("autoprune", "inherit", {"k": -2}, "above 0"),
         ("autoprune", "inherit", {"patience": 0}, "at least 1"),
-        ("dense", "fedavg", {"widths": "12 0"}, "at least 1 filter"),
+        ("dense", "fedavg", {"widths": [12, 0]}, "widths.1: found 0, expected at least 1"),
         ("dense", "fedavg", {"widths": "12"}, "expects 2"),
+        ("dense", "fedavg", {"k": 2}, "--settings: unknown key 'k'; known are dataset, stands_for"),
+        ("autoprune", "inherit", {"tails": "high"}, "tails: found 'high'; known are both, low"),
         ("dense", "fedavg", {"model": "vgg"}, "unknown 'vgg'"),
         ("dense", "fedavg", {"target": "Male"}, "Male"),
         ("dense", "fedavg", {"rounds": 0}, "at least 1"),
         ("dense", "fedavg", {"min-clients": 0}, "at least 1"),
-        ("dense", "fedavg", {"precision": "fp8"}, "unknown 'fp8'; known are fp32, bf16"),
+        ("dense", "fedavg", {"precision": "fp8"}, "precision: found 'fp8'; known are fp32, bf16"),
         ("dense", "fedavg", {"learning-rate": 0}, "above 0"),
         ("dense", "fedavg", {"store": "nowhere"}, "nowhere"),
         ("dense", "fedavg", {"learning-rate": 1e30}, "not finite"),
@@ -259,9 +264,33 @@ def test_flowers_simulation_gives_the_same_bytes(train, finished, tmp_path, cont
 def test_the_flower_app_knows_every_setting(flags):
     """`flwr run workflow` starts from these, and a run refuses to start without one of them."""
     app = tomllib.loads((ROOT / "workflow/pyproject.toml").read_text())["tool"]["flwr"]["app"]
-    settings, _ = settings_of(flags("", "autoprune", "inherit"))
-    assert app["config"].keys() == settings.run_config().keys()
-    assert Settings.from_run_config(app["config"]).batch_norm == settings.batch_norm
+    settings = Settings.from_run_config(app["config"])
+    own = methods.read_settings(settings.method, settings.told())
+    assert settings.with_own(own).run_config() == app["config"]
+
+
+def test_a_run_is_repeated_from_its_own_notes(finished, flags, tmp_path, contents):
+    """run.json holds all that the stage must be told but files."""
+    words = flags(tmp_path, "autoprune", "inherit")
+    words[1] = str(finished / "run.json")
+    done = run_stage("autoprune.federation", *words, libraries=TRAINING)
+    assert done.returncode == 0, done.stderr
+    assert contents(tmp_path) == contents(finished)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "settings.json: not valid JSON"),
+        ("[]", "settings.json: expected settings by name, found []"),
+        ("{}", "settings.json: key 'dataset' is missing"),
+    ],
+)
+def test_a_file_that_holds_no_settings_is_one_line(flags, tmp_path, text, words):
+    path = tmp_path / "settings.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=re.escape(words)):
+        settings_of(["--settings", str(path), *flags(tmp_path)[2:]])
 
 
 def test_bf16_is_another_arithmetic(train, tmp_path):

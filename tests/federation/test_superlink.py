@@ -18,7 +18,9 @@ from pathlib import Path
 import pytest
 
 from autoprune.data.prepare import partition
+from autoprune.federation.settings import Settings
 from copies import ROOT
+from stages import run_flags
 
 pytestmark = pytest.mark.skipif(
     os.environ.get("AUTOPRUNE_TEST_SUPERLINK") != "1",
@@ -110,21 +112,12 @@ def test_flowers_own_count_agrees_and_the_bytes_are_those_of_our_grid(
         more = found["network-traffic"][theirs] - int(row[ours])
         assert 0 < more < CONTROL * CLIENTS
 
-    app = [*defaults(), *(f"--{n}={v}" for n, v in told.items() if n != "output")]
-    command = [sys.executable, "-m", "autoprune.federation", *app, "--output", f"{tmp_path}/local"]
+    app = tomllib.loads((ROOT / "workflow/pyproject.toml").read_text())["tool"]["flwr"]["app"]
+    settings = {name.replace("-", "_"): value for name, value in (app["config"] | told).items()}
+    known = {name: settings[name] for name in Settings.model_fields if name in settings}
+    words = run_flags(**known | {"output": tmp_path / "local"})
+    command = [sys.executable, "-m", "autoprune.federation", *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     deployed, local = (contents(tmp_path / name) for name in ("deployed", "local"))
-    assert deployed.keys() == local.keys()
-    names = deployed.keys() - {"run.json"}  # which has the app's settings of other methods
-    assert all(deployed[name] == local[name] for name in names)
-
-
-def defaults():
-    """The Flower app's own run configuration, as flags of a dense run."""
-    app = tomllib.loads((ROOT / "workflow/pyproject.toml").read_text())["tool"]["flwr"]["app"]
-    own = {"k", "patience", "cap", "tails", "statistics", "output", "like"}
-    for name, value in app["config"].items():
-        if name not in own | RUN.keys() | {"store", "partition"}:
-            yield f"--{name}"
-            yield from str(value).split() if name == "widths" else [str(value)]
+    assert deployed == local

@@ -18,7 +18,7 @@ from autoprune.models import Architecture, new_network
 from autoprune.pruning.rule import boundaries, scores
 from independent import plain_fedavg
 from independent.plain_fedavg import Draws, Run, Settings
-from stages import TRAINING, run_stage
+from stages import TRAINING, run_flags, run_stage
 
 SEEDS = (0, 1)
 # Whole runs are of half the filters and of 6 clients a round, for a quarter of the time. Of so few
@@ -77,7 +77,6 @@ def product(writers):
     _, folder = writers
 
     def run(arm, settings, seed):
-        widths = ["--widths", *map(str, settings.widths)]
         output = folder / f"{arm} {settings.rounds} {seed}"
         method, variant = METHODS[arm]
         values = {
@@ -86,23 +85,25 @@ def product(writers):
             "partition": folder / "partition",
             "target": "character",
             "model": "cnn",
+            "widths": settings.widths,
             "method": method,
             "variant": variant,
             "seed": seed,
             "rounds": settings.rounds,
-            "clients-per-round": settings.clients_per_round,
-            "local-epochs": settings.local_epochs,
-            "batch-size": settings.batch_size,
-            "learning-rate": settings.learning_rate,
+            "clients_per_round": settings.clients_per_round,
+            "local_epochs": settings.local_epochs,
+            "batch_size": settings.batch_size,
+            "learning_rate": settings.learning_rate,
             "epsilon": settings.epsilon,
-            "evaluate-every": settings.evaluate_every,
-            "checkpoint-every": settings.rounds,
+            "evaluate_every": settings.evaluate_every,
+            "checkpoint_every": settings.rounds,
             "output": output,
         }
         if method == "autoprune":
             values |= {"k": settings.k, "patience": settings.patience, "cap": settings.cap}
-        flags = [word for name, value in values.items() for word in (f"--{name}", value)]
-        done = run_stage("autoprune.federation", *flags, *widths, libraries=TRAINING, timeout=1200)
+        done = run_stage(
+            "autoprune.federation", *run_flags(**values), libraries=TRAINING, timeout=1200
+        )
         assert done.returncode == 0, done.stderr
         saved = load_file(output / "weights.safetensors")
         state = {

@@ -58,7 +58,8 @@ def dense(folder, accuracies=None, name="history.csv"):
 def made(name, base, variant, **settings):
     if "plan" in settings and "dense" not in settings:
         settings["dense"] = dense(Path(settings["plan"]).parent)
-    return methods.load(name)(base, 0, variant, OWN | settings)
+    own = methods.read_settings(name, OWN | settings)
+    return methods.load(name)(base, 0, variant, own)
 
 
 def last_of(method, plan):
@@ -168,7 +169,8 @@ def test_random_filters_are_the_plans_number_and_not_its_choice(tmp_path):
 
 def search(variant, name="autoprune", seed=0, noise=0.0):
     """A search whose weights are shaken between rounds, as training would; its end."""
-    method = methods.load(name)(CNN, seed, variant, SEARCH)
+    own = methods.read_settings(name, SEARCH)
+    method = methods.load(name)(CNN, seed, variant, own)
     architecture, network = CNN, new_network(CNN, seed)
     stream = torch.Generator().manual_seed(9)
     for server_round in range(1, 9):
@@ -240,7 +242,8 @@ def same(one, other):
 
 def test_ssfl_masks_before_the_first_round(tmp_path):
     plan, path = planned(tmp_path, CNN)
-    method = methods.load("ssfl")(CNN, 0, "one-shot", {"plan": path})  # asks for no dense run
+    own = methods.read_settings("ssfl", {"plan": path})  # asks for no dense run
+    method = methods.load("ssfl")(CNN, 0, "one-shot", own)
     assert [method.ask_all(r) for r in (1, 2, 3)] == ["sensitivity", "", ""]
     steps = played(method, rounds=3)
     assert all(same(mask, steps[0][1]) and mask for _, mask, _ in steps)
@@ -251,8 +254,8 @@ def test_ssfl_masks_before_the_first_round(tmp_path):
 @pytest.mark.parametrize(
     ("name", "setting", "message"),
     [
-        ("prunefl", {"exchange": 1.1}, r"exchange: found 1\.1, expected a share of 0 to 1"),
-        ("fpgm", {"prune_at": 0}, "prune_at: found 0, expected a share above 0, up to 1"),
+        ("prunefl", {"exchange": 1.1}, r"exchange: found 1\.1, expected at most 1"),
+        ("fpgm", {"prune_at": 0}, "prune_at: found 0, expected a number above 0"),
     ],
 )
 def test_a_setting_out_of_range_is_one_line(tmp_path, name, setting, message):

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from autoprune.core.errors import InputError
+from autoprune.core.labels import differs
 from autoprune.core.provenance import closure
 from autoprune.publish.plotting import COLOURS
 from autoprune.publish.report.__main__ import main, thinned
@@ -22,7 +23,6 @@ from autoprune.publish.report.page import SCRIPTS
 from autoprune.publish.report.runs import short_plan, shorter
 from autoprune.publish.report.study import duration
 from autoprune.publish.report.views import runs_behind
-from autoprune.study.config import differs
 
 # attributes by which a browser fetches something without being asked
 FETCHING = {"src", "srcset", "poster", "background", "data", "xlink:href"}

@@ -14,6 +14,7 @@ import yaml
 
 from autoprune.check.status_runs import Study
 from autoprune.study.grid import read_config
+from stages import run_flags
 
 ROOT = Path(__file__).resolve().parents[2]
 DENSE = "tiny/cnn/dense/fedavg/seed-0"
@@ -75,23 +76,22 @@ def start(folder, tiny):
             "partition": tiny / "partition",
             "target": "character",
             "model": "cnn",
-            "widths": "12 14",
+            "widths": [12, 14],
             "method": "dense",
             "variant": "fedavg",
             "seed": 0,
             "rounds": 4,
-            "clients-per-round": 3,
-            "local-epochs": 1,
-            "batch-size": 8,
-            "learning-rate": 0.003,
+            "clients_per_round": 3,
+            "local_epochs": 1,
+            "batch_size": 8,
+            "learning_rate": 0.003,
             "epsilon": 1e-7,
-            "min-clients": 2,
-            "evaluate-every": 2,
-            "checkpoint-every": 1,
+            "min_clients": 2,
+            "evaluate_every": 2,
+            "checkpoint_every": 1,
             "output": f"results/runs/{DENSE}",
         }
-        values |= {name.replace("_", "-"): value for name, value in changes.items()}
-        words = [word for name, value in values.items() for word in (f"--{name}", *_words(value))]
+        words = run_flags(**values | changes)
         path = folder / f"results/logs/runs/{DENSE}.log"
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path if log else os.devnull, "w") as stream:
@@ -105,11 +105,6 @@ def start(folder, tiny):
     for process in started:
         process.kill()
         process.wait()
-
-
-def _words(value):
-    text = str(value)
-    return text.split() if "/" not in text else [text]
 
 
 @pytest.fixture

@@ -147,6 +147,7 @@ def test_a_comment_a_docstring_or_a_touch_reruns_nothing(study, edited):
     path = "workflow/autoprune/federation/training.py"
     edited(path, "network.train()\n", "network.train()  # a remark\n")
     edited(path, '"""Train in place', '"""Really train in place')
+    edited("workflow/autoprune/pruning/settings.py", "Half-width of the", "Half the width of the")
     (study / "workflow/autoprune/pruning/rule.py").touch()
     for images in study.glob(f"{RESULTS}/data/*/store/images.npy"):
         images.touch()  # the faces are more than the megabyte that Snakemake compares by itself

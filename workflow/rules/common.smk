@@ -5,6 +5,7 @@ out: CONFIGFILES, DATASETS, FIGURES, TABLE_FILES, FIGURE_FILES, runs(), stage(),
      the params' functions
 """
 
+import json
 import os
 import shlex
 import sys
@@ -15,12 +16,12 @@ sys.path.insert(0, str(WORKFLOW))
 
 from autoprune.check.failures import Failure, describe, is_stop, last_error
 from autoprune.core.errors import InputError
+from autoprune.core.labels import METHODS
 from autoprune.core.provenance import code_version
 from autoprune.data.prepare import sources
-from autoprune.study.config import METHODS, ablation_flags, check, differs, followed
-from autoprune.study.config import follows_dense, follows_plan, keeps_scores, methods_of
-from autoprune.study.config import resolve, run_settings
-from autoprune.study.grid import runs_of
+from autoprune.study.config import ablation_flags, check, followed, methods_of, resolve
+from autoprune.study.grid import Run, runs_of, told
+from autoprune.study.methods import follows_dense, follows_plan, keeps_scores
 from autoprune.study.scheduling import quote_python
 
 quote_python()
@@ -35,7 +36,7 @@ CONFIGFILES = [
 ]
 
 try:
-    check(config, CONFIGFILES, WORKFLOW / "schemas" / "config.schema.yaml")
+    check(config, CONFIGFILES)
 except InputError as error:
     sys.exit(f"error: {error}")
 resolve(config)
@@ -57,8 +58,6 @@ if any({"k", "patience"} & set(own) for own in config["variants"].get("autoprune
     CONTROL_FIGURES.append("k_patience_map")
 SEARCHED = [name for name in PAIRS if "autoprune" in methods_of(config, name)]
 NULL_FILES = [f"<results>/null/{name}.csv" for name in SEARCHED]
-# what tables and pages say of them, which is read from files that no code version of theirs covers
-DIFFERENCES = [differs(method) for method in sorted({run.method for run in runs_of(config)})]
 # tables that are CSV first: how the report files them, and calls them
 RENDERED = {
     "claims": ("Claims", "published against ours"),
@@ -117,10 +116,10 @@ def what_failed():
     failures = [
         Failure(
             " ".join([job.rule.name, *(f"{k}={v}" for k, v in job.wildcards_dict.items())]),
-            str(job.output[0]),
+            str(next(iter(job.output), job.rule.name)),  # a target such as verify has none
             str(next(iter(job.log), "")),
         )
-        for job in sorted(found, key=lambda job: (job.rule.name, str(job.output[0])))
+        for job in sorted(found, key=lambda job: (job.rule.name, str(job.output)))
     ]
     failures = [failure for failure in failures if not is_stop(last_error(failure.log))]
     if not failures:
@@ -185,7 +184,7 @@ def stage(*modules):
     """A param: the version of the code a rule runs; {wildcards} and {source} are filled in."""
 
     def version(wildcards):
-        names = dict(wildcards.items())
+        names = {"method": "dense", **dict(wildcards.items())}
         if "dataset" in names:
             names["source"] = config["datasets"][names["dataset"]]["source"]
         return code_version(*(m.format(**names).replace("-", "_") for m in modules))
@@ -224,20 +223,11 @@ def partition_flags(wildcards):
     return flags(config["datasets"][wildcards.dataset]["partition"])
 
 
-def training(key):
-    """A param: a key of the training, of the variant where it sets it, of the pair otherwise."""
-
-    def value(wildcards):
-        pair, method = f"{wildcards.dataset}-{wildcards.model}", wildcards.get("method", "dense")
-        return run_settings(config, pair, method, wildcards.variant)[0][key]
-
-    return value
-
-
-def method_flags(wildcards):
-    """The flags of a method on this pair."""
-    pair = f"{wildcards.dataset}-{wildcards.model}"
-    return flags(run_settings(config, pair, wildcards.method, wildcards.variant)[1])
+def run_settings(wildcards):
+    """All that decides a run's numbers but data, code and what it follows, as JSON."""
+    names = {"method": "dense", **dict(wildcards.items())}
+    run = Run(**names | {"seed": int(wildcards.seed)})
+    return json.dumps(told(config, run))
 
 
 def margin_flags(flag):
@@ -246,7 +236,7 @@ def margin_flags(flag):
     return [] if margin is None else [flag, str(margin)]
 
 
-def plan_flags(wildcards, input):
+def followed_flags(wildcards, input):
     """What a method follows; apart, as Snakemake reruns for no param made from input."""
     files = {name: input.get(name) for name in ("plan", "dense")}
     return flags({name: str(file) for name, file in files.items() if file})
@@ -256,12 +246,6 @@ def reference_flags(wildcards):
     """The reference that a finished study is compared with; none where the config names none."""
     reference = config["verify"]["reference"]
     return ["--reference", reference] if reference else []
-
-
-def like(wildcards):
-    """The method's own variant, where the variant is a name of the study's."""
-    named = config["variants"].get(wildcards.get("method", "dense"), {})
-    return named.get(wildcards.variant, {}).get("like", wildcards.variant)
 
 
 def plan_followed(wildcards):

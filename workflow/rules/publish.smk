@@ -54,7 +54,6 @@ rule render_table:
     wildcard_constraints:
         table="|".join(RENDERED),
     params:
-        differences=DIFFERENCES,
         code=stage("autoprune.publish.render_table", "autoprune.publish.tables.{table}"),
     shell:
         """
@@ -128,7 +127,6 @@ rule write_report:
     params:
         runs=folders("run"),
         benchmarks=lookup(dpath="pathvars/benchmarks", within=config),
-        differences=DIFFERENCES,
         code=stage("autoprune.publish.report.__main__"),
     shell:
         """

@@ -13,7 +13,7 @@ from autoprune.core import provenance
 from autoprune.core.errors import InputError
 from autoprune.core.files import read_json, whole_folder, write_json
 from autoprune.measure.table import GIVEN, read_metrics, written
-from autoprune.study.config import module_of
+from autoprune.study.methods import module_of
 
 SCHEMA_VERSION = 1
 MADE_BY = "made_by.json"

@@ -1,9 +1,33 @@
 """How results are named: labels of data sets, models and arms, and numbers as text."""
 
 from collections.abc import Iterable
+from typing import Any
+
+from autoprune.core.provenance import declared, methods
+
+METHODS = [module.replace("_", "-") for module in methods()]
+# in which order tables and figures have them; others follow by name
+ORDER = (
+    *("dense", "autoprune", "found-widths", "narrow", "null-norms", "random-filters"),
+    *("l1-uniform", "fpgm", "slimming", "taylor", "fedmap", "prunefl", "ssfl", "l1-int8"),
+)
+
+
+def said(method: str, name: str) -> Any:
+    """What the class of a method says of itself, e.g. its ``labels``; None where it says nothing.
+
+    Read from its file, as importing it would take a second of torch.
+    """
+    return declared("methods", method.replace("-", "_"), name)
+
+
+def differs(method: str) -> str:
+    """In what a method is not as its source has it, a sentence without its dot; "" for nothing."""
+    return said(method, "differs") or ""
+
 
 # One lookup for every table and figure. What is not listed is shown under its own name, so a
-# new method or data set needs no entry here.
+# new method or data set needs no entry here; a method's labels stand in its own file.
 LABELS = {
     "femnist": "FEMNIST",
     "femnist_cropped": "FEMNIST cropped",
@@ -19,38 +43,12 @@ LABELS = {
     "cnn": "CNN",
     "resnet": "ResNet",
     "inception": "Inception",
-    "dense/fedavg": "dense (FedAvg)",
-    "autoprune/reinit": "autoprune, fresh weights",
-    "autoprune/inherit": "autoprune, kept weights",
-    "autoprune/reinit-once": "autoprune, fresh at the end",
-    "autoprune/rewind": "autoprune, initial weights",
-    "autoprune/rewind-once": "autoprune, initial at the end",
-    "autoprune/inherit-low": "autoprune, kept weights, low tail",
-    "found-widths/reinit": "found widths, from scratch",
-    "found-widths/inherit": "kept weights' widths from scratch",
-    "narrow/reinit": "narrow, from scratch",
-    "narrow/inherit": "narrow, kept weights' size",
-    "null-norms/reinit": "random norms, fresh weights",
-    "null-norms/inherit": "random norms, kept weights",
-    "random-filters/inherit": "random filters, kept weights",
-    "random-filters/inherit-low": "random filters, low tail's widths",
-    "l1-uniform/one-shot": "L1 norm, one shot",
-    "l1-uniform/classical": "L1 norm, trained then pruned",
-    "l1-uniform/iterative": "L1 norm, iterative",
-    "fpgm/one-shot": "FPGM, one shot",
-    "fpgm/classical": "FPGM, trained then pruned",
-    "fpgm/iterative": "FPGM, iterative",
-    "slimming/one-shot": "slimming, one shot",
-    "slimming/classical": "slimming, trained then pruned",
-    "slimming/iterative": "slimming, iterative",
-    "taylor/one-shot": "Taylor, one shot",
-    "taylor/classical": "Taylor, trained then pruned",
-    "taylor/iterative": "Taylor, iterative",
-    "fedmap/global": "FedMap-like",
-    "prunefl/adaptive": "PruneFL-like",
-    "ssfl/one-shot": "SSFL",
-    "l1-int8/iterative": "L1 norm and int8",
-    # one change at a time, behind what is compared
+    **{
+        f"{method}/{variant}": text
+        for method in dict.fromkeys([*(name for name in ORDER if name in METHODS), *METHODS])
+        for variant, text in (said(method, "labels") or {}).items()
+    },
+    # variants of our studies, one change at a time, behind what is compared
     "autoprune/pooled": "autoprune, all layers pooled",
     "autoprune/carried": "autoprune, Adam carried",
     "dense/carried": "dense, Adam carried",

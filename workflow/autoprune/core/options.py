@@ -6,38 +6,18 @@ import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from autoprune.core.block import Block
 from autoprune.core.errors import InputError
+from autoprune.core.refusal import refusal
 
 Model = TypeVar("Model", bound=BaseModel)
 
-EXPECTED = {
-    "bool": "true or false",
-    "dict": "a mapping",
-    "float": "a number",
-    "int": "a whole number",
-    "list": "a list",
-    "path": "text",
-    "string": "text",
-    "tuple": "a list",
-}
-BOUNDS = {
-    "greater_than_equal": "at least {ge}",
-    "greater_than": "a number above {gt}",
-    "less_than_equal": "at most {le}",
-    "less_than": "a number below {lt}",
-    "too_short": "{min_length} or more entries",
-    "too_long": "at most {max_length} entries",
-    "string_pattern_mismatch": "the form {pattern}",
-}
 
-
-class Options(BaseModel):
-    """What may be set: no other key, nothing that changes later, no infinite number."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+class Options(Block):
+    """What may be set of something that has flags: a block whose fields are text there."""
 
 
 class Refused(InputError):
@@ -51,58 +31,19 @@ class Refused(InputError):
 def from_config(model: type[Model], values: Mapping[str, Any]) -> Model:
     """The model of values as YAML has them, text no number; raises Refused."""
     try:
-        return model.model_validate_json(json.dumps(values, default=str), strict=True)
+        return model.model_validate_json(json.dumps(values, default=str))
     except ValidationError as error:
-        raise refusal(error, model) from None
+        raise Refused(*refusal(error)) from None
 
 
 def from_flags(model: type[Model], args: argparse.Namespace) -> Model:
     """The model of what ``add_flags`` parsed; raises InputError that names the flag."""
     given = {name: getattr(args, name) for name in model.model_fields if hasattr(args, name)}
     try:
-        return model.model_validate(given)
+        return model.model_validate(given, strict=False)
     except ValidationError as error:
-        found = refusal(error, model)
-        key = found.key or ("",)
-        raise InputError(f"{flag(str(key[0]))}: {found.reason}" if key[0] else found) from None
-
-
-def refusal(error: ValidationError, model: type[BaseModel] | None = None) -> Refused:
-    """The first of a model's complaints: key, what was found, what was expected.
-
-    ``model`` is for naming the known keys beside an unknown one.
-    """
-    first = error.errors(include_url=False)[0]
-    kind, found, context = first["type"], first["input"], first.get("ctx", {})
-    # a union adds the name of the member that it tried
-    key = [part for part in first["loc"] if not (isinstance(part, str) and "[" in part)]
-    if kind == "missing":
-        return Refused(key[:-1], f"key {key[-1]!r} is missing")
-    if kind == "extra_forbidden":
-        known = f"; known are {', '.join(model.model_fields)}" if model else ""
-        return Refused(key, f"unknown key {key[-1]!r}{known}")
-    if kind in ("value_error", "assertion_error"):
-        return Refused(key, str(context["error"]))
-    if kind in ("literal_error", "enum"):
-        names = context["expected"].replace(" or ", ", ").replace("'", "")
-        return Refused(key, f"found {found!r}; known are {names}")
-    expected = EXPECTED.get(kind.split("_")[0])
-    if kind in BOUNDS:
-        expected = BOUNDS[kind].format(**context)
-    return Refused(
-        key,
-        f"found {found!r}, expected {expected}{_hint(kind, found)}" if expected else first["msg"],
-    )
-
-
-def _hint(kind: str, found: Any) -> str:
-    """YAML reads 1e-4 as text; say so where it bites."""
-    if kind == "float_type" and isinstance(found, str):
-        try:
-            return f" (YAML wants a dot: {float(found):.1e})"
-        except ValueError:
-            pass
-    return ""
+        path, reason = refusal(error)
+        raise InputError(f"{flag(str(path[0]))}: {reason}" if path else reason) from None
 
 
 def flag(name: str) -> str:

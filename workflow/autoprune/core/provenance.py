@@ -2,16 +2,20 @@
 
 import ast
 import hashlib
+import json
 import platform
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 from autoprune.core.errors import InputError
 
 PACKAGE = "autoprune"
 ROOT = Path(__file__).resolve().parents[2]
+WORDS = f"{PACKAGE}.core.refusal"  # nothing but what is said of wrong input
+READS = f"{PACKAGE}.core.labels"  # tells what the classes of methods say of themselves
+SAID = ("differs", "labels")  # in a class: words for readers
 
 
 @cache
@@ -21,13 +25,17 @@ def code_version(*modules: str) -> str:
     Comments, layout and wording (docstrings, help, what errors and logs say) do not count: the
     digest is over ``ast.unparse`` of the import closure. Imports inside functions are followed;
     ``importlib`` by name is not, so a stage that loads a family, method or source by name is given
-    with that module beside it.
+    with that module beside it. What methods say of themselves counts where it is read.
     Raises InputError when a module does not exist. Source: design notes on Snakemake 9.27, which
     tracks scripts by the time stamp of one file.
     """
     digest = hashlib.sha256()
-    for name in sorted(closure(*modules)):
+    found = closure(*modules)
+    for name in sorted(found - {WORDS}):
         digest.update(f"{name}\n{essence(name)}\n".encode())
+    if READS in found:
+        said = {file: [declared("methods", file, name) for name in SAID] for file in methods()}
+        digest.update(json.dumps(said).encode())
     return digest.hexdigest()[:16]
 
 
@@ -91,17 +99,33 @@ def _imported(source: str) -> list[str]:
 
 
 @cache
-def modules_with(package: str, function: str) -> list[str]:
-    """The modules of a package that define a function at their top, sorted; read, not imported.
+def modules_with(package: str, name: str) -> list[str]:
+    """The modules of a package that define a function or class at their top, sorted.
 
-    ``package`` is a folder below this package, e.g. "models".
+    ``package`` is a folder below this package, e.g. "models"; its files are read, not imported,
+    as that would take a second of torch.
     """
     return sorted(
         path.stem
         for path in ROOT.joinpath(PACKAGE, package).glob("[a-z]*.py")
         for part in ast.parse(path.read_text(encoding="utf-8")).body
-        if isinstance(part, ast.FunctionDef) and part.name == function
+        if isinstance(part, ast.FunctionDef | ast.ClassDef) and part.name == name
     )
+
+
+def methods() -> list[str]:
+    """The modules of the methods; a method's name has "-" for "_"."""
+    return modules_with("methods", "Method")
+
+
+@cache
+def declared(package: str, module: str, name: str) -> Any:
+    """The literal that a module gives a name, at its top or in a class; None where it does not."""
+    path = ROOT.joinpath(PACKAGE, package, f"{module}.py")
+    for part in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(part, ast.Assign) and ast.unparse(part.targets[0]) == name:
+            return ast.literal_eval(part.value)
+    return None
 
 
 def _path(name: str) -> Path | None:
@@ -131,18 +155,20 @@ def _essence(source: str) -> str:
 class _Wording(ast.NodeTransformer):
     """Takes out what is said and never decides a number: a better wording must retrain nothing.
 
-    Docstrings; the help texts of a command's flags; what an error says; what is printed, unless
-    into a file, and what is logged.
+    Docstrings; the help texts of a command's flags and of settings; what an error says; what is
+    printed, unless into a file, and what is logged; what a method says of itself.
     """
 
+    DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     HELP = ("help", "description", "metavar")
     LOGS = ("debug", "info", "warning", "error", "exception", "critical")
 
     def visit(self, node: ast.AST) -> ast.AST:
         """A node without wording, and all below it."""
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            if ast.get_docstring(node, clean=False) is not None:
-                node.body = node.body[1:] or [ast.Pass()]
+        if isinstance(node, self.DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+        if isinstance(node, ast.ClassDef):
+            node.body = [part for part in node.body if not self._of_itself(part)] or [ast.Pass()]
         elif isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
             if ast.unparse(node.exc.func) != "SystemExit":  # an exit code is no wording
                 node.exc.args, node.exc.keywords = [], []
@@ -151,6 +177,11 @@ class _Wording(ast.NodeTransformer):
         elif isinstance(node, ast.Call):
             node.keywords = [word for word in node.keywords if word.arg not in self.HELP]
         return self.generic_visit(node)
+
+    @staticmethod
+    def _of_itself(part: ast.stmt) -> bool:
+        """Whether a class says with it what it is, for readers."""
+        return isinstance(part, ast.Assign) and ast.unparse(part.targets[0]) in SAID
 
     def _says(self, call: ast.expr) -> TypeGuard[ast.Call]:
         """Whether a statement prints for people or logs."""

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterable
 
-from autoprune.core.labels import LABELS
-from autoprune.study.config import METHODS, differs
+from autoprune.core.labels import LABELS, METHODS, differs
 
 
 def method_label(method: str) -> str:
@@ -15,8 +14,7 @@ def method_label(method: str) -> str:
 def differences_note(methods: Iterable[str]) -> list[str]:
     """A sentence for each of these methods that differs from its source, in the order of labels.
 
-    Those that are none of this package's have nothing to say. The texts are read from the methods'
-    files, which no code version of a caller covers: its rule has them among its params.
+    Those that are none of this package's have nothing to say.
     """
     wanted = set(methods)
     known = dict.fromkeys([*(name.split("/")[0] for name in LABELS), *METHODS])

@@ -1,9 +1,11 @@
 """Train one run: federated rounds of a method on a partitioned data set, on the local grid."""
 
 import argparse
+import json
 import logging
 import os
 from collections.abc import Sequence
+from typing import Any
 
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")  # before flwr is imported, which reads it
 
@@ -11,6 +13,8 @@ from flwr.app import Context, RecordDict
 
 from autoprune import methods
 from autoprune.core.errors import InputError, run_main
+from autoprune.core.files import read_json
+from autoprune.core.refusal import unknown
 from autoprune.data.partition import Partition
 from autoprune.federation import client_app, simulation
 from autoprune.federation.interruption import Interrupted
@@ -24,67 +28,54 @@ CLIENT_APP = f"{client_app.__name__}:app"
 
 
 def parser_of_run() -> argparse.ArgumentParser:
-    """The flags that every method has; they are the fields of ``Settings``."""
+    """The flags: the run's settings, its files, and how it goes."""
     parser = argparse.ArgumentParser(prog="autoprune.federation", description=__doc__)
     add = parser.add_argument
-    add("--dataset", required=True, help="name in the results")
     add(
-        "--stands-for",
-        default="none",
-        choices=("none", "femnist", "celeba"),
-        help="the paper's data set that this one is, or stands in for",
+        "--settings",
+        required=True,
+        help="JSON, or a file of it: a run's settings, or the run.json of a run to repeat",
     )
     add("--store", required=True, help="folder of the client store")
     add("--partition", required=True, help="folder of the partition")
-    add("--target", required=True, help="what is predicted, one of the store's targets")
-    add("--model", required=True, help="network family")
-    add("--widths", type=int, nargs="+", required=True, help="filters, before pruning")
-    add("--method", required=True, help="what the server does between rounds")
-    add("--variant", required=True, help="variant of the method")
-    add("--like", default="", help="the method's own variant, where --variant is another name")
-    add("--seed", type=int, required=True)
-    add("--rounds", type=int, required=True, help="federated rounds, the search included")
-    add("--clients-per-round", type=int, required=True, help="size of a cohort")
-    add("--local-epochs", type=int, required=True, help="epochs a client trains in a round")
-    add("--batch-size", type=int, required=True, help="images")
-    add("--learning-rate", type=float, required=True, help="Adam's")
-    add("--epsilon", type=float, required=True, help="Adam's")
-    add("--precision", default="fp32", help="of the clients' arithmetic: fp32, or bf16 autocast")
-    add(
-        "--optimizer-state",
-        default="fresh",
-        help="fresh at every client, or carried from client to client within a round",
-    )
-    add(
-        "--batch-norm",
-        default="refreshed",
-        help="its statistics in evaluations: refreshed by the cohort, or averaged from training",
-    )
-    add("--min-clients", type=int, default=1, help="usable replies that a round needs")
-    add("--evaluate-every", type=int, required=True, help="rounds between validations")
-    add("--checkpoint-every", type=int, required=True, help="rounds between checkpoints")
+    add("--plan", help="plan.json of the autoprune run that the method follows")
+    add("--dense", help="history.csv of the dense run, for methods that prune trained networks")
     add("--backend", default="local", choices=("local", "simulation"), help="the grid to run on")
     add("--workers", type=int, default=1, help="client processes; 1 trains in this process")
-    add("--torch-threads", type=int, default=1, help="of each process; not the scheduler's threads")
     add("--output", required=True, help="folder for the run's files")
     return parser
 
 
+def read_file(settings: str) -> tuple[dict[str, Any], str]:
+    """The flat settings of JSON or a file of it, and what it is for people; raises InputError."""
+    if settings.lstrip().startswith("{"):
+        where = "--settings"
+        try:
+            found = json.loads(settings)
+        except json.JSONDecodeError as error:
+            raise InputError(f"{where}: not valid JSON ({error})") from None
+    else:
+        where, found = settings, read_json(settings)
+    found = found.get("settings", found) if isinstance(found, dict) else found
+    if not isinstance(found, dict):
+        raise InputError(f"{where}: expected settings by name, found {found!r}")
+    return found, where
+
+
 def settings_of(argv: Sequence[str] | None) -> tuple[Settings, argparse.Namespace]:
     """The run's settings, and all flags, from the command line; raises InputError."""
-    parser = parser_of_run()
-    known, _ = parser.parse_known_args(argv)
-    methods.load(known.method).add_arguments(parser)
-    args = parser.parse_args(argv)
+    args = parser_of_run().parse_args(argv)
     if args.workers < 1:
         raise InputError(f"workers: found {args.workers}, expected at least 1")
-    values = vars(args).copy()
-    for how in ("backend", "workers"):  # how a run goes is no setting of it
-        del values[how]
-    own = Settings.__dataclass_fields__.keys() - {"method_settings"}
-    values["widths"] = tuple(values["widths"])
-    method_settings = {name: values.pop(name) for name in list(values) if name not in own}
-    return Settings(**values, method_settings=method_settings), args
+    found, where = read_file(args.settings)
+    files = {name: getattr(args, name) for name in ("store", "partition", "output")}
+    followed = {name: getattr(args, name) for name in ("plan", "dense") if getattr(args, name)}
+    settings = Settings.from_run_config(found | files | followed, where)
+    known = [*Settings.model_fields, *methods.load(settings.method).Settings.model_fields]
+    for name in settings.method_settings:
+        if name not in known:
+            raise InputError(f"{where}: {unknown('key', name, known)}")
+    return settings, args
 
 
 def main(argv: Sequence[str] | None) -> None:

@@ -37,17 +37,17 @@ class Run:
     """The server's side of one run: what stands between rounds, and the steps of a round."""
 
     def __init__(self, settings: Settings, grid: Grid) -> None:
-        self.settings = settings
+        own = methods.read_settings(settings.method, settings.told())
+        self.settings = settings = settings.with_own(own)
         self.grid = grid
         self.store = ClientStore.open(settings.store)
         self.partition = Partition.open(settings.partition)
         height, width, channels = self.store.shape
         classes = len(self.store.classes(settings.target))
-        base = settings.base((channels, height, width), classes)
+        base = Architecture(settings.model, settings.widths, (channels, height, width), classes)
         build(base)  # refuses widths that are not the family's, whatever the method starts from
         method = methods.load(settings.method)
         own_variant = settings.like or settings.variant
-        own = settings.method_settings | {"rounds": settings.rounds}
         self.method = method(base, settings.seed, own_variant, own)
         self.architecture: Architecture = self.method.begin()
         self.network: Network = new_network(self.architecture, settings.seed)

@@ -1,100 +1,127 @@
-"""The settings of one run, as flags of a stage and as Flower's flat run configuration."""
+"""The settings of one run: one model for the configuration, a file of settings and Flower's app.
 
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+Needs neither torch nor flwr, so that a configuration is checked without waiting for them.
+"""
 
-from flwr.app import UserConfig
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from autoprune.core.errors import InputError
-from autoprune.models import Architecture
+from pydantic import BeforeValidator, Field
 
-PRECISIONS = ("fp32", "bf16")
-OPTIMIZER_STATES = ("fresh", "carried")
-BATCH_NORMS = ("refreshed", "averaged")
+from autoprune.core.block import Block
+from autoprune.core.refusal import read
+
+StandsFor = Annotated[
+    Literal["none", "femnist", "celeba"],
+    Field(description="The paper's data set that this one is, or stands in for; tables say which."),
+]
+Target = Annotated[
+    str,
+    Field(
+        description="What is predicted: `character` (tff, leaf, glyphs, hub), `digit` (digits, "
+        "MNIST), an attribute such as `Male` or `Smiling` (tff, celeba, faces), `label` or your "
+        "own column (folder, table)."
+    ),
+]
+Family = Annotated[
+    str, Field(description="Network family, a module in `workflow/autoprune/models`.")
+]
+Widths = Annotated[
+    tuple[Annotated[int, Field(ge=1)], ...],
+    BeforeValidator(lambda found: tuple(found) if isinstance(found, list) else found),
+    Field(
+        min_length=1,
+        description="Filters of the prunable convolutions before pruning, in the family's order.",
+    ),
+]
 
 
-@dataclass(frozen=True)
-class Settings:
-    """One run. Flower's run configuration holds the same keys with dashes.
+class Training(Block):
+    """Training of every pair; a pair may set any of these keys itself, and so may a variant."""
 
-    ``store``, ``partition`` and ``output`` are folders. ``widths`` are the base network's.
-    ``like`` is the method's own variant where ``variant`` is a name of the study's ("" where not).
-    ``method_settings`` are the method's own flags. The rest is as in config/README.md.
+    rounds: int = Field(ge=1, description="Federated rounds, the search included.")
+    clients_per_round: int = Field(ge=1, description="Clients of a round's cohort.")
+    local_epochs: int = Field(ge=1, description="Epochs a client trains in a round.")
+    batch_size: int = Field(ge=1, description="Images a step of the optimizer.")
+    learning_rate: float = Field(gt=0, description="Adam's learning rate.")
+    epsilon: float = Field(gt=0, description="Adam's epsilon.")
+    precision: Literal["fp32", "bf16"] = Field(
+        description="Of the clients' arithmetic: `fp32`, the reference; or `bf16`."
+    )
+    optimizer_state: Literal["fresh", "carried"] = Field(
+        description="Adam's moments: `fresh` at every client; or `carried` from client to client "
+        "within a round, which is what the authors' code does."
+    )
+    batch_norm: Literal["refreshed", "averaged"] = Field(
+        description="Batch-norm statistics that are evaluated, exported and saved: `refreshed` by "
+        "a forward pass of the round's cohort, whose bytes are charged; or `averaged` from the "
+        "clients' training, which is what the authors' code does. Training does not depend on it."
+    )
+    min_clients: int = Field(
+        ge=1,
+        description="Usable replies that a round needs. A client that fails is left out and named "
+        "in `history.csv`.",
+    )
+    evaluate_every: int = Field(ge=1, description="Rounds between validations.")
+    checkpoint_every: int = Field(
+        ge=1, description="Rounds between checkpoints: what a killed run loses at most."
+    )
+
+
+class Arm(Block):
+    """Which run it is; ``store`` and ``partition`` are folders."""
+
+    dataset: str = Field(description="The data set's name in the results.")
+    stands_for: StandsFor
+    store: str = Field(description="Folder of the client store.")
+    partition: str = Field(description="Folder of the partition.")
+    target: Target
+    model: Family
+    widths: Widths
+    method: str = Field(description="What the server does between rounds.")
+    variant: str = Field(description="Variant of the method.")
+    like: str = Field("", description="The method's own variant, where `variant` is another name.")
+    seed: int = Field(ge=0, description="Fixes all that is drawn at random.")
+
+
+class Settings(Training, Arm):
+    """One run. The flat form has dashes in the names, and the method's settings beside the others.
+
+    It is Flower's run configuration, and, but for files and folders, what a file of settings and
+    the block ``settings`` of run.json hold.
     """
 
-    dataset: str
-    stands_for: str
-    store: str
-    partition: str
-    target: str
-    model: str
-    widths: tuple[int, ...]
-    method: str
-    variant: str
-    like: str
-    seed: int
-    rounds: int
-    clients_per_round: int
-    local_epochs: int
-    batch_size: int
-    learning_rate: float
-    epsilon: float
-    precision: str
-    optimizer_state: str
-    batch_norm: str
-    min_clients: int
-    evaluate_every: int
-    checkpoint_every: int
-    torch_threads: int
-    output: str
-    method_settings: dict[str, Any]
+    torch_threads: int = Field(
+        1, ge=1, description="Of each process: the order of sums depends on it."
+    )
+    output: str = Field(description="Folder for the run's files.")
+    method_settings: dict[str, Any] = Field({}, description="The method's own.")
 
-    def __post_init__(self) -> None:
-        for name in (
-            "rounds",
-            "clients_per_round",
-            "local_epochs",
-            "batch_size",
-            "min_clients",
-            "evaluate_every",
-            "checkpoint_every",
-            "torch_threads",
-        ):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name}: found {getattr(self, name)}, expected at least 1")
-        for name, known in (
-            ("precision", PRECISIONS),
-            ("optimizer_state", OPTIMIZER_STATES),
-            ("batch_norm", BATCH_NORMS),
-        ):
-            if getattr(self, name) not in known:
-                raise InputError(
-                    f"{name}: unknown {getattr(self, name)!r}; known are {', '.join(known)}"
-                )
-        for name in ("learning_rate", "epsilon"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name}: found {getattr(self, name)}, expected above 0")
+    def told(self) -> dict[str, Any]:
+        """All that the run is told, of which its method takes what it names."""
+        return self.model_dump() | self.method_settings
 
-    def base(self, input_shape: tuple[int, int, int], classes: int) -> Architecture:
-        """The base architecture on data of this shape (channels, height, width)."""
-        return Architecture(self.model, self.widths, input_shape, classes)
+    def with_own(self, own: Block) -> "Settings":
+        """With the method's settings as it has read them, its defaults included."""
+        settings = {n: v for n, v in own.model_dump().items() if n not in Settings.model_fields}
+        return self.model_copy(update={"method_settings": settings})
 
-    def run_config(self) -> UserConfig:
-        """As Flower's flat run configuration."""
-        flat = asdict(self)
+    def run_config(self) -> dict[str, bool | float | int | str]:
+        """The flat form."""
+        flat = self.model_dump()
         flat["widths"] = " ".join(map(str, self.widths))
         flat |= flat.pop("method_settings")
         return {name.replace("_", "-"): value for name, value in flat.items()}
 
     @staticmethod
-    def from_run_config(config: dict[str, Any]) -> "Settings":
-        """The inverse of ``run_config``; keys that are no field belong to the method."""
+    def from_run_config(config: Mapping[str, Any], where: str = "run configuration") -> "Settings":
+        """The inverse of ``run_config``; keys that are no field belong to the method.
+
+        Raises InputError naming the key, behind ``where`` they are from.
+        """
         values = {name.replace("-", "_"): value for name, value in config.items()}
-        names = {field.name for field in fields(Settings)} - {"method_settings"}
-        missing = sorted(names - values.keys())
-        if missing:
-            raise InputError(f"run configuration: keys {', '.join(missing)} are missing")
-        own = {name: values[name] for name in names}
-        own["widths"] = tuple(int(w) for w in str(own["widths"]).split())
-        own["method_settings"] = {n: v for n, v in values.items() if n not in names}
-        return Settings(**own)
+        widths = values.get("widths")
+        if isinstance(widths, str):
+            values["widths"] = [int(w) if w.isdecimal() else w for w in widths.split()]
+        own = {n: values.pop(n) for n in list(values) if n not in Settings.model_fields}
+        return read(Settings, values | {"method_settings": own}, where)

@@ -6,13 +6,14 @@ in the config; nothing else lists the methods. Modules that begin with "_" hold 
 
 import importlib
 import pkgutil
-from argparse import ArgumentParser
 from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
+from autoprune.core.block import Block
 from autoprune.core.errors import InputError
+from autoprune.core.refusal import read
 from autoprune.models import Architecture
 from autoprune.models.layers import Network
 
@@ -22,27 +23,28 @@ class Base:
 
     The defaults are those of plain FedAvg; a method overrides what it does otherwise. ``variants``
     are the names it knows, none for any; ``encoding``: how weights travel, see ``federation.wire``;
-    ``differs``: in what it is not as its source has it, written out as text in the class, where
-    ``config.differs`` reads it. ``settings`` are the values of its flags, and the run's ``rounds``.
+    ``differs``: in what it is not as its source has it; ``labels``: variant -> how results name it.
+    Both are written out in the class, where ``core.labels`` reads them. ``settings`` are of the
+    class ``Settings`` beside them, each a field with its range, default and meaning; one that the
+    run has too, such as ``rounds``, is the run's.
     """
 
     variants: tuple[str, ...] = ()
     encoding = "dense"
     differs = ""
+    labels: Mapping[str, str] = {}
 
-    def __init__(
-        self, base: Architecture, seed: int, variant: str, settings: dict[str, Any]
-    ) -> None:
-        self.base, self.seed, self.variant, self.settings = base, seed, variant, settings
+    class Settings(Block):
+        """None of its own."""
+
+    def __init__(self, base: Architecture, seed: int, variant: str, settings: Block) -> None:
+        self.base, self.seed, self.variant = base, seed, variant
+        self.settings: Any = settings
         if self.variants and variant not in self.variants:
             name = type(self).__module__.rpartition(".")[2].replace("_", "-")
             raise InputError(
                 f"variant: method {name} has no {variant!r}; known are {', '.join(self.variants)}"
             )
-
-    @staticmethod
-    def add_arguments(parser: ArgumentParser) -> None:
-        """Declare the method's own flags."""
 
     def begin(self) -> Architecture:
         """The network that the run starts from."""
@@ -113,3 +115,9 @@ def load(name: str) -> type[Base]:
     module = importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
     method: type[Base] = module.Method
     return method
+
+
+def read_settings(name: str, given: Mapping[str, Any]) -> Block:
+    """A method's settings, of all that a run is told; raises InputError for what they cannot be."""
+    model = load(name).Settings
+    return read(model, {key: given[key] for key in model.model_fields if key in given})

@@ -1,9 +1,11 @@
 """What the methods share that follow an autoprune run: its budget, its widths, its rounds."""
 
-from argparse import ArgumentParser
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import Field
+
+from autoprune.core.block import Block
 from autoprune.core.errors import InputError
 from autoprune.core.files import read_json
 from autoprune.methods import Base
@@ -50,17 +52,15 @@ class Following(Base):
     the method's own cuts. When a method that prunes does so is a matter of ``_trained``.
     """
 
-    def __init__(
-        self, base: Architecture, seed: int, variant: str, settings: dict[str, Any]
-    ) -> None:
-        super().__init__(base, seed, variant, settings)
-        self.reference = Reference.read(settings["plan"], base)
-        self.cuts: list[dict[str, Any]] = []
-
-    @staticmethod
-    def add_arguments(parser: ArgumentParser) -> None:
+    class Settings(Block):
         """The run that is followed."""
-        parser.add_argument("--plan", required=True, help="plan.json of the autoprune run to match")
+
+        plan: str = Field(description="plan.json of the autoprune run to match")
+
+    def __init__(self, base: Architecture, seed: int, variant: str, settings: Block) -> None:
+        super().__init__(base, seed, variant, settings)
+        self.reference = Reference.read(self.settings.plan, base)
+        self.cuts: list[dict[str, Any]] = []
 
     def record(self, server_round: int, architecture: Architecture, kept: Kept) -> None:
         """Note a cut that led to ``architecture``; a plan's ``shrinks`` have the same keys."""

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from autoprune.core.block import Block
 from autoprune.methods._following import Following
 from autoprune.models import Architecture, build
 from autoprune.models.layers import Network
@@ -29,9 +30,7 @@ class Masked(Following):
 
     encoding = "sparse"
 
-    def __init__(
-        self, base: Architecture, seed: int, variant: str, settings: dict[str, Any]
-    ) -> None:
+    def __init__(self, base: Architecture, seed: int, variant: str, settings: Block) -> None:
         super().__init__(base, seed, variant, settings)
         self._like = build(base).state_dict()
         self._masks: dict[str, Tensor] | None = None

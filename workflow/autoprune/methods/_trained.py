@@ -2,10 +2,12 @@
 
 import csv
 import math
-from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
+from autoprune.core.block import Block
 from autoprune.core.errors import InputError
 from autoprune.methods._following import Following
 from autoprune.models import Architecture
@@ -62,33 +64,26 @@ class Trained(Following):
     The workflow gives ``--dense`` to every method that imports this module.
     """
 
-    def __init__(
-        self, base: Architecture, seed: int, variant: str, settings: dict[str, Any]
-    ) -> None:
+    class Settings(Following.Settings):
+        """The runs that are followed, and what counts as trained."""
+
+        dense: str = Field(description="history.csv of the dense run")
+        prune_at: float = Field(
+            gt=0, le=1, description="share of the dense run's final accuracy to begin pruning at"
+        )
+        rounds: int = Field(ge=1, description="of the run")
+
+    def __init__(self, base: Architecture, seed: int, variant: str, settings: Block) -> None:
         super().__init__(base, seed, variant, settings)
-        share, rounds = settings["prune_at"], settings["rounds"]
-        if not 0 < share <= 1:
-            raise InputError(f"prune_at: found {share}, expected a share above 0, up to 1")
+        share, rounds = self.settings.prune_at, self.settings.rounds
         middle = rounds // 2 + 1
-        trained = first_trained(read_accuracies(settings["dense"]), share)
+        trained = first_trained(read_accuracies(self.settings.dense), share)
         self.start, self.start_from = trained, "dense"
         if variant == "classical":
             self.start, self.start_from = middle, "variant"
         elif trained > rounds:
             self.start, self.start_from = middle, "middle"
         self.span = self.span_of(rounds - self.start + 1)
-
-    @staticmethod
-    def add_arguments(parser: ArgumentParser) -> None:
-        """The runs that are followed, and what counts as trained."""
-        Following.add_arguments(parser)
-        parser.add_argument("--dense", required=True, help="history.csv of the dense run")
-        parser.add_argument(
-            "--prune-at",
-            type=float,
-            required=True,
-            help="share of the dense run's final accuracy from which pruning begins",
-        )
 
     def span_of(self, left: int) -> int:
         """How many rounds prune, given how many are left from ``start`` on, ``start`` included."""

@@ -1,66 +1,46 @@
 """The paper's method: shrink by the rule each round until the search stops, then train on."""
 
-from argparse import ArgumentParser
 from typing import Any
 
-from autoprune.core.errors import InputError
+from autoprune.core.block import Block
 from autoprune.methods import Base
 from autoprune.models import Architecture
 from autoprune.models.layers import Network
-from autoprune.pruning.options import STATISTICS, TAILS, WEIGHTS
+from autoprune.pruning.options import WEIGHTS
 from autoprune.pruning.plan import Plan
 from autoprune.pruning.search import advance, began_anew, searching
+from autoprune.pruning.settings import Rule
 
 
 class Method(Base):
-    """The variant says what becomes of the weights.
+    """The variant says what becomes of the weights: `reinit` draws fresh ones wherever the network
+    shrinks, as the authors' code does; `inherit` keeps those of the filters that stay; `rewind`
+    goes back to the initial weights wherever it shrinks; `reinit-once` and `rewind-once` inherit
+    and do so once, when the search stops.
 
     Holds the pruning plan, which is all that the search remembers.
     """
 
     variants = WEIGHTS
+    labels = {
+        "reinit": "autoprune, fresh weights",
+        "inherit": "autoprune, kept weights",
+        "reinit-once": "autoprune, fresh at the end",
+        "rewind": "autoprune, initial weights",
+        "rewind-once": "autoprune, initial at the end",
+        "inherit-low": "autoprune, kept weights, low tail",
+    }
+    Settings = Rule
 
-    def __init__(
-        self, base: Architecture, seed: int, variant: str, settings: dict[str, Any]
-    ) -> None:
+    def __init__(self, base: Architecture, seed: int, variant: str, settings: Block) -> None:
         super().__init__(base, seed, variant, settings)
-        k, patience, cap = settings["k"], settings["patience"], settings["cap"]
-        if not k > 0:
-            raise InputError(f"k: found {k}, expected a number above 0 (standard deviations)")
-        for name, value in (("patience", patience), ("cap", cap)):
-            if value < 1:
-                raise InputError(f"{name}: found {value}, expected at least 1 application")
-        tails, statistics = settings.get("tails", "both"), settings.get("statistics", "layer")
-        for name, found, choices in (
-            ("tails", tails, TAILS),
-            ("statistics", statistics, STATISTICS),
-        ):
-            if found not in choices:
-                raise InputError(f"{name}: unknown {found!r}; known are {', '.join(choices)}")
-        norms = self.norms()
-        self.plan = Plan(base, variant, seed, k, patience, cap, tails, statistics, norms)
+        given = self.settings
+        rule = (given.k, given.patience, given.cap, given.tails, given.statistics)
+        self.plan = Plan(base, variant, seed, *rule, self.norms())
 
     def norms(self) -> str:
         """Whose norms the rule is fed; see ``autoprune.pruning.search.judged_network``."""
         return "trained"
-
-    @staticmethod
-    def add_arguments(parser: ArgumentParser) -> None:
-        """The rule's boundaries, when the search stops, and what becomes of the weights."""
-        parser.add_argument("--k", type=float, required=True, help="boundary, standard deviations")
-        parser.add_argument(
-            "--patience",
-            type=int,
-            required=True,
-            help="applications of the rule without a smaller network, after which the search stops",
-        )
-        parser.add_argument(
-            "--cap", type=int, required=True, help="applications of the rule at most"
-        )
-        parser.add_argument("--tails", default="both", help="filters that go: both tails, or low")
-        parser.add_argument(
-            "--statistics", default="layer", help="mean and std of each layer, or pooled"
-        )
 
     def before_round(
         self, server_round: int, architecture: Architecture, network: Network

@@ -7,3 +7,4 @@ class Method(Base):
     """What all others are compared with."""
 
     variants = ("fedavg",)
+    labels = {"fedavg": "dense (FedAvg)"}

@@ -15,6 +15,7 @@ class Method(Masked, Trained):
     """A weight that is gone stays gone."""
 
     variants = ("global",)
+    labels = {"global": "FedMap-like"}
     differs = (
         "goes by the cubic schedule from the round on in which the network is trained, where the "
         "original has steps of its own from an untrained network on"

@@ -9,6 +9,11 @@ from autoprune.models import Architecture
 class Method(Following):
     """The variant names the autoprune variant whose widths it takes."""
 
+    labels = {
+        "reinit": "found widths, from scratch",
+        "inherit": "kept weights' widths from scratch",
+    }
+
     def begin(self) -> Architecture:
         """The reference's final widths."""
         return self.base.with_widths(self.reference.widths)

@@ -12,6 +12,12 @@ from autoprune.methods._ratio import Uniform
 class Method(Uniform):
     """A filter's score is the sum of its distances to the other filters, signs and all."""
 
+    labels = {
+        "one-shot": "FPGM, one shot",
+        "classical": "FPGM, trained then pruned",
+        "iterative": "FPGM, iterative",
+    }
+
     differs = (
         "filters leave for good, where the original zeroes them, chooses anew after every epoch "
         "and cuts at the end; filters that a skip path couples go by the sum of their distances, "

@@ -10,6 +10,11 @@ from autoprune.pruning.budget import uniform_widths
 class Method(Following):
     """The variant names the autoprune variant whose budget it meets."""
 
+    labels = {
+        "reinit": "narrow, from scratch",
+        "inherit": "narrow, kept weights' size",
+    }
+
     def begin(self) -> Architecture:
         """Uniform widths within the budget."""
         return self.base.with_widths(

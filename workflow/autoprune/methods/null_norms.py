@@ -1,11 +1,11 @@
 """A null control: the paper's rule fed the norms of random filters, nothing learnt."""
 
-from argparse import ArgumentParser
+from typing import Literal
 
-from autoprune.core.errors import InputError
+from pydantic import Field
+
 from autoprune.methods import autoprune
-
-NULLS = ("kept", "fresh")
+from autoprune.pruning.settings import Rule
 
 
 class Method(autoprune.Method):
@@ -15,17 +15,18 @@ class Method(autoprune.Method):
     every application, which prunes further.
     """
 
-    def norms(self) -> str:
-        """Those of a network that learnt nothing; raises InputError for an unknown null."""
-        null = self.settings.get("null", "kept")
-        if null not in NULLS:
-            raise InputError(f"null: unknown {null!r}; known are {', '.join(NULLS)}")
-        return f"null-{null}"
+    labels = {
+        "reinit": "random norms, fresh weights",
+        "inherit": "random norms, kept weights",
+    }
 
-    @staticmethod
-    def add_arguments(parser: ArgumentParser) -> None:
+    class Settings(Rule):
         """The rule's, and which null it is."""
-        autoprune.Method.add_arguments(parser)
-        parser.add_argument(
-            "--null", default="kept", help="the random network: kept until filters go, or fresh"
+
+        null: Literal["kept", "fresh"] = Field(
+            "kept", description="the random network: kept until filters go, or fresh"
         )
+
+    def norms(self) -> str:
+        """Those of a network that learnt nothing."""
+        return f"null-{self.settings.null}"

@@ -9,14 +9,12 @@ stay; the smaller ones, a share that halves in 10,000 rounds, compete by the squ
 are gone.
 """
 
-from argparse import ArgumentParser
 from collections.abc import Mapping
-from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from autoprune.core.errors import InputError
 from autoprune.methods._masked import Masked, largest
 from autoprune.methods._trained import Trained
 from autoprune.models import Architecture
@@ -33,6 +31,7 @@ class Method(Masked, Trained):
     """
 
     variants = ("adaptive",)
+    labels = {"adaptive": "PruneFL-like"}
     differs = (
         "the number of weights is the budget, where the original finds the one that lowers the "
         "loss most for the time a round takes; the first mask is of the network trained so far, "
@@ -41,25 +40,15 @@ class Method(Masked, Trained):
         "in the second half of the rounds that are left, where the original adapts to the end"
     )
 
-    def __init__(
-        self, base: Architecture, seed: int, variant: str, settings: dict[str, Any]
-    ) -> None:
-        super().__init__(base, seed, variant, settings)
-        if not 0 <= settings["exchange"] <= 1:
-            raise InputError(
-                f"exchange: found {settings['exchange']}, expected a share of 0 to 1 of the weights"
-            )
-
-    @staticmethod
-    def add_arguments(parser: ArgumentParser) -> None:
+    class Settings(Trained.Settings):
         """The runs that are followed, and how often the mask is adapted."""
-        Trained.add_arguments(parser)
-        parser.add_argument("--interval", type=int, default=2, help="rounds between adaptations")
-        parser.add_argument(
-            "--exchange",
-            type=float,
-            default=0.3,
-            help="share of a layer's weights in use, the smallest, that others may replace",
+
+        interval: int = Field(2, ge=1, description="rounds between adaptations")
+        exchange: float = Field(
+            0.3,
+            ge=0,
+            le=1,
+            description="share of a layer's weights in use, the smallest, that others may replace",
         )
 
     def span_of(self, left: int) -> int:
@@ -68,10 +57,7 @@ class Method(Masked, Trained):
 
     def _adapts(self, server_round: int) -> bool:
         after = server_round - self.start
-        return self.searching(server_round) and after > 0 and after % self._interval() == 0
-
-    def _interval(self) -> int:
-        return max(1, int(self.settings["interval"]))
+        return self.searching(server_round) and after > 0 and after % self.settings.interval == 0
 
     def ask(self, server_round: int) -> dict[str, str | float]:
         """The squares of the summed gradients, when the next round adapts."""
@@ -90,7 +76,7 @@ class Method(Masked, Trained):
         if coming == self.start:
             self.keep(coming, magnitudes, self.reference.budget)
         elif self._adapts(coming):
-            share = self.settings["exchange"] * 0.5 ** (server_round / HALF_LIFE)
+            share = self.settings.exchange * 0.5 ** (server_round / HALF_LIFE)
             scores = {
                 name: answers[name].masked_fill(stays(magnitudes[name], mask, share), torch.inf)
                 for name, mask in (self.masks() or {}).items()

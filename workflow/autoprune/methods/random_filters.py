@@ -10,6 +10,11 @@ from autoprune.pruning.shrink import cut
 class Method(Following):
     """The variant names the autoprune variant that is followed; weights are inherited."""
 
+    labels = {
+        "inherit": "random filters, kept weights",
+        "inherit-low": "random filters, low tail's widths",
+    }
+
     def before_round(
         self, server_round: int, architecture: Architecture, network: Network
     ) -> tuple[Architecture, Network]:

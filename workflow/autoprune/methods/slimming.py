@@ -10,12 +10,11 @@ one way wins, one that it pushes to and fro shrinks. On generated faces 180 step
 brought the median scale from 1 to 0.99 without it, 0.93 at 0.1 and 0.83 at 0.3, at no higher loss.
 """
 
-from argparse import ArgumentParser
-from typing import Any
-
 import torch
+from pydantic import Field
 from torch import Tensor
 
+from autoprune.core.block import Block
 from autoprune.core.errors import InputError
 from autoprune.methods._ratio import Ratio
 from autoprune.models import Architecture, build
@@ -27,6 +26,12 @@ from autoprune.pruning.shrink import Kept
 class Method(Ratio):
     """One threshold over all layers; clients shrink the scales until then. Needs batch norm."""
 
+    labels = {
+        "one-shot": "slimming, one shot",
+        "classical": "slimming, trained then pruned",
+        "iterative": "slimming, iterative",
+    }
+
     differs = (
         "Adam with a proximal step, where the original has SGD with a subgradient, so the "
         "weight of the term is in other units; scales begin at 1 and not at 0.5, and runs of some "
@@ -35,9 +40,16 @@ class Method(Ratio):
         "form"
     )
 
-    def __init__(
-        self, base: Architecture, seed: int, variant: str, settings: dict[str, Any]
-    ) -> None:
+    class Settings(Ratio.Settings):
+        """The runs that are followed, and the weight of the sparsity term."""
+
+        norm_l1: float = Field(
+            0.3,
+            ge=0,
+            description="times the learning rate: what a step takes from each |scale|, down to 0",
+        )
+
+    def __init__(self, base: Architecture, seed: int, variant: str, settings: Block) -> None:
         super().__init__(base, seed, variant, settings)
         network = build(base)
         if not all(network.norms(layer) for layer in range(len(base.widths))):
@@ -46,21 +58,10 @@ class Method(Ratio):
                 "convolution; leave the method out for it (pairs.<pair>.methods)"
             )
 
-    @staticmethod
-    def add_arguments(parser: ArgumentParser) -> None:
-        """The runs that are followed, and the weight of the sparsity term."""
-        Ratio.add_arguments(parser)
-        parser.add_argument(
-            "--norm-l1",
-            type=float,
-            default=0.3,
-            help="times the learning rate: what a step takes from each |scale|, down to 0",
-        )
-
     def ask(self, server_round: int) -> dict[str, str | float]:
         """The sparsity term, while filters are still to be chosen."""
         pruned = server_round >= self.start + self.span - 1
-        return {} if pruned else {"norm-l1": float(self.settings["norm_l1"])}
+        return {} if pruned else {"norm-l1": self.settings.norm_l1}
 
     def choose(self, architecture: Architecture, network: Network, budget: int) -> Kept:
         """The largest |scale| of all layers."""

@@ -19,6 +19,7 @@ class Method(Masked):
     """
 
     variants = ("one-shot",)
+    labels = {"one-shot": "SSFL"}
     differs = (
         "a client's score is the mean over all its batches, where the original takes one batch, "
         "or as many as it is told"

@@ -22,6 +22,12 @@ class Method(Ratio):
     Decides when the answers come in, and cuts at the start of the next round.
     """
 
+    labels = {
+        "one-shot": "Taylor, one shot",
+        "classical": "Taylor, trained then pruned",
+        "iterative": "Taylor, iterative",
+    }
+
     differs = (
         "scores are one round's mean over its clients' batches, where the original smooths them "
         "over mini-batches and prunes every 30 of them; scores on a skip path are not divided by "

@@ -5,5 +5,3 @@ ANEW = ("reinit", "rewind")  # set anew wherever the network shrinks
 ONCE = ("reinit-once", "rewind-once")  # kept while the search lasts, set anew when it stops
 WEIGHTS = ("reinit", "inherit", "reinit-once", "rewind", "rewind-once")
 NORMS = ("trained", "null-kept", "null-fresh")  # whose norms the rule is fed
-TAILS = ("both", "low")
-STATISTICS = ("layer", "pooled")

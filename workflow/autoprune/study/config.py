@@ -1,62 +1,27 @@
-"""The configuration: checked against its schema and for sense, one line for what is wrong."""
+"""The configuration: checked against its models and for sense, one line for what is wrong."""
 
-import ast
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonschema import Draft202012Validator, ValidationError
-from jsonschema.exceptions import best_match
+from pydantic import ValidationError
 
+from autoprune.core.block import Block
 from autoprune.core.errors import InputError
+from autoprune.core.labels import METHODS
 from autoprune.core.options import Refused
-from autoprune.core.provenance import closure, modules_with
+from autoprune.core.refusal import dotted, refusal, unknown
 from autoprune.data.prepare.sources import check_options
+from autoprune.federation.settings import Training
 from autoprune.measure import formats as exports
 from autoprune.pruning.options import WEIGHTS
+from autoprune.study import settings
+from autoprune.study.methods import AFTER_WEIGHTS, follows_dense, settings_of
 
 Config = dict[str, Any]
-PACKAGE = Path(__file__).parents[1]
-
-
-# by file: importing them would take a second of torch
-MODELS = modules_with("models", "build")
-METHODS = sorted(path.stem.replace("_", "-") for path in (PACKAGE / "methods").glob("[a-z]*.py"))
-# the variants that these methods know; of the others a run says so itself
-AFTER_WEIGHTS = ("autoprune", "null-norms", "narrow", "found-widths", "random-filters")
-
-
-def follows_plan(method: str) -> bool:
-    """Whether runs of a method need the plan of an autoprune run, as its imports tell."""
-    return "autoprune.methods._following" in closure(module_of(method))
-
-
-def follows_dense(method: str) -> bool:
-    """Whether runs of a method need the history of the dense run, as its imports tell."""
-    return "autoprune.methods._trained" in closure(module_of(method))
-
-
-def differs(method: str) -> str:
-    """In what a method is not as its source has it, one sentence without its dot; "" for nothing.
-
-    Read from the text of the class, as importing it would take a second of torch.
-    """
-    path = PACKAGE / "methods" / f"{method.replace('-', '_')}.py"
-    for part in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(part, ast.Assign) and ast.unparse(part.targets[0]) == "differs":
-            return str(ast.literal_eval(part.value))
-    return ""
-
-
-def keeps_scores(method: str) -> bool:
-    """Whether a method's plan has the scores by which filters come back, as its imports tell."""
-    return "autoprune.pruning.search" in closure(module_of(method))
-
-
-def module_of(method: str) -> str:
-    """The module of a method."""
-    return f"autoprune.methods.{method.replace('-', '_')}"
+Files = Sequence[str | Path]
+Path_ = list[Any]
 
 
 def methods_of(config: Mapping[str, Any], pair: str) -> Mapping[str, Sequence[str]]:
@@ -86,102 +51,118 @@ def ablation_flags(config: Mapping[str, Any]) -> list[str]:
 def followed(config: Mapping[str, Any], method: str, variant: str) -> str:
     """The variant of autoprune whose plan a run follows."""
     named = variant_settings(config, method, variant).get("like", variant)
-    known = (*WEIGHTS, *config["variants"].get("autoprune", {}))
-    return named if method in AFTER_WEIGHTS and named in known else config["controls"]["reference"]
+    known = named in _known_variants(config)
+    return named if method in AFTER_WEIGHTS and known else config["controls"]["reference"]
 
 
-def check(config: Mapping[str, Any], files: Sequence[str | Path], schema: str | Path) -> None:
-    """Raise InputError unless the merged configuration fits the schema and makes sense.
+def check(config: Mapping[str, Any], files: Files) -> None:
+    """Raise InputError unless the merged configuration fits its models and makes sense.
 
     ``files`` are the configuration files in the order they were merged; the message names the
     last one that sets the key.
     """
-    rules = yaml.safe_load(Path(schema).read_text(encoding="utf-8"))
-    error = best_match(Draft202012Validator(rules).iter_errors(config))
-    if error is not None:
-        _refuse(files, list(error.absolute_path), _explain(error))
+    try:
+        settings.Config.model_validate(config)
+    except ValidationError as error:
+        _refuse(files, *refusal(error))
     _check_methods(config, files, ["methods"], config["methods"])
-    for name in config["variants"]:
-        if name not in METHODS:
-            _refuse(files, ["variants"], f"unknown method {name!r}{_known(METHODS)}")
-    datasets, pairs = config["datasets"], config["pairs"]
-    for name, dataset in datasets.items():
-        _check_source(name, dataset, files)
-        own = dataset.get("preprocessing", {})
-        if own.get("standardise") and "pixel_range" in own:
-            path = ["datasets", name, "preprocessing", "standardise"]
-            _refuse(files, path, "stands beside pixel_range, which it takes the place of; set one")
+    _check_variants(config, files)
+    for name, dataset in config["datasets"].items():
+        _check_dataset(files, ["datasets", name], dataset)
     for position, name in enumerate(config["study"]):
-        if name not in pairs:
-            _refuse(files, ["study", position], f"unknown pair {name!r}{_known(pairs)}")
-    for name, pair in pairs.items():
-        if pair["dataset"] not in datasets:
-            _refuse(
-                files,
-                ["pairs", name, "dataset"],
-                f"unknown data set {pair['dataset']!r}{_known(datasets)}",
-            )
-        if pair["model"] not in MODELS:
-            _refuse(
-                files,
-                ["pairs", name, "model"],
-                f"unknown family {pair['model']!r}{_known(MODELS)}",
-            )
-        expected = f"{pair['dataset']}-{pair['model']}"
-        if name != expected:
-            _refuse(files, ["pairs", name], f"must be named {expected!r}, its data set and model")
-        known = [*rules["$defs"]["pair"]["properties"], *METHODS]
-        for key in pair:
-            if key not in known:
-                _refuse(files, ["pairs", name], f"unknown key {key!r}{_known(known)}")
-            if key in METHODS and not isinstance(pair[key], dict):
-                _refuse(files, ["pairs", name, key], f"found {pair[key]!r}, expected settings")
-        for key in ("methods", "more_methods"):
-            _check_methods(config, files, ["pairs", name, key], pair.get(key, {}))
-        if "autoprune" not in pair and set(methods_of(config, name)) != {"dense"}:
-            _refuse(files, ["pairs", name], "settings of method autoprune are missing")
-    _check_followed(config, files)
+        if name not in config["pairs"]:
+            _refuse(files, ["study", position], unknown("pair", name, config["pairs"]))
+    for name in config["pairs"]:
+        _check_pair(config, files, name)
+    reference, known = config["controls"]["reference"], _known_variants(config)
+    if reference not in known:
+        _refuse(files, ["controls", "reference"], _found(reference, known))
     for position, name in enumerate(config["deploy"]["formats"]):
         if reason := exports.lacking(name):
             _refuse(files, ["deploy", "formats", position], reason)
 
 
-def _check_source(name: str, dataset: Mapping[str, Any], files: Sequence[str | Path]) -> None:
-    """Refuse a source that does not exist, or options that its module does not take."""
+def _check_dataset(files: Files, path: Path_, dataset: Mapping[str, Any]) -> None:
+    own = dataset.get("preprocessing", {})
+    if own.get("standardise") and "pixel_range" in own:
+        reason = "stands beside pixel_range, which it takes the place of; set one"
+        _refuse(files, [*path, "preprocessing", "standardise"], reason)
     try:
         check_options(dataset["source"], dataset["options"])
     except Refused as error:
-        path = ["datasets", name, *error.key]
-        raise InputError(
-            f"{_origin(files, path)}: {'.'.join(map(str, path))}: {error.reason}"
-        ) from None
+        _refuse(files, [*path, *error.key], error.reason)
+
+
+def _check_pair(config: Mapping[str, Any], files: Files, name: str) -> None:
+    """Its names must be of this configuration, and its settings those of training and methods."""
+    pair, path = config["pairs"][name], ["pairs", name]
+    for key, known, what in (
+        ("dataset", config["datasets"], "data set"),
+        ("model", settings.MODELS, "family"),
+    ):
+        if pair[key] not in known:
+            _refuse(files, [*path, key], unknown(what, pair[key], known))
+    expected = f"{pair['dataset']}-{pair['model']}"
+    if name != expected:
+        _refuse(files, path, f"must be named {expected!r}, its data set and model")
+    _check_part(files, path, Training, _of(Training, pair))
+    for method in set(METHODS) & pair.keys() - {"autoprune"}:
+        if not isinstance(pair[method], dict):
+            _refuse(files, [*path, method], f"found {pair[method]!r}, expected settings")
+        _check_part(files, [*path, method], settings_of(method), pair[method])
+    for key in ("methods", "more_methods"):
+        _check_methods(config, files, [*path, key], pair.get(key, {}))
+    if "autoprune" not in pair and set(methods_of(config, name)) != {"dense"}:
+        _refuse(files, path, "settings of method autoprune are missing")
 
 
 def _check_methods(
-    config: Config | Mapping[str, Any],
-    files: Sequence[str | Path],
-    path: list[Any],
-    methods: Mapping[str, Sequence[str]],
+    config: Mapping[str, Any], files: Files, path: Path_, methods: Mapping[str, Sequence[str]]
 ) -> None:
     """Refuse methods that do not exist, and variants that are known not to."""
     for name, variants in methods.items():
         if name not in METHODS:
-            _refuse(files, path, f"unknown method {name!r}{_known(METHODS)}")
+            _refuse(files, path, unknown("method", name, METHODS))
         own = config["variants"].get(name, {})
         known = ("fedavg", *own) if name == "dense" else (*WEIGHTS, *own)
         if name in ("narrow", "found-widths", "random-filters"):
             known = (*known, *config["variants"].get("autoprune", {}))
         for position, variant in enumerate(variants):
             if name in ("dense", *AFTER_WEIGHTS) and variant not in known:
-                _refuse(files, [*path, name, position], f"found {variant!r}{_known(known)}")
+                _refuse(files, [*path, name, position], _found(variant, known))
 
 
-def _check_followed(config: Mapping[str, Any], files: Sequence[str | Path]) -> None:
-    """The plan that a control follows must be one of an autoprune variant that is known."""
-    known = (*WEIGHTS, *config["variants"].get("autoprune", {}))
-    if config["controls"]["reference"] not in known:
-        found = config["controls"]["reference"]
-        _refuse(files, ["controls", "reference"], f"found {found!r}{_known(known)}")
+def _check_variants(config: Mapping[str, Any], files: Files) -> None:
+    """What a variant of the study's own sets must be of the training or of its method."""
+    for method, named in config["variants"].items():
+        if method not in METHODS:
+            _refuse(files, ["variants"], unknown("method", method, METHODS))
+        for name, given in named.items():
+            path, training = ["variants", method, name], _of(Training, given)
+            own = {k: v for k, v in given.items() if k not in {"like", *training}}
+            _check_part(files, path, Training, training)
+            if own:
+                _check_part(files, path, settings_of(method), own)
+
+
+def _check_part(files: Files, path: Path_, model: type[Block], given: Mapping[str, Any]) -> None:
+    """Refuse a part of a block: what is missing stands elsewhere."""
+    try:
+        model.model_validate(given)
+    except ValidationError as error:
+        where, reason = refusal(error, but=("missing",))
+        if reason:
+            _refuse(files, [*path, *where], reason)
+
+
+def _of(model: type[Block], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the settings that are of a model, in its order."""
+    return {name: given[name] for name in model.model_fields if name in given}
+
+
+def _known_variants(config: Mapping[str, Any]) -> Sequence[str]:
+    """The variants of autoprune, whose plans others may follow."""
+    return (*WEIGHTS, *config["variants"].get("autoprune", {}))
 
 
 def resolve(config: Config) -> None:
@@ -204,66 +185,21 @@ def run_settings(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Of a run of a resolved configuration: (training, method), the variant's settings first."""
     named = {k: v for k, v in variant_settings(config, method, variant).items() if k != "like"}
-    training = {key: config["pairs"][pair][key] for key in config["training"]}
-    training |= {key: value for key, value in named.items() if key in training}
+    training = _of(Training, {**config["pairs"][pair], **named})
     own = {key: value for key, value in named.items() if key not in training}
     when = {"prune_at": config["controls"]["prune_at"]} if follows_dense(method) else {}
     return training, {**when, **config["pairs"][pair].get(method, {}), **own}
 
 
-def _explain(error: ValidationError) -> str:
-    """What was found and what was expected, in a few words."""
-    match error.validator:
-        case "additionalProperties":
-            known = error.schema.get("properties", {})
-            patterns = error.schema.get("patternProperties", {})
-            unknown = [key for key in error.instance if key not in known]
-            if patterns:
-                return f"key {unknown[0]!r} has a form that is not allowed ({', '.join(patterns)})"
-            return f"unknown key {unknown[0]!r}{_known(known)}"
-        case "required":
-            missing = [key for key in error.validator_value if key not in error.instance]
-            return f"key {missing[0]!r} is missing"
-        case "enum":
-            return f"found {error.instance!r}{_known(error.validator_value)}"
-        case "type":
-            return (
-                f"found {error.instance!r}, expected {_join(error.validator_value)}{_hint(error)}"
-            )
-        case "exclusiveMinimum":
-            return f"found {error.instance!r}, expected a number above {error.validator_value}"
-        case "minimum":
-            return f"found {error.instance!r}, expected at least {error.validator_value}"
-        case "minItems":
-            return f"found {len(error.instance)} entries, expected {error.validator_value} or more"
-        case _:
-            return error.message
+def _found(name: str, known: Sequence[str]) -> str:
+    return f"found {name!r}; known are {', '.join(known)}"
 
 
-def _hint(error: ValidationError) -> str:
-    """YAML reads 1e-4 as text; say so where it bites."""
-    if isinstance(error.instance, str) and "number" in _join(error.validator_value):
-        try:
-            return f" (YAML wants a dot: {float(error.instance):.1e})"
-        except ValueError:
-            return ""
-    return ""
+def _refuse(files: Files, path: Path_, reason: str) -> None:
+    raise InputError(f"{_origin(files, path)}: {dotted(path) or 'top level'}: {reason}")
 
 
-def _join(value: str | Sequence[str]) -> str:
-    return value if isinstance(value, str) else " or ".join(value)
-
-
-def _known(names: Mapping[str, Any] | Sequence[Any]) -> str:
-    return f"; known are {', '.join(str(name) for name in names)}"
-
-
-def _refuse(files: Sequence[str | Path], path: list[Any], reason: str) -> None:
-    key = ".".join(map(str, path)) or "top level"
-    raise InputError(f"{_origin(files, path)}: {key}: {reason}")
-
-
-def _origin(files: Sequence[str | Path], path: list[Any]) -> str:
+def _origin(files: Files, path: Path_) -> str:
     """The last configuration file that sets ``path``; else all of them."""
     for file in reversed(files):
         value = yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {}

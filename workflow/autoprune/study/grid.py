@@ -1,4 +1,4 @@
-"""The study's grid: which runs a configuration asks for, and where their files lie."""
+"""The study's grid: the runs of a configuration, what each is told, where its files lie."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,10 +7,16 @@ from typing import Any, NamedTuple
 import yaml
 
 from autoprune.core.errors import InputError
-from autoprune.study.config import Config, check, methods_of, resolve
+from autoprune.study.config import (
+    Config,
+    check,
+    methods_of,
+    resolve,
+    run_settings,
+    variant_settings,
+)
 
 CONFIG = "config/config.yaml"
-SCHEMA = Path(__file__).resolve().parents[2] / "schemas" / "config.schema.yaml"
 
 
 class Run(NamedTuple):
@@ -44,6 +50,29 @@ def runs_of(config: Mapping[str, Any]) -> list[Run]:
     ]
 
 
+def told(config: Mapping[str, Any], run: Run) -> dict[str, Any]:
+    """A run's settings of a resolved configuration: what it depends on and nothing else.
+
+    The keys are those of ``federation.settings.Settings``, but for files and folders.
+    """
+    data, pair = config["datasets"][run.dataset], config["pairs"][run.pair]
+    training, own = run_settings(config, run.pair, run.method, run.variant)
+    named = variant_settings(config, run.method, run.variant)
+    return {
+        "dataset": run.dataset,
+        "stands_for": data["stands_for"],
+        "target": data["target"],
+        "model": run.model,
+        "widths": pair["widths"],
+        "method": run.method,
+        "variant": run.variant,
+        "like": named.get("like", run.variant),
+        "seed": run.seed,
+        **training,
+        **own,
+    }
+
+
 def read_config(overlays: Sequence[str | Path] = (), base: str | Path = CONFIG) -> Config:
     """The checked and resolved configuration that Snakemake makes of the same files.
 
@@ -62,7 +91,7 @@ def read_config(overlays: Sequence[str | Path] = (), base: str | Path = CONFIG) 
         if not isinstance(found, dict):
             raise InputError(f"{file}: expected keys at the top level, found {found!r}")
         _merge(config, found)
-    check(config, files, SCHEMA)
+    check(config, files)
     resolve(config)
     return config
 

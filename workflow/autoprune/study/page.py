@@ -1,7 +1,7 @@
 """The page that explains every configuration key, made from what the workflow itself reads.
 
-The schema's descriptions, the values of config.yaml, the overlays' first sentences, the docstrings
-and flags of methods and sources. `make docs` writes it; a test says when it is stale.
+The models' descriptions, the values of config.yaml, the overlays' first sentences, the docstrings
+of methods and sources. `make docs` writes it; a test says when it is stale.
 """
 
 import argparse
@@ -16,26 +16,31 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from autoprune import methods, models
+from autoprune.core.block import Block
 from autoprune.core.errors import InputError, run_main
 from autoprune.core.files import write_text
 from autoprune.data.prepare import sources
 from autoprune.data.prepare.schemes import NEEDS, SUMMARY
-from autoprune.study.config import AFTER_WEIGHTS, follows_plan
+from autoprune.federation.settings import Training
+from autoprune.pruning.settings import Rule
+from autoprune.study.methods import AFTER_WEIGHTS, follows_plan
+from autoprune.study.settings import Config, DataSet, Pair
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
+GIVEN = ("plan", "dense", "prune_at", "rounds")  # by the workflow to methods that ask for them
 Row = dict[str, str]
 Schema = Mapping[str, Any]
 
 
-def render(config: Path, schema: Path = SCHEMAS / "config.schema.yaml") -> str:
+def render(config: Path, model: type[Block] = Config) -> str:
     """The page as markdown; ``config`` is the folder of config.yaml and its overlays.
 
     Raises InputError naming the key that has no description.
     """
-    rules = yaml.safe_load(schema.read_text(encoding="utf-8"))
+    rules = model.model_json_schema()
     values = yaml.safe_load((config / "config.yaml").read_text(encoding="utf-8"))
     first = next(iter(values["pairs"]))
-    parts = {name: rules["properties"][name] for name in ("training", "datasets", "pairs")}
+    parts = ("training", "datasets", "pairs")
     pages = Environment(
         loader=FileSystemLoader(SCHEMAS),
         undefined=StrictUndefined,
@@ -48,9 +53,9 @@ def render(config: Path, schema: Path = SCHEMAS / "config.schema.yaml") -> str:
             *keys(rules, rules, values, skip=parts),
             *(row for row in keys(rules, rules, {}) if row["key"] in parts),
         ],
-        methods=list(method_rows(rules)),
-        settings=list(setting_rows(rules)),
-        dataset=list(keys(rules, _only(parts["datasets"]), {})),
+        methods=list(method_rows()),
+        settings=list(setting_rows()),
+        dataset=rows_of(DataSet),
         schemes=[
             {"name": name, "needs": _needs(NEEDS[name]), "text": text}
             for name, text in SUMMARY.items()
@@ -67,12 +72,16 @@ def render(config: Path, schema: Path = SCHEMAS / "config.schema.yaml") -> str:
             }
             for name in models.families()
         ],
-        training=list(keys(rules, parts["training"], values["training"])),
-        pair=list(
-            keys(rules, _only(parts["pairs"]), values["pairs"][first], rules_of_training(rules))
-        ),
+        training=rows_of(Training, values["training"]),
+        pair=rows_of(Pair, values["pairs"][first]),
         first_pair=first,
     )
+
+
+def rows_of(model: type[Block], values: Any = None) -> list[Row]:
+    """The rows of a model by itself."""
+    rules = model.model_json_schema()
+    return list(keys(rules, rules, values))
 
 
 def overlay(path: Path) -> Row:
@@ -99,7 +108,7 @@ def _sentences(lines: Sequence[str]) -> str:
 
 
 def keys(
-    rules: Schema, part: Schema, values: Any, skip: Sequence[str] | Schema = (), prefix: str = ""
+    rules: Schema, part: Schema, values: Any, skip: Sequence[str] = (), prefix: str = ""
 ) -> Iterator[Row]:
     """A row a key of an object's schema, and of the objects in it, in the schema's order."""
     for name, found in resolved(rules, part).get("properties", {}).items():
@@ -107,14 +116,20 @@ def keys(
             continue
         rule, path = resolved(rules, found), f"{prefix}{name}"
         value = values.get(name) if isinstance(values, Mapping) else None
-        # of the methods' variants the table of methods speaks
-        inner = rule if name != "methods" else {}
-        nested = list(keys(rules, inner, value, prefix=f"{path}."))
-        nested += list(keys(rules, _member(rule), None, prefix=f"{path}.NAME."))
+        if value is None:
+            value = rule.get("default")
+        nested = []
+        if prefix or name not in (
+            "training",
+            "datasets",
+            "pairs",
+        ):  # which have tables of their own
+            nested += list(keys(rules, rule, value, prefix=f"{path}."))
+            nested += list(keys(rules, _member(rules, rule), None, prefix=f"{path}.NAME."))
         yield {
             "key": path,
             "value": allowed(rule),
-            "default": "–" if nested or value in (None, {}) else f"`{_shown(value)}`",
+            "default": "–" if nested or value in (None, {}, "") else f"`{_shown(value)}`",
             "text": described(rule, path),
         }
         yield from nested
@@ -130,7 +145,7 @@ def resolved(rules: Schema, rule: Schema) -> Schema:
 def described(rule: Schema, path: str) -> str:
     """A rule's description on one line of a table; raises InputError when it has none."""
     if "description" not in rule:
-        raise InputError(f"config.schema.yaml: {path}: has no description; write one")
+        raise InputError(f"{path}: has no description; write one beside the field")
     return _cell(rule["description"])
 
 
@@ -138,9 +153,9 @@ def allowed(rule: Schema) -> str:
     """What a rule allows, in a few words."""
     if "enum" in rule:
         return ", ".join(f"`{value}`" for value in rule["enum"])
+    if "anyOf" in rule:
+        return " or ".join(map(allowed, rule["anyOf"]))
     kind = rule.get("type", "object")
-    if isinstance(kind, list):
-        return " or ".join(allowed({**rule, "type": one}) for one in kind)
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
     bounds = [f"{sign} {rule[key]}" for key, sign in signs.items() if key in rule]
     words = {"object": "mapping", "string": "text", "null": "nothing", "integer": "whole number"}
@@ -158,15 +173,13 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def method_rows(rules: Schema) -> Iterator[Row]:
-    """Every method: its variants, its module's first paragraph, its class's, the schema's words."""
-    about = rules["properties"]["methods"]["properties"]
+def method_rows() -> Iterator[Row]:
+    """Every method: its variants, its module's first paragraph, its class's, how it differs."""
     for name in sorted(methods.known(), key=_rank):
         method = methods.load(name)
         module = inspect.getmodule(method)
         text = [_first_paragraph(module.__doc__), _first_paragraph(method.__doc__)]
         text += [f"Differs from its source: {method.differs}."] if method.differs else []
-        text += [about[name]["description"]] if "description" in about.get(name, {}) else []
         follows = follows_plan(name)
         names = ", ".join(f"`{variant}`" for variant in method.variants)
         if follows and name in AFTER_WEIGHTS:
@@ -181,17 +194,12 @@ def _rank(name: str) -> tuple[bool, bool, bool, str]:
     return name != "dense", name != "autoprune", name not in AFTER_WEIGHTS, name
 
 
-def setting_rows(rules: Schema) -> Iterator[Row]:
-    """The settings that methods declare beside those of autoprune, which the schema has."""
-    own = rules["$defs"]["pair"]["properties"]["autoprune"]["properties"]
+def setting_rows() -> Iterator[Row]:
+    """The settings that methods have beside those of the rule, which stand with the pairs."""
     for name in sorted(methods.known(), key=_rank):
-        for flag in flags(methods.load(name).add_arguments).values():
-            if flag.dest not in ("plan", "dense", "prune_at") and flag.dest not in own:
-                yield {
-                    "key": f"{name}.{flag.dest}",
-                    "default": _default(flag),
-                    "text": _cell(flag.help or ""),
-                }
+        for row in rows_of(methods.load(name).Settings):
+            if row["key"] not in (*GIVEN, *Rule.model_fields):
+                yield row | {"key": f"{name}.{row['key']}"}
 
 
 def option_rows() -> list[Row]:
@@ -237,33 +245,10 @@ def _by_source(defaults: Mapping[str, str]) -> str:
     return ", ".join(f"{given} ({', '.join(names)})" for given, names in named.items()) or "–"
 
 
-def flags(declare: Any) -> dict[str, argparse.Action]:
-    """The flags that ``declare(parser)`` adds, by the key that sets them."""
-    parser = argparse.ArgumentParser(add_help=False)
-    declare(parser)
-    return {action.dest: action for action in parser._actions}
-
-
-def _default(flag: argparse.Action) -> str:
-    """A flag's default in a table."""
-    return "–" if flag.required or flag.default is None else f"`{flag.default}`"
-
-
-def _only(part: Schema) -> Schema:
-    """The schema of an object's members, where they have names of the user's."""
-    (member,) = part["patternProperties"].values()
-    return member
-
-
-def _member(rule: Schema) -> Schema:
+def _member(rules: Schema, rule: Schema) -> Schema:
     """The schema of an object's members under names of the user's, where it says something."""
     member = rule.get("additionalProperties")
-    return member if isinstance(member, dict) and member.get("required") else {}
-
-
-def rules_of_training(rules: Schema) -> Schema:
-    """The keys of the training."""
-    return rules["$defs"]["training"]["properties"]
+    return resolved(rules, member) if isinstance(member, dict) and "$ref" in member else {}
 
 
 def _needs(names: Sequence[str]) -> str:

@@ -1,0 +1,102 @@
+"""What pydantic finds wrong with settings, in one line: the key, what was found, what is expected.
+
+Nothing but words: code versions leave this module out (``core.provenance``).
+"""
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from autoprune.core.errors import InputError
+
+Model = TypeVar("Model", bound=BaseModel)
+Path = list[str | int]
+WANTED = {  # by how the kind of mistake begins
+    "int": "a whole number",
+    "float": "a number",
+    "finite": "a finite number",
+    "bool": "true or false",
+    "string": "text",
+    "path": "text",
+    "list": "a list",
+    "tuple": "a list",
+    "dict": "keys and values",
+    "model": "keys and values",
+    "mapping": "keys and values",
+}
+BOUNDS = {
+    "greater_than": ("a number above", "gt"),
+    "greater_than_equal": ("at least", "ge"),
+    "less_than": ("a number below", "lt"),
+    "less_than_equal": ("at most", "le"),
+}
+
+
+def read(model: type[Model], given: Mapping[str, Any], where: str = "") -> Model:
+    """A block of settings; raises InputError naming the key, behind ``where`` they are from."""
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        path, reason = refusal(error)
+        raise InputError(": ".join(filter(None, [where, dotted(path), reason]))) from None
+
+
+def refusal(error: ValidationError, but: Iterable[str] = ()) -> tuple[Path, str]:
+    """Where the first mistake is, as a path of keys, and what it is; ("", "") for none.
+
+    ``but`` are kinds of mistakes that are none, such as pydantic's "missing".
+    """
+    mistakes = [m for m in error.errors(include_url=False) if m["type"] not in but]
+    if not mistakes:
+        return [], ""
+    kind, given, more = (mistakes[0].get(part, {}) for part in ("type", "input", "ctx"))
+    # a union adds the name of the member that it tried
+    path: Path = [p for p in mistakes[0]["loc"] if not ("[" in str(p) and p != "[key]")]
+    if kind == "missing":
+        return path[:-1], f"key {path[-1]!r} is missing"
+    if kind == "string_pattern_mismatch" and path[-1] == "[key]":
+        return path[:-2], f"key {given!r} has a form that is not allowed ({more['pattern']})"
+    if kind in BOUNDS:
+        words, bound = BOUNDS[kind]
+        return path, f"found {given!r}, expected {words} {more[bound]:g}"
+    if kind == "literal_error":
+        known = str(more["expected"]).replace("'", "").replace(" or ", ", ")
+        return path, f"found {given!r}; known are {known}"
+    if kind in ("too_short", "too_long"):
+        number, word = more.get("min_length", more.get("max_length")), more["actual_length"]
+        side = "more" if kind == "too_short" else "fewer"
+        return path, f"found {word} entries, expected {number} or {side}"
+    if kind in ("value_error", "assertion_error"):
+        return path, str(more["error"])
+    if wanted := WANTED.get(kind.partition("_")[0]):
+        return path, f"found {_shown(given)}, expected {wanted}{_hint(given, kind)}"
+    return path, str(mistakes[0]["msg"])
+
+
+def dotted(path: Path) -> str:
+    """A path of keys as people write it."""
+    return ".".join(map(str, path))
+
+
+def unknown(what: str, name: Any, known: Iterable[Any]) -> str:
+    """That there is no such key, pair, method; what there is, and the one that is most alike."""
+    names = [str(one) for one in known]
+    alike = get_close_matches(str(name), names, n=1)
+    meant = f"; did you mean {alike[0]!r}?" if alike else ""
+    return f"unknown {what} {name!r}; known are {', '.join(names)}{meant}"
+
+
+def _shown(given: Any) -> str:
+    return "nothing" if given is None else repr(given)
+
+
+def _hint(given: Any, kind: str) -> str:
+    """YAML reads 1e-4 as text; say so where it bites."""
+    if kind != "float_type" or not isinstance(given, str):
+        return ""
+    try:
+        return f" (YAML wants a dot: {float(given):.1e})"
+    except ValueError:
+        return ""

@@ -1,0 +1,274 @@
+"""The configuration as models, a block each: type, range, unit and meaning of every key.
+
+Values stand in config/config.yaml, each with its reason; a key that may be left out there has its
+default here. config/README.md is made from both by `make docs`.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
+
+from autoprune.core.block import Among, Block, once, wrong
+from autoprune.core.labels import METHODS
+from autoprune.core.provenance import modules_with
+from autoprune.data.prepare.schemes import NEEDS
+from autoprune.federation.settings import Family, StandsFor, Target, Training, Widths
+from autoprune.measure import formats as exports
+from autoprune.pruning.settings import Rule
+
+# by file: importing them would take a second of torch
+MODELS = modules_with("models", "build")
+SOURCES = modules_with("data/prepare/sources", "prepare")
+PIXELS = "Scales pixels so that those of the training images have mean 0 and standard deviation 1; "
+PIXELS += "without it they are from 0 to 1."
+
+
+def _with_dense(methods: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Methods among which the baseline is."""
+    if not methods.get("dense"):
+        raise wrong("key 'dense' is missing")
+    return methods
+
+
+Once = AfterValidator(once)
+Whole = Annotated[int, Field(ge=0)]
+Variants = dict[str, Annotated[list[str], Field(min_length=1), Once]]
+Methods = Annotated[Variants, AfterValidator(_with_dense)]
+
+
+class Pathvars(Block):
+    """Where a run's files go, relative to the working directory.
+
+    Another `results` folder keeps studies apart.
+    """
+
+    results: str = Field(description="Data, runs, tables, figures and the report.")
+    logs: str = Field(description="One log a job.")
+    benchmarks: str = Field(description="Time and memory of each job.")
+    resources: str = Field(description="Downloads, and what you put there yourself.")
+
+
+class Controls(Block):
+    """How the methods are compared."""
+
+    prune_at: float = Field(
+        gt=0,
+        le=1,
+        description="Share of the dense run's final validation accuracy (the mean of its last five "
+        "evaluations) from which a network counts as trained: methods that prune trained networks "
+        "begin in the round after the first evaluation that reaches it. Where it is reached in the "
+        "run's last round only, in the middle of the run. A pair may set it for a method.",
+    )
+    null_draws: int = Field(
+        ge=1, description="Searches on random networks that each of the two nulls is made of."
+    )
+    reference: str = Field(
+        description="The variant of autoprune whose final parameters are the budget of the methods "
+        "that need one, and whose search says in how many rounds the iterative ones prune."
+    )
+
+
+class Ablation(Block):
+    """Two arms of the study, each as dataset-model/method/variant."""
+
+    model_config = ConfigDict(validate_by_alias=True, validate_by_name=False)
+
+    with_: str = Field(alias="with", description="The arm with the change.")
+    without: str = Field(description="The arm without it.")
+
+    @classmethod
+    def known(cls) -> list[str]:
+        """As they are written."""
+        return ["with", "without"]
+
+
+class Claims(Block):
+    """How verdicts are reached."""
+
+    accuracy_margin: Annotated[float, Field(ge=0)] | None = Field(
+        description="Percentage points: accuracies this close still count as equal. null: what two "
+        "networks as good as the dense one differ by on so many held-out images, 95 times in 100; "
+        "at least 1."
+    )
+
+
+class Verify(Block):
+    """The check whether a number moved."""
+
+    reference: str | None = Field(
+        description="Folder of the reference that a finished study is compared with by the target "
+        "verify; null for none. python -m autoprune.check.verify --record makes one."
+    )
+
+
+class Deploy(Block):
+    """Networks as files for devices, and their latency on this machine (a host proxy)."""
+
+    formats: Annotated[list[Annotated[str, Among(exports.formats())]], Once] = Field(
+        min_length=1,
+        description="File formats that networks are exported to, in float32 and int8: onnx (ONNX "
+        "Runtime), tflite (LiteRT, needs `make litert`), pte (ExecuTorch, needs `make "
+        "executorch`).",
+    )
+    round_widths_to: Annotated[list[Annotated[int, Field(ge=2)]], Once] = Field(
+        description="Multiples, in filters. For each a variant of a pruned network is exported "
+        "beside the exact one, its kept widths rounded to multiples of it, where the method's plan "
+        "has the scores by which filters come back (autoprune, null-norms); empty for none."
+    )
+    round_widths: Literal["nearest", "up", "down"] = Field(
+        description="To which multiple: up computes exactly the same with more MACs; down drops "
+        "the smallest filters; nearest is up or down, a half up."
+    )
+    seeds: int = Field(
+        ge=0,
+        description="How many of the study's seeds, from the first on, `all` exports and times; 0 "
+        "for none.",
+    )
+    latency_rounds: int = Field(
+        ge=2,
+        description="Rounds of dense, pruned, pruned, dense that a speed-up on this machine is "
+        "measured in.",
+    )
+
+
+class UsualPreprocessing(Block):
+    """What is done to the images of every data set that does not say otherwise itself."""
+
+    standardise: bool = Field(description=PIXELS)
+
+
+class Preprocessing(Block):
+    """What is done to every image when the store is written, in this order."""
+
+    crop: list[Whole] = Field(
+        None,
+        min_length=2,
+        max_length=2,
+        description="Keeps pixel rows and columns from the first number up to, not including, the "
+        "second; the notebooks crop FEMNIST to `[5, 20]`.",
+    )
+    resize: int = Field(None, ge=1, description="Pixels a side afterwards, bilinear.")
+    polarity: Literal["dark-on-light", "light-on-dark"] = Field(
+        None, description="Inverts grey images that have the other."
+    )
+    pixel_range: list[float] = Field(
+        None,
+        min_length=2,
+        max_length=2,
+        description="What training scales the stored 0 and 255 to, instead of `standardise`; "
+        "without either `[0, 1]`.",
+    )
+    standardise: bool = Field(None, description=PIXELS)
+
+
+class Partition(Block):
+    """How the training images are divided among clients."""
+
+    scheme: Annotated[str, Among(tuple(NEEDS))] = Field(description="How; see Partition schemes.")
+    seed: int = Field(ge=0, description="Seed of the division.")
+    clients: int = Field(None, ge=1, description="Number of clients that are drawn.")
+    alpha: float = Field(
+        None,
+        gt=0,
+        description="Concentration: below 1 clients differ much, above 100 they are all alike.",
+    )
+    classes_per_client: int = Field(None, ge=1, description="Classes of a client.")
+    shards_per_client: int = Field(
+        None, ge=1, description="Shards of a client; their size follows."
+    )
+    shard_size: int = Field(None, ge=1, description="Images of a shard; their number follows.")
+    min_samples: int = Field(
+        None,
+        ge=1,
+        description="Training images; a client with fewer is dropped, and counted as dropped. "
+        "Without it 2.",
+    )
+
+
+class DataSet(Block):
+    """A data set: where it comes from and how it lies with the clients."""
+
+    source: Annotated[str, Among(SOURCES)] = Field(
+        description="Where the images come from; see Sources."
+    )
+    stands_for: StandsFor
+    target: Target
+    options: dict[str, Any] = Field(description="The source's own settings; see Options.")
+    downloads: Annotated[list[str], Once] = Field(
+        None,
+        description="Files that are fetched to `resources/downloads`, or checked there when you "
+        "put them there; names of `workflow/autoprune/data/fetch/downloads.yaml`.",
+    )
+    preprocessing: Preprocessing = None
+    partition: Partition
+
+
+class Pair(Block):
+    """A data set and a network, any key of `training`, and methods' settings under their names."""
+
+    model_config = ConfigDict(extra="allow")
+
+    dataset: str = Field(description="A name in `datasets`.")
+    model: Family
+    widths: Widths
+    methods: Methods = Field(
+        None, description="Method -> variants that run on this pair, instead of the study's."
+    )
+    more_methods: Variants = Field(
+        None,
+        description="Method -> variants that run on this pair too, beside its own or the study's.",
+    )
+    autoprune: Rule = None
+
+    @classmethod
+    def known(cls) -> list[str]:
+        """Those of a pair alone, of the training, and the methods."""
+        return list(dict.fromkeys([*cls.model_fields, *Training.model_fields, *METHODS]))
+
+
+class Config(Block):
+    """The configuration of a study."""
+
+    pathvars: Pathvars
+    backend: Literal["local", "simulation"] = Field(
+        description="The grid that runs train on: `local`, this project's own; or `simulation`, "
+        "Flower's runtime on Ray. Both give the same bytes."
+    )
+    seeds: Annotated[list[Whole], Once] = Field(
+        min_length=1,
+        description="Seeds of the runs; each pair, method and variant runs once with each.",
+    )
+    study: Annotated[list[str], Once] = Field(
+        min_length=1,
+        description="The pairs that run, by name; a list, so that an overlay replaces it whole.",
+    )
+    methods: Methods = Field(
+        description="Method -> variants that run, of every pair that has no `methods` of its own. "
+        "`dense: [fedavg]` must be there, all else is compared with it."
+    )
+    variants: dict[
+        str, dict[Annotated[str, StringConstraints(pattern="^[a-z0-9.-]+$")], dict[str, Any]]
+    ] = Field(
+        description="Variants of your own: method -> name -> what a variant of that name sets "
+        "otherwise. `like` is the built-in variant that it is one of; the other keys are the "
+        "method's settings or any key of `training`, as in `inherit-low: {like: inherit, tails: "
+        "low}`."
+    )
+    controls: Controls
+    ablations: dict[str, Ablation] = Field(
+        description="Name -> with, without: two arms of the study, each as "
+        "dataset-model/method/variant, whose accuracies `tables/ablations` compares. A pair whose "
+        "every arm stands here against an arm of another pair runs for ablations alone: "
+        "`tables/claims` does not average over it."
+    )
+    claims: Claims
+    verify: Verify
+    deploy: Deploy
+    preprocessing: UsualPreprocessing
+    training: Training
+    datasets: dict[Annotated[str, StringConstraints(pattern="^[a-z0-9_]+$")], DataSet] = Field(
+        description="Data sets by name, below."
+    )
+    pairs: dict[Annotated[str, StringConstraints(pattern="^[a-z0-9_]+-[a-z0-9_]+$")], Pair] = Field(
+        description="Pairs of a data set and a network, named dataset-model, below."
+    )
