@@ -238,7 +238,7 @@ REFUSED = [
     ),
     (
         {"datasets": {"glyphs": {"options": {"writers": 3}}}},
-        "datasets.glyphs.options.writers: unknown key 'writers'; known are seed, min_samples",
+        "datasets.glyphs.options: unknown key 'writers'; known are seed, min_samples",
     ),
     ({"methods": {"magic": ["x"]}}, "methods: unknown method 'magic'; known are autoprune, dense"),
     (
