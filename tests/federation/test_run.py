@@ -267,6 +267,10 @@ def test_the_flower_app_knows_every_setting(flags):
     settings = Settings.from_run_config(app["config"])
     own = methods.read_settings(settings.method, settings.told())
     assert settings.with_own(own).run_config() == app["config"]
+    # Flower adds to these and takes none away: what is of another method is left out
+    dense = Settings.from_run_config(app["config"] | {"method": "dense", "variant": "fedavg"})
+    told = dense.with_own(methods.read_settings("dense", dense.told())).run_config()
+    assert app["config"].keys() - told.keys() == {"k", "patience", "cap", "tails", "statistics"}
 
 
 def test_a_run_is_repeated_from_its_own_notes(finished, flags, tmp_path, contents):
