@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from autoprune.core.errors import InputError
-from autoprune.evidence.statistics import Summary, against_dense, judge, require, summarise
+from autoprune.evidence.statistics import (
+    Summary,
+    against_dense,
+    judge,
+    require,
+    size_of,
+    summarise,
+)
 from autoprune.measure.table import RUN
 
 
@@ -84,6 +91,21 @@ def test_a_run_is_compared_with_the_dense_run_of_its_own_seed():
     assert pair["accuracy_change"] == pytest.approx(-5)
     assert pair["parameters_reduction"] == pytest.approx(75)
     assert pair["communication_factor"] == pytest.approx(2.5)
+
+
+def test_a_size_is_a_share_of_the_budget_of_its_seed():
+    """80 and 60 parameters are the budgets; in int8 a number is a quarter of one."""
+    own = pd.DataFrame({"seed": [0, 1], "nonzeros": [40.0, 60.0], "bits": [1280.0, 1920.0]})
+    own = own.assign(parameters_with_statistics=100.0, bytes_total=[7.0, 9.0])
+    budget = pd.DataFrame({"seed": [1, 0], "parameters_with_statistics": [60.0, 80.0]})
+    found = size_of(own, budget)
+    assert found.pop("share_of_budget") == pytest.approx((40 / 80 + 60 / 60) / 2)
+    means = {"parameters_with_statistics": 100, "nonzeros": 50, "bits": 1600, "bytes_total": 8}
+    assert found == means
+    int8 = size_of(own.assign(bits=own["bits"] / 4), budget)
+    assert (int8["bits"], int8["share_of_budget"]) == (400, pytest.approx(0.75 / 4))
+    others = size_of(own, budget.assign(seed=[8, 9]))
+    assert others["share_of_budget"] == pytest.approx(50 / 70)
 
 
 def test_a_lacking_figure_is_named():

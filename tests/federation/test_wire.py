@@ -260,6 +260,19 @@ def test_the_mask_goes_only_to_clients_that_do_not_hold_it():
     assert torch.equal(pack_mask(again.masks), pack_mask(ours.masks))
 
 
+def test_the_bits_of_a_network_by_hand():
+    """32 a number; under a mask 32 a value and the mask; in int8 8 a weight, 32 a scale or bias."""
+    whole = len(flat(STATE))
+    ours = wire.Sparse()
+    assert ours.bits(STATE) == wire.Dense().bits(STATE) == 32 * whole
+    masks = masks_of(0.3)
+    ours.use(masks, 2)
+    ones = sum(int(mask.sum()) for mask in masks.values())
+    assert ours.bits(STATE) == 32 * (ones + whole - TOTAL) + 8 * -(-TOTAL // 8)
+    scales = sum(len(STATE[name]) for name in maskable(STATE))
+    assert wire.Int8().bits(STATE) == 8 * TOTAL + 32 * (scales + whole - TOTAL)
+
+
 def test_a_client_without_the_mask_says_so():
     weights = wire.one("weights", flat(STATE))
     content = RecordDict({"arrays": weights, "mask": ConfigRecord({"version": 7})})
