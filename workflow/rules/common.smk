@@ -205,7 +205,7 @@ def flags(settings):
     """Settings as command-line words: {"crop": [5, 20], "x": true} becomes --crop 5 20 --x."""
     words = []
     for name, value in settings.items():
-        if value is False:
+        if value is False or value is None:
             continue
         values = value if isinstance(value, list) else [] if value is True else [value]
         words += [f"--{name.replace('_', '-')}", *map(str, values)]

@@ -28,6 +28,7 @@ class Options(sources.Seeded):
     dataset: Literal["MNIST", "FashionMNIST", "KMNIST"] = Field(description="Which data set.")
     folder: Path = sources.reads(
         ".gz",
+        "",
         default=...,
         description="Folder of the four idx files, .gz as they are distributed or unpacked; or "
         "torchvision's root.",
@@ -36,6 +37,7 @@ class Options(sources.Seeded):
     test_samples: int | None = Field(None, ge=1, description=f"Test {DRAWN} Without it all.")
     writers: Path | None = sources.reads(
         ".gz",
+        "",
         description="Folder of QMNIST's labels, which say who wrote each image of MNIST: clients "
         "for the scheme `natural`. The test images are of other people, who never train.",
     )
