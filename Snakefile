@@ -41,6 +41,10 @@ include: "workflow/rules/publish.smk"
 include: "workflow/rules/check.smk"
 
 
+onstart:
+    fork_stages(workflow, set_shell)
+
+
 onerror:
     print("\n".join(what_failed()), file=sys.stderr)
 

@@ -10,7 +10,7 @@ from autoprune import methods
 from autoprune.core.errors import InputError
 from autoprune.data.prepare import sources
 from autoprune.study.page import allowed, overlay, render
-from stages import TRAINING, run_stage
+from stages import run_stage
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
@@ -93,6 +93,6 @@ def test_what_is_allowed_is_said_in_words():
 def test_the_command_writes_the_page_anew(tmp_path):
     shutil.copytree(ROOT / "config", tmp_path / "config")
     (tmp_path / "config/README.md").write_text("stale\n")
-    done = run_stage("autoprune.study.page", libraries=TRAINING, cwd=tmp_path)
+    done = run_stage("autoprune.study.page", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "config/README.md").read_text() == PAGE

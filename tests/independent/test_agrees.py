@@ -18,7 +18,7 @@ from autoprune.models import Architecture, new_network
 from autoprune.pruning.rule import boundaries, scores
 from independent import plain_fedavg
 from independent.plain_fedavg import Draws, Run, Settings
-from stages import TRAINING, run_stage
+from stages import run_stage
 
 SEEDS = (0, 1)
 # Whole runs are of half the filters and of 6 clients a round, for a quarter of the time. Of so few
@@ -102,7 +102,7 @@ def product(writers):
         if method == "autoprune":
             values |= {"k": settings.k, "patience": settings.patience, "cap": settings.cap}
         flags = [word for name, value in values.items() for word in (f"--{name}", value)]
-        done = run_stage("autoprune.federation", *flags, *widths, libraries=TRAINING, timeout=1200)
+        done = run_stage("autoprune.federation", *flags, *widths, timeout=1200)
         assert done.returncode == 0, done.stderr
         saved = load_file(output / "weights.safetensors")
         state = {

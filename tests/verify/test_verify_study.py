@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stages import WORKFLOW, run_stage
+from stages import run_stage
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = "results/ci/runs/glyphs/cnn"
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 def call(folder, *command, **environment):
     inherited = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     told = {"cwd": folder, "env": inherited | environment, "timeout": 600}
-    return run_stage(*command, libraries=WORKFLOW, **told)
+    return run_stage(*command, **told)
 
 
 def snakemake(folder, *targets, **environment):

@@ -20,7 +20,7 @@ from autoprune.study.config import METHODS, ablation_flags, check, differs, foll
 from autoprune.study.config import follows_dense, follows_plan, keeps_scores, methods_of
 from autoprune.study.config import resolve, run_settings
 from autoprune.study.grid import runs_of
-from autoprune.study.scheduling import quote_python, wait_once
+from autoprune.study.scheduling import fork_stages, quote_python, wait_once
 
 wait_once()
 quote_python()
@@ -95,12 +95,18 @@ FIGURE_FILES = expand(
     "<results>/figures/{figure}.{ending}", figure=DRAWN, ending=["svg", "png", "pdf"]
 )
 
-# a clone runs without an install, with the interpreter that runs Snakemake, and never phones home
-shell.prefix(
-    "set -euo pipefail; "
-    f"export PYTHONPATH={shlex.quote(str(WORKFLOW))} FLWR_TELEMETRY_ENABLED=0 "
-    f'PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"; '
-)
+
+def set_shell(*folders):
+    """Begin jobs: a clone runs without an install, with Snakemake's own interpreter, and silently."""
+    places = ":".join(map(str, [*folders, Path(sys.executable).parent]))
+    shell.prefix(
+        "set -euo pipefail; "
+        f"export PYTHONPATH={shlex.quote(str(WORKFLOW))} FLWR_TELEMETRY_ENABLED=0 "
+        f'PATH={shlex.quote(places)}:"$PATH"; '
+    )
+
+
+set_shell()
 
 
 def runs(file, only=None, without=()):
