@@ -310,7 +310,7 @@ def test_an_unknown_attribute_is_answered_by_the_ones_near(original, tmp_path, w
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_fault_in_a_worker_process_is_one_line(copied, tmp_path, stage, refused):
     image(saved(face(4), "jpeg")[:2000])(copied)
     # One image a part, so that several processes are at work.
@@ -320,7 +320,7 @@ def test_a_fault_in_a_worker_process_is_one_line(copied, tmp_path, stage, refuse
     assert not list(tmp_path.glob("out/*"))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_store_does_not_depend_on_the_number_of_workers(copied, tmp_path):
     pack(copied, "img_align_celeba/")
     flags = ("--side", "700")  # two images a part
@@ -355,7 +355,7 @@ def run_fresh(code, path):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_torchvision_can_be_imported_beside_any_torch():
     code = (
         "from autoprune.data.prepare.vision import torchvision as tv\n"
@@ -367,7 +367,7 @@ def test_torchvision_can_be_imported_beside_any_torch():
     assert process.stdout.split() == ["7", "MNIST", "resize"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_torchvision_with_operators_of_its_own_is_left_alone(tmp_path):
     """A package in torchvision's place that defines nms itself: defining it again would fail."""
     package = tmp_path / "torchvision" / "transforms" / "v2"

@@ -218,7 +218,7 @@ def test_cohorts_take_every_client_alike():
     assert np.abs(np.bincount(np.concatenate(drawn), minlength=16) - 500).max() < 4 * 14
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("arm", METHODS)
 def test_of_the_same_draws_both_come_to_the_same_weights(writers, product, arm):
     """Two rounds, a shrink between them: later, rounding has grown to differences that show.
@@ -239,7 +239,7 @@ def test_of_the_same_draws_both_come_to_the_same_weights(writers, product, arm):
     assert accuracies == pytest.approx(expected, abs=1 / len(writers[0].held_out[1]))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_search_takes_the_same_filters_in_the_same_rounds(writers, product):
     """What removes nothing counts towards patience, what removes anything starts it anew."""
     own = product("kept weights", SMOOTH, SMOOTH_SEED)
@@ -253,7 +253,7 @@ def test_a_search_takes_the_same_filters_in_the_same_rounds(writers, product):
         assert (own.state[name] - tensor).norm() <= 0.2 * tensor.norm(), name
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("arm", METHODS)
 def test_whole_runs_end_with_the_same_accuracy(finals, arm):
     error = pooled_error([accuracies for accuracies, _ in finals.values()])
@@ -262,7 +262,7 @@ def test_whole_runs_end_with_the_same_accuracy(finals, arm):
     assert plain > 0.3  # both have learnt: the commonest class is 1 image in 12
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_whole_runs_end_with_as_many_filters(finals):
     own, plain = (finals["kept weights", name][1] for name in ("product", "plain"))
     difference = np.abs(own.mean(0) - plain.mean(0))

@@ -22,7 +22,7 @@ methods: {dense: [fedavg], autoprune: [reinit]}
 pairs:
   glyphs-cnn: {widths: [6, 8], rounds: 3, evaluate_every: 1, autoprune: {k: 1.2, cap: 3}}
 """
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 def call(folder, *command, **environment):

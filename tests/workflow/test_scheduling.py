@@ -54,7 +54,7 @@ def passes(folder, patched, *flags):
     return int(found[1]), time.monotonic() - started
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_passes_do_not_grow_with_the_jobs_that_have_finished(tmp_path):
     """A pass a finished job and one a second; without the change, several a finished job."""
     mine, seconds = passes(tmp_path / "changed", True)
@@ -65,7 +65,7 @@ def test_passes_do_not_grow_with_the_jobs_that_have_finished(tmp_path):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_jobs_that_the_rate_limiter_held_back_are_woken(tmp_path):
     """Four jobs a second and no other event: only the timer can start the rest."""
     count, _ = passes(

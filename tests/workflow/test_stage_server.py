@@ -64,9 +64,6 @@ if __name__ == "__main__":
 """
 
 
-pytestmark = pytest.mark.slow
-
-
 @pytest.fixture
 def place(tmp_path):
     """A small workflow at a path with a space."""
@@ -140,6 +137,7 @@ def test_a_stage_is_forked_measured_and_ends_as_it_would(place):
     assert left(place) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("words", "environment"),
     [
@@ -155,6 +153,7 @@ def test_what_cannot_be_forked_is_begun_by_itself(place, words, environment):
     assert (place / "work.log").read_text() == "forked: False False\n"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
 def test_a_signal_to_the_job_reaches_the_stage(place, number):
     process, stage = begin_long(place)
@@ -207,6 +206,7 @@ def test_a_job_whose_server_is_killed_begins_by_itself(place):
     assert left(place) == []
 
 
+@pytest.mark.long
 def test_two_workflows_have_servers_of_their_own(place):
     first, one = begin_long(place)
     other = place.parent / "other"

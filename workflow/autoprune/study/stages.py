@@ -4,7 +4,7 @@ A job of `snakemake` on this machine finds, before the interpreter, a `python` t
 `python -m MODULE ...` to the server (``stage_client``). The server forks; the fork takes over the
 job's streams, folder, variables and process group, and imports its own code as `python -m` does.
 Nothing listens but a socket in a folder of the user's own. The server ends with Snakemake, were it
-killed. What it cannot do as `python -m` would, it leaves to `python -m`.
+killed. What it cannot do as `python -m` would, it leaves to that.
 """
 
 import atexit
@@ -101,9 +101,7 @@ class Server:
 
     def stop(self) -> None:
         """End it, and what it runs; the folder goes with it."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
+        self.process.communicate()
         shutil.rmtree(self.folder, ignore_errors=True)  # where it was killed
 
 
