@@ -84,11 +84,9 @@ class Server:
             with socket.socket(socket.AF_UNIX) as listener:
                 listener.bind(str(self.folder / "socket"))
                 listener.listen(1024)
-                # what it is to find there, the stages say
-                variables = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
                 self.process = subprocess.Popen(
                     [sys.executable, *flags, __file__, str(listener.fileno()), *flags],
-                    env=variables,
+                    env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},  # a stage's own
                     stdin=subprocess.PIPE,  # closed when this process ends, however it does
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
