@@ -80,7 +80,7 @@ def fork_stages(workflow: Any, set_path: Callable[[Path], None]) -> None:
     set_path(server.folder)
 
 
-def measure_stages(folder: Path, cls: type = BenchmarkTimer) -> None:
+def measure_stages(folder: Path, cls: Any = BenchmarkTimer) -> None:
     """Let ``benchmark:`` of a job measure the stages that a server in ``folder`` forks for it.
 
     Snakemake 9.27 adds up the processes below a job's shell, every half second at first; there a

@@ -15,8 +15,8 @@ import sys
 import time
 from contextlib import suppress
 
-PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-PASSED_ON += (signal.SIGUSR1, signal.SIGUSR2)
+PASSED_ON = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
+PASSED_ON += [signal.SIGUSR1, signal.SIGUSR2]
 
 
 def main() -> None:

@@ -27,11 +27,11 @@ from pathlib import Path
 from typing import Any
 
 TRAINING = ("torch", "flwr.serverapp", "flwr.clientapp", "safetensors.torch", "fvcore.nn")
-EXPORTING = ("torch.export._trace", "torch.onnx._internal.exporter._core", "networkx")
-EXPORTING += ("onnxscript.function_libs.torch_lib.ops",)
+ONNX = ("torch.onnx._internal.exporter._core", "onnxscript.function_libs.torch_lib.ops")
+EXPORTING = (*ONNX, "torch.export._trace", "networkx")
 TABLES = ("pandas", "scipy.special", "tabulate")
-DRAWING = ("seaborn", "matplotlib.backends.backend_pdf", "matplotlib.backends.backend_svg")
-DRAWING += ("fontTools.subset",)
+FILES = ("matplotlib.backends.backend_pdf", "matplotlib.backends.backend_svg", "fontTools.subset")
+DRAWING = ("seaborn", *FILES)
 # What is loaded before a stage is forked, by the longest name that its module begins with: what
 # `python -X importtime -m` of the stages names, and other people's alone. Not onnxruntime, which
 # starts a thread: only the thread that forks lives on in the fork.
