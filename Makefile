@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 WORKERS ?= 2
 workers := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: study status verify reference archive test fast lint format docs findings litert executorch lock newest clean
+.PHONY: study status verify reference archive test test-all fast lint format docs findings litert executorch lock newest clean
 
 study: .venv/installed
 	@$(run) $(bin)/python -m autoprune.check.unlock
@@ -39,10 +39,14 @@ archive: .venv/installed
 	@$(run) $(bin)/python -m autoprune.publish.archive --configfile $(CONFIG)
 
 test: .venv/installed lint
-	$(run) $(bin)/python -m pytest $(workers)
+	$(run) $(bin)/python -m pytest $(workers) -m "not long"
+
+# those and the rest: every page of docs/how-to, the benchmarks, kills, whole files of real data
+test-all: test
+	$(run) $(bin)/python -m pytest $(workers) -m long
 
 fast: .venv/installed
-	$(run) $(bin)/python -m pytest $(workers) -m "not slow"
+	$(run) $(bin)/python -m pytest $(workers) -m "not slow and not long"
 
 lint: .venv/installed
 	$(bin)/ruff check workflow tests benchmarks

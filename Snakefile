@@ -47,6 +47,7 @@ onstart:
     # after a hundred jobs it looks a hundred times a second. A cluster may want the limit.
     if workflow.local_exec:
         workflow.scheduler.job_rate_limiter = None
+    fork_stages(workflow, set_shell)
 
 
 onerror:

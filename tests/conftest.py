@@ -31,10 +31,11 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):
-    """Fast tests first; of the slow ones the largest file first, which takes longest."""
-    slow = {item: item.path for item in items if item.get_closest_marker("slow")}
-    sizes = Counter(slow.values())
-    items.sort(key=lambda item: -sizes[slow[item]] if item in slow else -math.inf)
+    """Fast tests first; of the others the largest file first, which takes longest."""
+    marked = [i for i in items if i.get_closest_marker("slow") or i.get_closest_marker("long")]
+    sizes = Counter(item.path for item in marked)
+    last = {item: -sizes[item.path] for item in marked}
+    items.sort(key=lambda item: last.get(item, -math.inf))
 
 
 @pytest.fixture(scope="session")

@@ -31,13 +31,14 @@ WAYS = {
 @pytest.mark.parametrize("way", WAYS)
 def test_it_ends_as_one_that_was_started(tmp_path, way):
     (tmp_path / "stage.py").write_text(f"if __name__ == '__main__':\n    {WAYS[way]}\n")
-    told = {"cwd": tmp_path, "env": os.environ | {"MINE": "a b"}}
+    inherited = {k: v for k, v in os.environ.items() if k != "PYTEST_CURRENT_TEST"}
+    told = {"cwd": tmp_path, "env": inherited | {"MINE": "a b"}}
     for strict in (False, True):
         flags = ["-W", "error"] if strict else []
         command = [sys.executable, *flags, "-m", "stage", "--k", "1.5"]
         given = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
         theirs = subprocess.run(command, **told, **given)
-        ours = run_stage("stage", "--k", 1.5, strict=strict, libraries=(), **told)
+        ours = run_stage("stage", "--k", 1.5, strict=strict, **told)
         assert (ours.returncode, ours.stdout) == (theirs.returncode, theirs.stdout)
         assert ours.stderr.splitlines()[-1:] == theirs.stderr.splitlines()[-1:]
 
@@ -48,8 +49,8 @@ def test_one_that_takes_too_long_is_killed_with_what_it_started(tmp_path):
         "subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)', 'marked-by-test'])\n"
     )
     with pytest.raises(subprocess.TimeoutExpired) as late:
-        run_stage("stage", libraries=(), cwd=tmp_path, timeout=2)
+        run_stage("stage", cwd=tmp_path, timeout=2)
     assert late.value.output == "begun\n"
     left = subprocess.run(["pgrep", "-f", "marked-by-test"], capture_output=True, text=True)
     assert left.stdout == ""
-    assert run_stage("platform", libraries=()).returncode == 0  # by another server
+    assert run_stage("platform").returncode == 0  # by another server

@@ -3,16 +3,24 @@
 Files are really pushed, into the folder ``root`` of the state, and their SHA-256 is real. Every
 call is written to ``calls.jsonl`` there. A command that it does not know ends with exit code 97, so
 a new call of the harness cannot pass unseen.
+
+A session makes hundreds of calls, and an interpreter takes longer to start than to answer one: as
+of the real adb, a server answers, and the program is a client, of a few lines of Perl.
 """
 
-# importing pathlib takes longer than a call, and a session makes hundreds
+# importing pathlib takes longer than a call
 # ruff: noqa: PTH101, PTH103, PTH110, PTH119, PTH202
 
+import contextlib
+import hashlib
+import io
 import json
 import os
 import re
+import select
+import socket
 import sys
-import time
+import traceback
 
 
 def read(path):
@@ -25,9 +33,10 @@ def write(path, text, mode="w"):
         stream.write(text)
 
 
-STATE = json.loads(read(os.environ["FAKE_ADB_STATE"]))
-ROOT = STATE["root"]
-GONE = f"{ROOT}/gone"  # there once the connection is lost
+# the call's: each is answered by a process of its own
+STATE, ROOT = {}, ""
+GONE = ""  # a file that is there once the connection is lost
+CLIENT = None  # of a call by the server
 COUNT = (
     "count=20 first={0} curr={0} min={0} max={0} avg={0} std=0 p5={0} median={0} p95={0}\n"
     "\nINFO: count=200 first={0} curr={0} min={1} max={2} avg={0} std=3 p5={1} median={0} p95={2}\n"
@@ -94,7 +103,7 @@ def benchmark(runner, flags):
         fail(126, f"/system/bin/sh: {runner}: can't execute")
     name, text = os.path.basename(runner), log_of(os.path.basename(runner), graph, flags)
     number = turn("run")
-    time.sleep(STATE.get("run_seconds", 0))
+    wait(STATE.get("run_seconds", 0))
     if number == STATE.get("lose_at_run"):
         sys.stdout.write(text[:40])
         if STATE.get("stays_away", True):
@@ -109,6 +118,12 @@ def benchmark(runner, flags):
         write(f"{ROOT}/logcat", text, "a")
     else:
         sys.stdout.write(text)
+
+
+def wait(seconds):
+    """Take some seconds, unless the client is killed meanwhile."""
+    if select.select([CLIENT] if CLIENT else [], [], [], seconds)[0]:
+        os._exit(1)
 
 
 def shell(command):
@@ -145,8 +160,6 @@ def shell(command):
     elif match := re.fullmatch(r"chmod 755 (\S+)", command):
         os.chmod(place(match[1]), 0o755)
     elif match := re.fullmatch(r"sha256sum (\S+)", command):
-        import hashlib
-
         with open(place(match[1]), "rb") as stream:
             print(hashlib.file_digest(stream, "sha256").hexdigest(), "", match[1])
     elif re.fullmatch(r"cmd power set-fixed-performance-mode-enabled (true|false)", command):
@@ -184,3 +197,62 @@ def main(args):
         shell(args[3])
     else:
         fail(97, f"fake adb: unknown call {args}")
+
+
+def answer(path, args):
+    """A call, with the phones of a state file; exits otherwise than 0 by SystemExit."""
+    global STATE, ROOT, GONE
+    STATE = json.loads(read(path))
+    ROOT = STATE["root"]
+    GONE = f"{ROOT}/gone"
+    main(args)
+
+
+def program(place):
+    """The text of a program that has its calls answered by the server at a socket."""
+    return f"""#!/usr/bin/perl
+socket(S, 1, 1, 0) && connect(S, pack("Sa*", 1, "{place}")) or die "no server";
+syswrite S, pack("N/a*", join("\\0", $ENV{{FAKE_ADB_STATE}}, readlink("/proc/self/cwd"), @ARGV));
+local $/;
+($code, $size, $said) = split /\\n/, <S>, 3;
+print substr($said, 0, $size);
+print STDERR substr($said, $size);
+exit $code;
+"""
+
+
+def serve(listener):
+    """Answer each call in a fork, until standard input ends."""
+    while listener in select.select([listener, 0], [], [])[0]:
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        link, _ = listener.accept()
+        if os.fork() == 0:
+            global CLIENT
+            CLIENT = link
+            with link.makefile("rb") as stream:
+                request = stream.read(int.from_bytes(stream.read(4), "big"))
+            path, place, *args = request.decode().split("\0")
+            os.chdir(place)
+            out, err, code = io.StringIO(), io.StringIO(), 0
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                try:
+                    answer(path, args)
+                except SystemExit as end:
+                    code = end.code
+                except Exception:
+                    traceback.print_exc()
+                    code = 1
+            said = out.getvalue().encode()
+            link.sendall(b"%d\n%d\n%b" % (code, len(said), said) + err.getvalue().encode())
+            os._exit(0)
+        link.close()
+
+
+if __name__ == "__main__":
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(sys.argv[1])
+        listener.listen()
+        print("listening", flush=True)
+        serve(listener)

@@ -1,5 +1,6 @@
 """Whole sessions of `measure` against an adb without a phone, and against a real adb."""
 
+import atexit
 import csv
 import hashlib
 import json
@@ -11,10 +12,13 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+import fake_adb
 import pytest
 
 from autoprune.phone import device
@@ -22,12 +26,13 @@ from autoprune.phone.logs import parse
 from autoprune.phone.rows import COLUMNS
 
 HERE = Path(__file__).resolve().parent
-# imported, not run as a script, which would be compiled at each of a session's calls
+# where there is no Perl for a client of its server; imported, so that no call compiles it
 ADB = f"""#!/usr/bin/env -S python3 -S -E
+import os
 import sys
 sys.path.insert(0, {str(HERE)!r})
 import fake_adb
-fake_adb.main(sys.argv[1:])
+fake_adb.answer(os.environ["FAKE_ADB_STATE"], sys.argv[1:])
 """
 ELF = b"\x7fELF\x02\x01\x01" + b"\0" * 9 + b"\x03\0%b\0"  # the first 20 bytes, but for the machine
 SERIAL = "1A2B3C4D5E6F"
@@ -81,6 +86,24 @@ def manifest(folder, variant, extension="tflite", precisions=("fp32", "int8")):
     return path
 
 
+@cache
+def fake_adb_program():
+    """The text of the fake adb; its server lives as long as this process."""
+    if sys.platform != "linux" or not Path("/usr/bin/perl").exists():
+        return ADB
+    place = Path(tempfile.mkdtemp(prefix="adb-", dir="/tmp"), "socket")
+    command = [sys.executable, str(HERE / "fake_adb.py"), str(place)]
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert server.stdout.readline() == b"listening\n"
+
+    def end():
+        server.communicate()
+        shutil.rmtree(place.parent)
+
+    atexit.register(end)
+    return fake_adb.program(place)
+
+
 @dataclass
 class Desk:
     """A researcher's desk: a fake adb on the PATH, a runner, manifests, a folder for sessions."""
@@ -92,7 +115,7 @@ class Desk:
         (self.folder / "phone").mkdir()
         (self.folder / "bin").mkdir()
         adb = self.folder / "bin" / "adb"
-        adb.write_text(ADB)
+        adb.write_text(fake_adb_program())
         adb.chmod(0o755)
         for name in PROGRAMS.values():
             (self.folder / name).write_bytes(ELF % b"\xb7" + name.encode())

@@ -51,7 +51,7 @@ def words_of(svg):
     return " ".join("".join(node.itertext()) for node in nodes if node.tag.endswith("text"))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_scheme_is_described_and_drawn(tmp_path, make_store):
     rng = np.random.default_rng(0)
     store = make_store(tmp_path / "store", np.arange(125) % 10, rng.integers(0, 8, 125))

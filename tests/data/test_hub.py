@@ -388,7 +388,7 @@ def download(tmp_path, endpoint, revision=COMMIT):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_download_brings_the_parquet_files_once_and_without_a_token(tmp_path, server):
     endpoint = f"http://127.0.0.1:{server.server_port}"
     first = download(tmp_path, endpoint)

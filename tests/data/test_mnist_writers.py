@@ -157,7 +157,7 @@ def test_the_pinned_labels_are_those_at_hand(real):
         assert (sha256_file(path), path.stat().st_size) == (entry.sha256, entry.bytes)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_539_writers_train_and_297_others_are_tested(real, tmp_path):
     store = prepare(tmp_path / "store", real[0], writers=real[1])
     trained, sizes = np.unique(store.clients[store.rows("train")], return_counts=True)

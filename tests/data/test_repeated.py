@@ -188,7 +188,7 @@ def test_what_is_counted_is_what_a_search_finds(rows):
         assert found[name]["same_labels"] == sum(one in trained for one in same_image)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_real_writers_share_images_and_are_not_refused(shared_data, tmp_path):
     folder = shared_data / "unipen"
     if not list(folder.glob("*.parquet")):

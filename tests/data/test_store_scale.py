@@ -17,7 +17,7 @@ from autoprune.data.prepare.images import Images
 from autoprune.data.prepare.write import write_store
 from autoprune.data.store import ClientStore
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 MEGA = 1 << 20
 HERE = Path(__file__).resolve()

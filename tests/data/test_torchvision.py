@@ -117,7 +117,7 @@ def real_mnist():
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_real_mnist_keeps_every_image(real_mnist, tmp_path):
     store = prepare(tmp_path / "store", real_mnist)
     assert store.shape == (28, 28, 1)

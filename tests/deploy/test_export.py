@@ -21,7 +21,7 @@ from autoprune.measure import formats as exports
 from autoprune.measure.complexity import complexity
 from autoprune.measure.export import calibration_rows, compared
 from autoprune.models import Architecture, new_network
-from stages import EXPORTING, run_flags, run_stage
+from stages import run_flags, run_stage
 
 EXTRAS = any(exports.lacking(name) is None for name in exports.EXTRAS)
 NETWORKS = [
@@ -136,7 +136,7 @@ def train(folder, settings, name):
 
 
 def command(stage, *flags, check=True):
-    done = run_stage(f"autoprune.{stage}", *flags, libraries=EXPORTING)
+    done = run_stage(f"autoprune.{stage}", *flags)
     assert not check or done.returncode == 0, done.stderr
     return done
 

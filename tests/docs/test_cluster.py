@@ -84,7 +84,7 @@ def test_the_profile_names_rules_that_exist():
     assert set(asked) <= rules
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_jobs_of_slurm_give_the_bytes_of_a_local_run(slurm, tmp_path):
     cluster = copy_of_the_repository(tmp_path / "on a cluster")
     profile = cluster / "profiles/slurm/profile.yaml"

@@ -11,7 +11,7 @@ from copies import ROOT
 EXECUTED = [page for page in pages() if not own_test(page)]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("page", EXECUTED, ids=lambda page: page.stem)
 def test_a_page_does_what_it_says(page, studied, tmp_path_factory):
     folder = tmp_path_factory.mktemp(f"page {page.stem}") / "autoprune"

@@ -7,7 +7,7 @@ import pytest
 
 from autoprune.core.files import sha256_file
 from autoprune.study.methods import follows_dense
-from stages import TRAINING, run_flags, run_stage
+from stages import run_flags, run_stage
 
 ROUNDS = 5
 
@@ -47,7 +47,7 @@ def flags(tiny):
 def train(flags):
     """Run the stage as a process; returns it, finished."""
     return lambda output, *args, **changes: run_stage(
-        "autoprune.federation", *flags(output, *args, **changes), libraries=TRAINING
+        "autoprune.federation", *flags(output, *args, **changes)
     )
 
 

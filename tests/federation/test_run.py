@@ -24,7 +24,7 @@ from autoprune.federation.settings import Settings
 from autoprune.federation.training import to_input
 from autoprune.pruning.plan import Plan
 from copies import ROOT
-from stages import TRAINING, run_stage
+from stages import run_stage
 
 LONG = 60  # rounds; seconds, where one takes milliseconds
 
@@ -277,7 +277,7 @@ def test_a_run_is_repeated_from_its_own_notes(finished, flags, tmp_path, content
     """run.json holds all that the stage must be told but files."""
     words = flags(tmp_path, "autoprune", "inherit")
     words[1] = str(finished / "run.json")
-    done = run_stage("autoprune.federation", *words, libraries=TRAINING)
+    done = run_stage("autoprune.federation", *words)
     assert done.returncode == 0, done.stderr
     assert contents(tmp_path) == contents(finished)
 

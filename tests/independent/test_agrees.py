@@ -18,7 +18,7 @@ from autoprune.models import Architecture, new_network
 from autoprune.pruning.rule import boundaries, scores
 from independent import plain_fedavg
 from independent.plain_fedavg import Draws, Run, Settings
-from stages import TRAINING, run_flags, run_stage
+from stages import run_flags, run_stage
 
 SEEDS = (0, 1)
 # Whole runs are of half the filters and of 6 clients a round, for a quarter of the time. Of so few
@@ -101,9 +101,7 @@ def product(writers):
         }
         if method == "autoprune":
             values |= {"k": settings.k, "patience": settings.patience, "cap": settings.cap}
-        done = run_stage(
-            "autoprune.federation", *run_flags(**values), libraries=TRAINING, timeout=1200
-        )
+        done = run_stage("autoprune.federation", *run_flags(**values), timeout=1200)
         assert done.returncode == 0, done.stderr
         saved = load_file(output / "weights.safetensors")
         state = {
@@ -219,7 +217,7 @@ def test_cohorts_take_every_client_alike():
     assert np.abs(np.bincount(np.concatenate(drawn), minlength=16) - 500).max() < 4 * 14
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("arm", METHODS)
 def test_of_the_same_draws_both_come_to_the_same_weights(writers, product, arm):
     """Two rounds, a shrink between them: later, rounding has grown to differences that show.
@@ -240,7 +238,7 @@ def test_of_the_same_draws_both_come_to_the_same_weights(writers, product, arm):
     assert accuracies == pytest.approx(expected, abs=1 / len(writers[0].held_out[1]))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_search_takes_the_same_filters_in_the_same_rounds(writers, product):
     """What removes nothing counts towards patience, what removes anything starts it anew."""
     own = product("kept weights", SMOOTH, SMOOTH_SEED)
@@ -254,7 +252,7 @@ def test_a_search_takes_the_same_filters_in_the_same_rounds(writers, product):
         assert (own.state[name] - tensor).norm() <= 0.2 * tensor.norm(), name
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("arm", METHODS)
 def test_whole_runs_end_with_the_same_accuracy(finals, arm):
     error = pooled_error([accuracies for accuracies, _ in finals.values()])
@@ -263,7 +261,7 @@ def test_whole_runs_end_with_the_same_accuracy(finals, arm):
     assert plain > 0.3  # both have learnt: the commonest class is 1 image in 12
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_whole_runs_end_with_as_many_filters(finals):
     own, plain = (finals["kept weights", name][1] for name in ("product", "plain"))
     difference = np.abs(own.mean(0) - plain.mean(0))

@@ -74,7 +74,7 @@ def test_the_command_names_the_environment_of_the_folder(tmp_path, monkeypatch):
     assert command("x", 2).startswith(".venv/bin/python -m snakemake --cores 2")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_snakemake_shows_what_failed_and_the_command_runs_it_again(root, tmp_path):
     """Two jobs diverge; the settings are mended, and what was shown is pasted in a shell."""
     for name in ("Snakefile", "workflow", "config", "profiles"):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stages import WORKFLOW, run_stage
+from stages import run_stage
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = "results/ci/runs/glyphs/cnn"
@@ -22,13 +22,13 @@ methods: {dense: [fedavg], autoprune: [reinit]}
 pairs:
   glyphs-cnn: {widths: [6, 8], rounds: 3, evaluate_every: 1, autoprune: {k: 1.2, cap: 3}}
 """
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 def call(folder, *command, **environment):
     inherited = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     told = {"cwd": folder, "env": inherited | environment, "timeout": 600}
-    return run_stage(*command, libraries=WORKFLOW, **told)
+    return run_stage(*command, **told)
 
 
 def snakemake(folder, *targets, **environment):

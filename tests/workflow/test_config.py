@@ -15,7 +15,7 @@ from autoprune.pruning.rounding import DIRECTIONS
 from autoprune.study.config import check, followed, methods_of, resolve, run_settings
 from autoprune.study.methods import follows_dense, follows_plan, keeps_scores, settings_of
 from autoprune.study.settings import Deploy
-from stages import WORKFLOW, run_stage
+from stages import run_stage
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "config" / "config.yaml"
@@ -343,7 +343,7 @@ def test_a_missing_section_is_named():
 def test_snakemake_stops_with_that_line(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("pairs: {glyphs-cnn: {autoprune: {k: -1}}}\n")
-    done = run_stage("snakemake", "-n", "--configfile", path, libraries=WORKFLOW, cwd=ROOT)
+    done = run_stage("snakemake", "-n", "--configfile", path, cwd=ROOT)
     assert done.returncode != 0
     errors = [line for line in done.stderr.splitlines() if "error" in line.lower()]
     assert errors == [

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from stages import WORKFLOW, run_stage
+from stages import run_stage
 
 ROOT = Path(__file__).resolve().parents[2]
 CI = ["--configfile", "config/ci.yaml"]
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 def snakemake(folder, *args, check=True):
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    told = {"libraries": WORKFLOW, "cwd": folder, "env": environment, "timeout": 600}
+    told = {"cwd": folder, "env": environment, "timeout": 600}
     done = run_stage("snakemake", "--cores", "2", *args, **told)
     if check:
         assert done.returncode == 0, done.stdout + done.stderr

@@ -22,7 +22,7 @@ from autoprune.data.prepare import sources
 from autoprune.study.config import ablation_flags, check, followed, methods_of, resolve
 from autoprune.study.grid import Run, runs_of, told
 from autoprune.study.methods import follows_dense, follows_plan, keeps_scores
-from autoprune.study.scheduling import quote_python
+from autoprune.study.scheduling import fork_stages, quote_python
 
 quote_python()
 
@@ -91,12 +91,18 @@ FIGURE_FILES = expand(
     "<results>/figures/{figure}.{ending}", figure=DRAWN, ending=["svg", "png", "pdf"]
 )
 
-# a clone runs without an install, with the interpreter that runs Snakemake, and never phones home
-shell.prefix(
-    "set -euo pipefail; "
-    f"export PYTHONPATH={shlex.quote(str(WORKFLOW))} FLWR_TELEMETRY_ENABLED=0 "
-    f'PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"; '
-)
+
+def set_shell(*folders):
+    """Begin jobs: a clone runs without an install, with Snakemake's own interpreter, and silently."""
+    places = ":".join(map(str, [*folders, Path(sys.executable).parent]))
+    shell.prefix(
+        "set -euo pipefail; "
+        f"export PYTHONPATH={shlex.quote(str(WORKFLOW))} FLWR_TELEMETRY_ENABLED=0 "
+        f'PATH={shlex.quote(places)}:"$PATH"; '
+    )
+
+
+set_shell()
 
 
 def runs(file, only=None, without=()):

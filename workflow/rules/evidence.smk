@@ -248,6 +248,7 @@ rule findings:
     input:
         expand("<results>/tables/{table}.csv", table=["comparisons", "claims", "ablations"]),
         "<results>/environment.json",
+        "<results>/figures/accuracy_by_round.svg",
     output:
         "<results>/findings.md",
     log:

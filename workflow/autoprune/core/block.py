@@ -26,7 +26,7 @@ class Block(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     @classmethod
-    def keys(cls) -> list[str]:
+    def allowed_keys(cls) -> list[str]:
         """The keys that there are."""
         return list(cls.model_fields)
 
@@ -35,8 +35,8 @@ class Block(BaseModel):
     def _of_known_keys(cls, given: Any) -> Any:
         """Refuse a key that is not known, before all else, in words that name those that are."""
         for key in given if isinstance(given, Mapping) else ():
-            if key not in cls.keys():
-                raise wrong(unknown("key", key, cls.keys()))
+            if key not in cls.allowed_keys():
+                raise wrong(unknown("key", key, cls.allowed_keys()))
         return given
 
 

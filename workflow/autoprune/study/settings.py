@@ -77,7 +77,7 @@ class Ablation(Block):
     without: str = Field(description="The arm without it.")
 
     @classmethod
-    def keys(cls) -> list[str]:
+    def allowed_keys(cls) -> list[str]:
         """As they are written."""
         return ["with", "without"]
 
@@ -221,7 +221,7 @@ class Pair(Block):
     autoprune: Rule = None
 
     @classmethod
-    def keys(cls) -> list[str]:
+    def allowed_keys(cls) -> list[str]:
         """Those of a pair alone, of the training, and the methods."""
         return list(dict.fromkeys([*cls.model_fields, *Training.model_fields, *METHODS]))
 
