@@ -38,9 +38,11 @@ CONFIGFILES = [
 
 try:
     check(config, CONFIGFILES, WORKFLOW / "schemas" / "config.schema.yaml")
+    resolve(config)
+    # found by their files, as methods are
+    TABLES, FIGURES = (selected(config, kind) for kind in KINDS)
 except InputError as error:
     sys.exit(f"error: {error}")
-resolve(config)
 
 PAIRS = {pair: config["pairs"][pair] for pair in config["study"]}
 DATASETS = list(dict.fromkeys(pair["dataset"] for pair in PAIRS.values()))
@@ -55,8 +57,6 @@ SEARCHED = searched(config)
 NULL_FILES = [f"<results>/null/{name}.csv" for name in SEARCHED]
 # what tables and pages say of them, which is read from files that no code version of theirs covers
 DIFFERENCES = [differs(method) for method in sorted({run.method for run in runs_of(config)})]
-# tables and figures are found by their files, as methods are
-TABLES, FIGURES = (selected(config, kind) for kind in KINDS)
 FINDINGS = ["<results>/findings.md"] if "comparisons" in TABLES else []
 TABLE_ENDINGS, FIGURE_ENDINGS = ["csv", "html", "md", "tex"], ["svg", "pdf"]
 TABLE_FILES = expand("<results>/tables/{table}.{ending}", table=TABLES, ending=TABLE_ENDINGS)

@@ -8,6 +8,7 @@ import argparse
 import importlib
 import inspect
 from collections.abc import Sequence
+from types import ModuleType
 
 from autoprune.core.errors import InputError, run_main
 from autoprune.core.files import write_text
@@ -17,8 +18,11 @@ from autoprune.evidence.statistics import add_margin_flag
 from autoprune.measure.table import read_metrics, to_csv
 
 
-def add_flags(parser: argparse.ArgumentParser, module: object) -> None:
-    """The flags of a table, required where its function has no default for them."""
+def add_flags(parser: argparse.ArgumentParser, module: ModuleType) -> None:
+    """The flags of a table, required where its function has no default for them.
+
+    Raises InputError for an option that there is not.
+    """
     parameters = inspect.signature(module.table).parameters
     for name, pattern in module.INPUTS.items():
         flag, needed = f"--{name.replace('_', '-')}", parameters[name].default
@@ -30,8 +34,12 @@ def add_flags(parser: argparse.ArgumentParser, module: object) -> None:
             add_margin_flag(parser, "--margin")
         elif name == "ablation":
             add_ablation_flag(parser)
-        else:
+        elif name == "reference":
             parser.add_argument("--reference", metavar="VARIANT", help="variant of autoprune")
+        else:
+            raise InputError(
+                f"{module.__name__}: OPTIONS: found {name!r}, expected reference, margin, ablation"
+            )
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from autoprune.core.errors import InputError
 from autoprune.publish.items import items
 from autoprune.study.config import methods_of
 
@@ -16,7 +17,10 @@ def searched(config: Mapping[str, Any]) -> list[str]:
 
 
 def selected(config: Mapping[str, Any], kind: str) -> list[str]:
-    """The names of its tables or figures (``items.KINDS``), without TIMED."""
+    """The names of its tables or figures (``items.KINDS``), without TIMED.
+
+    Raises InputError for a module that lacks a literal, or asks for what no study has.
+    """
     reference = config["controls"]["reference"]
     of_autoprune = config["variants"].get("autoprune", {}).values()
     has = {
@@ -26,4 +30,10 @@ def selected(config: Mapping[str, Any], kind: str) -> list[str]:
         ),
         "map": any({"k", "patience"} & set(own) for own in of_autoprune),
     }
+    for item in items(kind).values():
+        if item.only_with not in has:
+            raise InputError(
+                f"publish/{kind}/{item.name}.py: ONLY_WITH: found {item.only_with!r}, expected "
+                f"{' or '.join(filter(None, has))}"
+            )
     return [name for name, item in items(kind).items() if has[item.only_with] and name not in TIMED]
