@@ -11,7 +11,6 @@ import pandas as pd
 from autoprune.core.errors import InputError, run_main
 from autoprune.core.files import read_json, write_text
 from autoprune.core.labels import label
-from autoprune.evidence.differences import differences_note
 from autoprune.measure.table import read_metrics
 from autoprune.publish.items import items
 from autoprune.publish.page import picture, render
@@ -75,7 +74,6 @@ def gather(arguments: argparse.Namespace) -> dict[str, Any]:
         "claims": view_claims(claims, places),
         "claims_path": claims,
         "tables": shown,
-        "differences": differences_note({run["method"] for run in runs}),
         "pictures": [
             picture(path, captions.get(Path(path).stem, Path(path).stem))
             for path in sorted(arguments.figures, key=rank)
