@@ -5,7 +5,7 @@ import pytest
 from autoprune.core import provenance
 from autoprune.core.errors import InputError
 from autoprune.evidence import tabulate
-from autoprune.publish import figures, items, selection, tables
+from autoprune.publish import draw, figures, items, selection, tables
 from autoprune.study.grid import read_config
 
 
@@ -71,3 +71,13 @@ def test_a_table_is_given_only_options_that_there_are(monkeypatch):
     monkeypatch.setattr(results, "OPTIONS", ("speed",), raising=False)
     with pytest.raises(InputError, match="OPTIONS: found 'speed', expected reference, margin"):
         tabulate.main(["results", "--metrics", "m.csv", "--csv", "r.csv"])
+
+
+def test_help_names_what_there_is_and_an_unknown_figure_is_one_line(capsys):
+    for main, known in ((tabulate.main, "partition"), (draw.main, "kept_similarity")):
+        with pytest.raises(SystemExit) as ended:
+            main(["--help"])
+        assert ended.value.code == 0
+        assert known in capsys.readouterr().out
+    with pytest.raises(InputError, match=r"^figure: unknown 'moon'; known are accuracy_against_b"):
+        draw.main(["moon", "--svg", "f.svg", "--pdf", "f.pdf"])

@@ -45,14 +45,16 @@ def add_flags(parser: argparse.ArgumentParser, module: ModuleType) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line: see ``--help``, and ``TABLE --help``."""
     known = modules_with("evidence", "table")
-    parser = argparse.ArgumentParser(description=__doc__, add_help=False)
+    parser = argparse.ArgumentParser(
+        "autoprune.evidence.tabulate", description=__doc__, add_help=False
+    )
     parser.add_argument("table", nargs="?", default="", help=f"one of {', '.join(known)}")
     name = parser.parse_known_args(argv)[0].table
     if name in known:
         module = importlib.import_module(f"autoprune.evidence.{name}")
         add_flags(parser, module)
     parser.add_argument("--csv", required=True, help="output: raw numbers")
-    parser.add_argument("--help", action="help", help="show this")
+    parser.add_argument("-h", "--help", action="help", help="show this")
     arguments = vars(parser.parse_args(argv))
     if name not in known:
         raise InputError(f"table: unknown {name!r}; known are {', '.join(known)}")

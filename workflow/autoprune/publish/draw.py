@@ -21,17 +21,19 @@ def figure(name: str, **inputs: Any) -> Figure:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line: see ``--help``, and ``FIGURE --help``."""
-    parser = argparse.ArgumentParser(description=__doc__, add_help=False)
-    parser.add_argument("figure", choices=sorted(items("figures")), help="which figure")
+    made = items("figures")
+    parser = argparse.ArgumentParser("autoprune.publish.draw", description=__doc__, add_help=False)
+    parser.add_argument("figure", nargs="?", default="", help=f"one of {', '.join(made)}")
     name = parser.parse_known_args(argv)[0].figure
-    for flag, pattern in items("figures")[name].inputs.items():
+    inputs = made[name].inputs if name in made else {}
+    for flag, pattern in inputs.items():
         many = {"nargs": "*", "default": []} if "{" in pattern else {"required": True}
         parser.add_argument(f"--{flag}", metavar="FILE", help=pattern, **many)
     for form in ("svg", "pdf"):
         parser.add_argument(f"--{form}", required=True, help="output")
-    parser.add_argument("--help", action="help", help="show this")
+    parser.add_argument("-h", "--help", action="help", help="show this")
     arguments = parser.parse_args(argv)
-    given = {flag: getattr(arguments, flag) for flag in items("figures")[name].inputs}
+    given = {flag: getattr(arguments, flag) for flag in inputs}
     if "metrics" in given:
         given["metrics"] = read_metrics(given["metrics"])
     save(figure(name, **given), arguments.svg, arguments.pdf)
