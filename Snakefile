@@ -88,8 +88,8 @@ rule exports:
 rule latency:
     """How fast the pruned networks of the first seeds are on this machine: a host proxy."""
     input:
-        expand("<results>/tables/latency.{ending}", ending=["csv", "html", "md", "tex"]),
-        expand("<results>/figures/latency.{ending}", ending=["svg", "png", "pdf"]),
+        expand("<results>/tables/{table}.{ending}", table=TIMED, ending=TABLE_ENDINGS),
+        expand("<results>/figures/{figure}.{ending}", figure=TIMED, ending=FIGURE_ENDINGS),
 
 
 rule tables:
@@ -99,7 +99,7 @@ rule tables:
 
 
 rule figures:
-    """Every figure as svg, png and pdf, and in the widths of one and two columns."""
+    """Every figure as svg and pdf."""
     input:
         FIGURE_FILES,
 

@@ -36,7 +36,7 @@ PAIRS = [
     ("faces", "stand-in", "celeba", "resnet", 2),
     ("mnist", "real", "", "cnn", 10),
 ]
-DRAWN = ("svg", "png", "pdf")
+DRAWN = ("svg", "pdf")
 ARMS = [("dense", "fedavg"), ("autoprune", "reinit"), ("autoprune", "inherit")]
 
 
@@ -174,9 +174,9 @@ def rows_of(raw: pd.DataFrame) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(to_csv(raw))))
 
 
-def shown(table: str, raw: pd.DataFrame, **how: str) -> pd.DataFrame:
+def shown(table: str, raw: pd.DataFrame) -> pd.DataFrame:
     """A table for people, made from its CSV alone."""
-    return tables.load(table).readable(rows_of(raw), **how)
+    return tables.readable(tables.load(table), rows_of(raw))
 
 
 def stage(name: str, *flags: object, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -234,7 +234,7 @@ def finished(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     Its figures are empty files: what is drawn is the business of other tests.
     """
     project = tmp_path_factory.mktemp("project")
-    for name in ("config", "LICENSE", "CITATION.cff", "envs"):
+    for name in ("config", "LICENSE", "CITATION.cff", "envs", "Snakefile"):
         source = ROOT / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, project / name)
     (project / "config/mine.yaml").write_text(OVERLAY)
@@ -278,36 +278,30 @@ def _complete(run: Path) -> None:
 
 
 def _make_tables() -> None:
-    from autoprune.evidence import ablations, claims, comparisons, results
+    from autoprune.evidence import tabulate
     from autoprune.measure import complexity, metrics
-    from autoprune.publish import describe_partition, findings, render_table
-    from autoprune.publish.draw import FIGURES
+    from autoprune.publish import findings, render_table
+    from autoprune.publish.items import items
 
     runs = [str(run) for run in Path("results/runs").glob("*/*/*/*/seed-*")]
     files = ["--output", "results/metrics.csv", "--units", "results/units.csv"]
     metrics.main(["--runs", *runs, *files])
     counts = "results/published_counts.json"
     complexity.main(["--published", "config/published.tsv", "--output", counts])
-    more = {
-        results: [],
-        claims: ["--published", "config/published.tsv", "--counts", counts, "--accuracy-margin=1"],
-        comparisons: ["--reference", "reinit", "--margin", "1"],
-        ablations: [],
-    }
-    names = {results: "results", claims: "claims", comparisons: "comparisons"}
-    for module, flags in more.items():
-        name = names.get(module, "ablations")
-        forms = {"csv": "csv", "html": "html", "markdown": "md", "latex": "tex"}
+    measured = ["--metrics", "results/metrics.csv"]
+    forms = {"csv": "csv", "html": "html", "markdown": "md", "latex": "tex"}
+    for name, flags in {
+        "results": measured,
+        "claims": [*measured, "--published=config/published.tsv", "--counts", counts, "--margin=1"],
+        "comparisons": [*measured, "--reference", "reinit", "--margin", "1"],
+        "ablations": measured,
+        "partition": ["--partitions", "results/data/glyphs/partition/partition.json"],
+    }.items():
         files = [f"--{flag}=results/tables/{name}.{ending}" for flag, ending in forms.items()]
-        module.main(["--metrics", "results/metrics.csv", *flags, files[0]])
+        tabulate.main([name, *flags, files[0]])
         render_table.main([name, *files])
-    describe = ["--partition", "results/data/glyphs/partition"]
-    describe += [f"--{flag}=results/tables/partition.{ending}" for flag, ending in forms.items()]
-    drawn = Path("results/figures")
-    drawn.mkdir()
-    describe_partition.main([*describe, *(f"--{form}={drawn}/partition.{form}" for form in DRAWN)])
     findings.main(["--study", "It", "results", "--output", "results/findings.md"])
-    Path("results/figures/one-column").mkdir()
-    for name in FIGURES:
+    Path("results/figures").mkdir()
+    for name in items("figures"):
         for ending in DRAWN:
             Path(f"results/figures/{name}.{ending}").write_text("")

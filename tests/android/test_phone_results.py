@@ -9,12 +9,13 @@ import made_sessions as made
 import pandas as pd
 import pytest
 
+from autoprune.evidence.tabulate import main as tabulate
 from autoprune.evidence.verdicts import COLUMNS, android_rows
 from autoprune.phone.import_latency import main
 from autoprune.phone.rows import CELLS
 from autoprune.phone.speedups import repeats
 from autoprune.phone.table import TABLE, read_table
-from autoprune.publish.latency import main as tabulate
+from autoprune.publish import draw, render_table
 from stages import run_stage
 
 NONE = "not measured: no session in resources/android"
@@ -223,16 +224,16 @@ def test_a_session_of_another_study_is_shown_and_not_used(tmp_path, manifests):
     assert "faces-cnn-pruned-s0-int8.tflite" in text
 
 
-OUTPUTS = ("csv", "html", "markdown", "latex", "svg", "png", "pdf")
+OUTPUTS = ("csv", "html", "markdown", "latex", "svg", "pdf")
 
 
 def page(tmp_path, android=None, host=()):
     """The latency page as Markdown, and its raw table as text."""
     out = {k: str(tmp_path / f"latency.{k}") for k in OUTPUTS}
-    words = [word for key, path in out.items() for word in (f"--{key}", path)]
-    if android:
-        words += ["--android", str(android)]
-    tabulate([*words, "--host", *map(str, host)])
+    phones = ["--android", str(android)] if android else []
+    tabulate(["latency", *phones, "--host", *map(str, host), "--csv", out["csv"]])
+    render_table.main(["latency", *(f"--{key}={out[key]}" for key in OUTPUTS[:4])])
+    draw.main(["latency", "--latency", out["csv"], *(f"--{key}={out[key]}" for key in OUTPUTS[4:])])
     assert "<table>" in Path(out["html"]).read_text()
     return Path(out["markdown"]).read_text(), pd.read_csv(
         out["csv"], keep_default_na=False, dtype=str
@@ -326,12 +327,9 @@ def test_the_commands_say_what_is_wrong_in_one_line(tmp_path):
         assert done.stderr == f"{line}of 1 to 16\n"
     assert not (tmp_path / "a.csv").exists()
     (tmp_path / "a.csv").write_text("a,b\n1,2\n")
-    done = run("autoprune.publish.latency", "--android", tmp_path / "a.csv", *outputs(tmp_path))
+    words = ["--android", tmp_path / "a.csv", "--csv", tmp_path / "x.csv"]
+    done = run("autoprune.evidence.tabulate", "latency", *words)
     assert done.stderr.startswith(f"error: {tmp_path}/a.csv: not the columns of autoprune.phone.")
-
-
-def outputs(folder):
-    return [word for name in OUTPUTS for word in (f"--{name}", folder / f"x.{name}")]
 
 
 def run(module, *words):

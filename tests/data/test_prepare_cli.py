@@ -1,10 +1,7 @@
 """The data stages as a user runs them: real processes, exit codes and one-line errors."""
 
-import xml.etree.ElementTree as ElementTree
-
 import pandas as pd
 import pytest
-from PIL import Image
 
 from autoprune.data.prepare import sources
 from autoprune.data.store import ClientStore
@@ -30,10 +27,19 @@ def folders(tmp_path_factory, stage):
 
 
 def report(stage, folder, *partitions):
-    flags = {"csv": "t.csv", "html": "t.html", "markdown": "t.md", "latex": "t.tex"}
-    flags |= {"svg": "f.svg", "png": "f.png", "pdf": "f.pdf"}
-    outputs = [word for flag, name in flags.items() for word in (f"--{flag}", folder / name)]
-    return stage("publish.describe_partition", "--partition", *partitions, *outputs)
+    headers = ["--partitions", *(part / "partition.json" for part in partitions)]
+    forms = {"csv": "t.csv", "html": "t.html", "markdown": "t.md", "latex": "t.tex"}
+    files = [f"--{flag}={folder / name}" for flag, name in forms.items()]
+    figure = ["--svg", folder / "f.svg", "--pdf", folder / "f.pdf"]
+    for words in (
+        ["evidence.tabulate", "partition", *headers, files[0]],
+        ["publish.render_table", "partition", *files],
+        ["publish.draw", "partition", *headers, *figure],
+    ):
+        process = stage(*words)
+        if process.returncode:
+            break
+    return process
 
 
 def test_stores_and_partitions_are_made_without_a_word_on_stderr(folders):
@@ -130,12 +136,7 @@ def test_the_report_repeats_and_says_what_stands_in(stage, folders, tmp_path):
     assert rows["classes"].tolist() == [10, 62]
     for name in ("t.html", "t.md"):
         assert "signs (stand-in)" in (tmp_path / "one" / name).read_text()
-    picture = ElementTree.parse(tmp_path / "one" / "f.svg")
-    text = " ".join(
-        "".join(node.itertext()) for node in picture.iter() if node.tag.endswith("text")
-    )
+    text = (tmp_path / "one" / "f.svg").read_text("utf-8")  # whose comments are the texts
     assert "signs (stand-in): character, natural" in text
     assert "40 of 45 clients" in text
     assert "all 12 clients" in text
-    with Image.open(tmp_path / "one" / "f.png") as png:
-        assert png.size[0] == 1200

@@ -9,12 +9,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from autoprune.core.errors import InputError
-from autoprune.data.partition import Partition
 from autoprune.data.prepare import partition, pixels
 from autoprune.data.prepare.__main__ import main
 from autoprune.data.prepare.repeated import ENOUGH, Digests, counted
 from autoprune.data.store import ClientStore
-from autoprune.publish import describe_partition
+from autoprune.evidence.partition import table
 
 
 def drawn(count, seed):
@@ -117,8 +116,7 @@ def test_a_few_are_counted_and_told(tmp_path, capsys):
     assert line in capsys.readouterr().err
     folders = ["--store", str(tmp_path / "store"), "--output", str(tmp_path / "partition")]
     partition.main([*folders, "--scheme", "natural", "--target", "character"])
-    divided = Partition.open(tmp_path / "partition").header
-    row = describe_partition.table([divided]).iloc[0]
+    row = table([str(tmp_path / "partition/partition.json")]).iloc[0]
     assert (row["held out, also trained on"], row["of these, other labels"]) == (4, 1)
 
 

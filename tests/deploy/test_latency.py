@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoprune.core.errors import InputError
+from autoprune.evidence.latency import read
+from autoprune.evidence.tabulate import main as tabulate
 from autoprune.measure.formats.onnx import export_fp32
 from autoprune.measure.latency_host import compare, interleaved, speed_up
 from autoprune.models import Architecture, new_network
-from autoprune.publish.latency import main as tabulate
-from autoprune.publish.latency import read
+from autoprune.publish.render_table import main as render
 
 TIMES = st.lists(st.tuples(st.floats(0.01, 10), st.floats(0.01, 10)), min_size=2, max_size=12)
 
@@ -81,12 +82,10 @@ def test_the_table_says_what_is_resolved(manifests, tmp_path):
         found["measured"][0] |= {"speed_up": speed, "low": low, "high": high}
         files.append(str(tmp_path / f"{number}.json"))
         (tmp_path / f"{number}.json").write_text(json.dumps(found))
-    out = [
-        str(tmp_path / f"t.{ending}")
-        for ending in ("csv", "html", "md", "tex", "svg", "png", "pdf")
-    ]
-    flags = ("--csv", "--html", "--markdown", "--latex", "--svg", "--png", "--pdf")
-    tabulate(["--host", *files, *(w for pair in zip(flags, out, strict=True) for w in pair)])
+    forms = {"csv": "csv", "html": "html", "markdown": "md", "latex": "tex"}
+    out = [f"--{flag}={tmp_path}/t.{ending}" for flag, ending in forms.items()]
+    tabulate(["latency", "--host", *files, out[0]])
+    render(["latency", *out])
     text = (tmp_path / "t.md").read_text()
     rows = [line for line in text.splitlines() if "onnxruntime" in line]
     assert "2.00 [1.90, 2.10]" in rows[0]

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from autoprune.core.errors import InputError
-from autoprune.evidence.claims import claims, main, read_counts, read_published
+from autoprune.evidence.claims import claims, read_counts, read_published
 from autoprune.evidence.inference import Sample, simultaneous
 from autoprune.evidence.statistics import binomial_margin
+from autoprune.evidence.tabulate import main
 from autoprune.measure.metrics import collect
 from autoprune.measure.table import read_metrics
-from autoprune.publish.table_files import VERDICTS
+from autoprune.publish.page import VERDICTS
 from made_studies import shown as shown_table
 
 PUBLISHED = Path(__file__).parents[2] / "config" / "published.tsv"
@@ -358,11 +359,11 @@ def test_published_accuracy_shows_the_stand_in(run_folder, tmp_path, published, 
 def test_the_command(study, tmp_path, counts, stage):
     flags = [
         *("--metrics", study / "metrics.csv", "--published", PUBLISHED, "--counts", counts),
-        *("--accuracy-margin", 1, "--csv", "c.csv"),
+        *("--margin", 1, "--csv", "c.csv"),
     ]
     for arm in ("dense/fedavg", "autoprune/reinit", "autoprune/inherit"):
         flags += ["--ablation", arm, f"faces-cnn/{arm}", f"faces-resnet/{arm}"]
-    done = stage("evidence.claims", *flags, cwd=tmp_path)
+    done = stage("evidence.tabulate", "claims", *flags, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     files = ["--csv", "c.csv", "--html", "c.html", "--markdown", "c.md", "--latex", "c.tex"]
     done = stage("publish.render_table", "claims", *files, cwd=tmp_path)
@@ -402,10 +403,10 @@ def test_wrong_input_is_one_line_and_no_file(study, tmp_path, counts, text, mess
     (tmp_path / "p.tsv").write_text(text)
     monkeypatch.chdir(tmp_path)
     flags = ["--metrics", str(study / "metrics.csv"), "--published", "p.tsv", "--counts"]
-    flags += [str(counts), "--accuracy-margin", "1"]
+    flags += [str(counts), "--margin", "1"]
     flags += ["--csv", "c.csv"]
     with pytest.raises(InputError, match=message):
-        main(flags)
+        main(["claims", *flags])
     assert [path.name for path in tmp_path.iterdir()] == ["p.tsv"]
 
 
@@ -416,9 +417,9 @@ def test_wrong_counts_and_margin(study, tmp_path, counts, stage):
             read_counts(str(tmp_path / "n.json"))
     flags = [
         *("--metrics", study / "metrics.csv", "--published", PUBLISHED, "--counts", counts),
-        *("--accuracy-margin", -1, "--csv", "c.csv"),
+        *("--margin", -1, "--csv", "c.csv"),
     ]
-    done = stage("evidence.claims", *flags, cwd=tmp_path)
+    done = stage("evidence.tabulate", "claims", *flags, cwd=tmp_path)
     assert done.returncode == 1
-    assert done.stderr == "error: --accuracy-margin: found '-1', expected 0 to 100 points\n"
+    assert done.stderr == "error: --margin: found '-1', expected 0 to 100 points\n"
     assert not (tmp_path / "c.csv").exists()

@@ -78,8 +78,8 @@ def test_differences_by_hand(metrics):
     assert found["autoprune"]["trained_rounds"] == 3  # it shrinks in round 2 of 4
 
 
-def shown_of(records, **how):
-    return shown_table("comparisons", raw(records), **how)
+def shown_of(records):
+    return shown_table("comparisons", raw(records))
 
 
 def test_runs_that_are_the_same_stand_once_and_are_named(metrics):
@@ -115,8 +115,8 @@ def test_a_run_in_which_no_filter_of_a_layer_fires_is_counted_as_dead(metrics):
 
 def test_only_what_the_interval_excludes_is_bold(metrics):
     records = comparisons(metrics, REFERENCE, 6)
-    shown = shown_of(records, bold="**{}**").set_index("method")[f"{ROUNDS}, points"]
-    assert [name for name, text in shown.items() if text.startswith("**")] == [
+    shown = shown_of(records).set_index("method")[f"{ROUNDS}, points"]
+    assert [name for name, text in shown.items() if text.startswith("<b>")] == [
         "dense (FedAvg)",
         "random-filters/reinit",
     ]

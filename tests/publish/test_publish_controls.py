@@ -6,11 +6,13 @@ import matplotlib.text
 import pytest
 
 from autoprune.measure.floors import floor_share, floors
+from autoprune.measure.floors import main as write_floors
 from autoprune.measure.metrics import collect
 from autoprune.measure.table import read_metrics
 from autoprune.models import Architecture
-from autoprune.publish.draw_controls import FIGURES
-from autoprune.publish.plotting import save, use_theme
+from autoprune.publish.draw import figure
+from autoprune.publish.items import items
+from autoprune.publish.plotting import save
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -32,13 +34,27 @@ def inputs(study, tmp_path):
     )
     kept = tmp_path / "kept.csv"
     kept.write_text(f"{head}\nglyphs,cnn,autoprune,inherit,1,32,2,0.5,,,0.4\n")
-    use_theme()
-    return metrics, sorted(null), str(kept)
+    floors = tmp_path / "floors.csv"
+    write_floors(["--metrics", str(study / "metrics.csv"), "--output", str(floors)])
+    return {"metrics": metrics, "null": sorted(null), "kept": str(kept), "floors": str(floors)}
+
+
+def draw(name, inputs):
+    """A figure of those of the inputs that it asks for."""
+    return figure(name, **{flag: inputs[flag] for flag in items("figures")[name].inputs})
+
+
+def map_of(folders, tmp_path):
+    """The map over k and patience of some runs."""
+    path, least = tmp_path / "m.csv", str(tmp_path / "least.csv")
+    collect(folders).to_csv(path, index=False)
+    write_floors(["--metrics", str(path), "--output", least])
+    return figure("k_patience_map", metrics=read_metrics(path), floors=least)
 
 
 @pytest.mark.parametrize(("name", "panels"), [("null_distribution", 5), ("widths_by_layer", 5)])
 def test_a_panel_for_each_pair_in_readable_letters(inputs, name, panels):
-    drawn = FIGURES[name](*inputs)
+    drawn = draw(name, inputs)
     assert len(drawn.axes) == panels
     drawn.draw_without_rendering()
     texts = [t for t in drawn.findobj(matplotlib.text.Text) if t.get_text()]
@@ -48,7 +64,7 @@ def test_a_panel_for_each_pair_in_readable_letters(inputs, name, panels):
 
 
 def test_widths_are_written_into_the_map(inputs):
-    drawn = FIGURES["widths_by_layer"](*inputs)
+    drawn = draw("widths_by_layer", inputs)
     resnet = next(ax for ax in drawn.axes if "ResNet" in ax.get_title())
     names = [t.get_text() for t in resnet.get_yticklabels()]
     assert names == ["dense (FedAvg)", "autoprune, fresh weights", "autoprune, kept weights"]
@@ -56,7 +72,7 @@ def test_widths_are_written_into_the_map(inputs):
 
 
 def test_each_cell_of_an_svg_says_its_value_where_it_is(inputs, tmp_path):
-    drawn = FIGURES["widths_by_layer"](*inputs)
+    drawn = draw("widths_by_layer", inputs)
     save(drawn, tmp_path / "f.svg")
     image = ElementTree.parse(tmp_path / "f.svg").getroot()
     rows = image.findall(f"{SVG}g[@id='values']/{SVG}g")
@@ -76,14 +92,12 @@ def test_each_cell_of_an_svg_says_its_value_where_it_is(inputs, tmp_path):
 
 
 def test_kept_filters_stand_beside_chance(inputs):
-    (ax,) = FIGURES["kept_similarity"](*inputs).axes
+    (ax,) = draw("kept_similarity", inputs).axes
     assert [t.get_text() for t in ax.texts] == ["0.50 (0.40)"]
 
 
 def test_the_map_needs_runs_of_several_k_and_patience(inputs, run_folder, tmp_path):
-    assert "varies k and patience nowhere" in text_of(FIGURES["k_patience_map"](*inputs)) or (
-        "no runs with k" in text_of(FIGURES["k_patience_map"](*inputs))
-    )
+    assert "no runs with k" in text_of(draw("k_patience_map", inputs))
     folders = [run_folder()]
     for k in (1.6, 2.2):
         for patience in (1, 3):
@@ -94,9 +108,7 @@ def test_the_map_needs_runs_of_several_k_and_patience(inputs, run_folder, tmp_pa
                     settings={"k": k, "patience": patience, "cap": 8},
                 )
             )
-    collect(folders).to_csv(tmp_path / "m.csv", index=False)
-    drawn = FIGURES["k_patience_map"](read_metrics(tmp_path / "m.csv"), [], inputs[2])
-    left, accuracy = drawn.axes
+    left, accuracy = map_of(folders, tmp_path).axes
     assert left.get_title().endswith("parameters left, %")
     assert accuracy.get_title().endswith("test accuracy, %")
     assert len(left.texts) == len(accuracy.texts) == 4
@@ -107,9 +119,7 @@ def test_the_map_needs_runs_of_several_k_and_patience(inputs, run_folder, tmp_pa
     assert not [t.get_text() for t in accuracy.get_yticklabels()]
 
 
-def test_the_map_is_of_runs_that_train_alike_whether_clients_failed_or_not(
-    inputs, run_folder, tmp_path
-):
+def test_the_map_is_of_runs_that_train_alike_whether_clients_failed_or_not(run_folder, tmp_path):
     dense = {"clients-per-round": 10, "optimizer-state": "fresh"}
     searched = [dense | {"k": k, "patience": p, "cap": 8} for k in (1.6, 2.2) for p in (1, 3)]
     arms = {f"k{one['k']}-p{one['patience']}": (one, 10) for one in searched}
@@ -120,8 +130,7 @@ def test_the_map_is_of_runs_that_train_alike_whether_clients_failed_or_not(
     for variant, (settings, clients) in arms.items():
         own = {"method": "autoprune", "variant": variant, "settings": settings, "clients": clients}
         folders.append(run_folder(**own))
-    collect(folders).to_csv(tmp_path / "m.csv", index=False)
-    left, _ = FIGURES["k_patience_map"](read_metrics(tmp_path / "m.csv"), [], inputs[2]).axes
+    left, _ = map_of(folders, tmp_path).axes
     assert [t.get_text().split("\n")[0] for t in left.get_yticklabels()] == ["1.6", "2.2"]
     assert len(left.texts) == 4
 

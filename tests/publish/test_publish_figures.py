@@ -1,7 +1,6 @@
 """The figures: that they are drawn, the same each time, and can be told apart without colour."""
 
 import itertools
-import re
 
 import matplotlib.colors as colours
 import matplotlib.text
@@ -11,10 +10,13 @@ from autoprune.core.errors import InputError
 from autoprune.core.files import sha256_file
 from autoprune.measure.metrics import collect
 from autoprune.measure.table import read_metrics
-from autoprune.publish.draw import FIGURES
-from autoprune.publish.plotting import COLOURS, DASHES, MARKERS, PAGES, SCREEN, save, use_theme
+from autoprune.publish.draw import figure as draw
+from autoprune.publish.plotting import COLOURS, DASHES, MARKERS, save
 
-PNG = b"\x89PNG\r\n\x1a\n"
+FIGURES = (
+    *("accuracy_by_round", "widths_by_round"),
+    *("accuracy_against_parameters", "accuracy_against_bytes"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +29,7 @@ def figure():
     """A maker of figures, closed in the end."""
     import matplotlib.pyplot as plt
 
-    def make(name, table):
-        use_theme()
-        return FIGURES[name](table)
-
-    yield make
+    yield lambda name, table: draw(name, metrics=table)
     plt.close("all")
 
 
@@ -46,7 +44,7 @@ def test_same_bytes_from_shuffled_rows(study, tmp_path, figure, metrics, name):
     first, *rest = (study / "metrics.csv").read_text().splitlines(keepends=True)
     (tmp_path / "m.csv").write_text(first + "".join(reversed(rest)))
     for place, table in (("a", metrics), ("b", read_metrics(tmp_path / "m.csv"))):
-        save(figure(name, table), *(tmp_path / place / f"f.{end}" for end in ("svg", "png", "pdf")))
+        save(figure(name, table), *(tmp_path / place / f"f.{end}" for end in ("svg", "pdf")))
     assert files(tmp_path / "a") == files(tmp_path / "b")
 
 
@@ -54,14 +52,16 @@ def test_the_command_writes_the_same_bytes_in_another_process(
     study, tmp_path, stage, figure, metrics
 ):
     name = "accuracy_by_round"
-    flags = ["--metrics", study / "metrics.csv", "--svg", "out/f.svg", "--png", "out/f.png"]
-    flags += ["--pdf", "out/f.pdf"]
+    flags = ["--metrics", study / "metrics.csv", "--svg", "out/f.svg", "--pdf", "out/f.pdf"]
     done = stage("publish.draw", name, *flags, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    save(figure(name, metrics), *(tmp_path / "here" / f"f.{end}" for end in ("svg", "png", "pdf")))
+    save(figure(name, metrics), *(tmp_path / "here" / f"f.{end}" for end in ("svg", "pdf")))
     assert files(tmp_path / "out") == files(tmp_path / "here")
-    assert (tmp_path / "out/f.png").read_bytes().startswith(PNG)
     assert b"<svg" in (tmp_path / "out/f.svg").read_bytes()[:1000]
+    pdf = (tmp_path / "out/f.pdf").read_bytes()
+    assert b"/FontFile2" in pdf  # embedded, as TrueType
+    assert b"/Type3" not in pdf
+    assert b"CreationDate" not in pdf
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -191,7 +191,7 @@ def test_nothing_to_draw_is_one_line_and_no_file(study, tmp_path, stage):
     lines = (study / "metrics.csv").read_text().splitlines(keepends=True)
     kept = [line for line in lines if ",validation_accuracy," not in line]
     (tmp_path / "m.csv").write_text("".join(kept))
-    flags = ["--metrics", "m.csv", "--svg", "f.svg", "--png", "f.png", "--pdf", "f.pdf"]
+    flags = ["--metrics", "m.csv", "--svg", "f.svg", "--pdf", "f.pdf"]
     done = stage("publish.draw", "accuracy_by_round", *flags, cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr == (
@@ -203,59 +203,3 @@ def test_nothing_to_draw_is_one_line_and_no_file(study, tmp_path, stage):
 def test_no_widths_is_one_line(metrics, figure):
     with pytest.raises(InputError, match="width_1"):
         figure("widths_by_round", metrics[~metrics["metric"].str.startswith("width_")])
-
-
-@pytest.mark.parametrize("size", PAGES)
-@pytest.mark.parametrize("name", FIGURES)
-def test_figures_for_papers_fit_their_column_and_can_be_read(figure, metrics, name, size):
-    page = PAGES[size]
-    figure("accuracy_by_round", metrics)
-    use_theme(page)
-    try:
-        drawn = FIGURES[name](metrics)
-        drawn.draw_without_rendering()
-    finally:
-        use_theme(SCREEN)
-    assert drawn.get_figwidth() == page.width
-    assert drawn.get_figheight() <= 9.4  # the text of a page
-    texts = [text for text in drawn.findobj(matplotlib.text.Text) if text.get_text()]
-    assert min(text.get_fontsize() for text in texts) >= 6
-    (legend,) = drawn.legends
-    boxes = [ax.get_tightbbox() for ax in drawn.axes]
-    assert legend.get_window_extent().y1 <= min(box.y0 for box in boxes)
-    for part in [*boxes, legend.get_window_extent()]:
-        assert -1 <= part.x0 < part.x1 <= drawn.bbox.x1 + 1
-    titles = [ax.title.get_window_extent() for ax in drawn.axes]
-    assert not any(a.overlaps(b) for a, b in itertools.combinations(titles, 2))
-
-
-def test_the_command_writes_every_size_twice_the_same(study, tmp_path, stage):
-    sizes = [f"{size}/f.{ending}" for size in PAGES for ending in ("pdf", "svg")]
-    for place in ("a", "b"):
-        screen = [
-            word for end in ("svg", "png", "pdf") for word in (f"--{end}", f"{place}/f.{end}")
-        ]
-        paper = [f"{place}/{name}" for name in sizes]
-        flags = ["--metrics", study / "metrics.csv", *screen, "--paper", *paper]
-        done = stage("publish.draw", "accuracy_against_parameters", *flags, cwd=tmp_path)
-        assert (done.returncode, done.stderr) == (0, "")
-    assert sorted(files(tmp_path / "a")) == sorted(["f.svg", "f.png", "f.pdf", *sizes])
-    assert files(tmp_path / "a") == files(tmp_path / "b")
-    for size, page in PAGES.items():
-        pdf = (tmp_path / "a" / size / "f.pdf").read_bytes()
-        width = float(re.search(rb"/MediaBox \[ 0 0 ([0-9.]+) ", pdf)[1])
-        assert width / 72 == pytest.approx(page.width)
-        assert b"/FontFile2" in pdf  # embedded, as TrueType
-        assert b"/Type3" not in pdf
-        assert b"CreationDate" not in pdf
-
-
-def test_a_folder_that_is_no_size_is_one_line_and_no_file(study, tmp_path, stage):
-    screen = ["--svg", "f.svg", "--png", "f.png", "--pdf", "f.pdf"]
-    flags = ["--metrics", study / "metrics.csv", *screen, "--paper", "poster/f.pdf"]
-    done = stage("publish.draw", "accuracy_by_round", *flags, cwd=tmp_path)
-    assert done.returncode == 1
-    assert done.stderr == (
-        "error: --paper poster/f.pdf: expected a folder named one-column or two-columns\n"
-    )
-    assert not list(tmp_path.iterdir())

@@ -10,10 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from autoprune.core.labels import LABELS, arm_order, decimal
-from autoprune.evidence.results import results
+from autoprune.evidence.results import table as results
 from autoprune.measure.metrics import collect
 from autoprune.measure.table import read_metrics, to_csv
-from autoprune.publish.table_files import html_page, markdown_table
+from autoprune.publish.page import table_page
+from autoprune.publish.render_table import markdown_table
 from autoprune.publish.tables.results import NOTES
 from made_studies import WRAPPING, rows_of, shown
 
@@ -124,7 +125,10 @@ def test_without_a_dense_run_there_is_no_comparison(run_folder, tmp_path):
 def test_stand_ins_are_marked(study, tmp_path, stage):
     flags = ["--csv", "r.csv", "--html", "r.html", "--markdown", "r.md", "--latex", "r.tex"]
     metrics = ["--metrics", study / "metrics.csv"]
-    for words in (["evidence.results", *metrics, *flags[:2]], [RENDER, "results", *flags]):
+    for words in (
+        ["evidence.tabulate", "results", *metrics, *flags[:2]],
+        [RENDER, "results", *flags],
+    ):
         done = stage(*words, cwd=tmp_path)
         assert (done.returncode, done.stderr) == (0, "")
     page = (tmp_path / "r.html").read_text()
@@ -151,15 +155,20 @@ def test_the_order_of_the_rows_changes_no_byte(study, tmp_path, seed):
         (tmp_path / "m.csv").write_text(first + "".join(rows))
         raw = results(read_metrics(tmp_path / "m.csv"))
         readable = shown("results", raw)
-        return to_csv(raw), html_page(readable, "t", NOTES), markdown_table(readable, NOTES)
+        return to_csv(raw), table_page(readable, "t", NOTES), markdown_table(readable, NOTES)
 
     assert texts(random.Random(seed).sample(rest, len(rest))) == texts(rest)
 
 
 def test_a_missing_table_is_one_line_and_no_file(tmp_path, stage):
-    done = stage("evidence.results", "--metrics", "none.csv", "--csv", "r.csv", cwd=tmp_path)
-    assert done.returncode == 1
-    assert done.stderr == "error: none.csv: no such file; run autoprune.measure.metrics first\n"
+    flags = ["--metrics", "none.csv", "--csv", "r.csv"]
+    for table, said in (
+        ("results", "error: none.csv: no such file; run autoprune.measure.metrics first\n"),
+        ("result", "error: table: unknown 'result'; known are ablations, claims, comparisons, "),
+    ):
+        done = stage("evidence.tabulate", table, *flags[-2 * (table == "result") :], cwd=tmp_path)
+        assert done.returncode == 1
+        assert done.stderr.startswith(said)
     forms = ["--html", "r.html", "--markdown", "r.md", "--latex", "r.tex"]
     for table, said in (
         ("results", "error: r.csv: no such file; make the tables first\n"),
@@ -170,7 +179,7 @@ def test_a_missing_table_is_one_line_and_no_file(tmp_path, stage):
         assert done.stderr.startswith(said)
     (tmp_path / "short.csv").write_text("dataset,model\nmnist,cnn\n")
     done = stage(RENDER, "results", "--csv", "short.csv", *forms, cwd=tmp_path)
-    assert done.stderr == "error: short.csv: 'accuracy_n': no such column, or no number\n"
+    assert done.stderr == "error: short.csv: 'dataset_label': no such column, or no number\n"
     assert [path.name for path in tmp_path.iterdir()] == ["short.csv"]
 
 
@@ -178,7 +187,7 @@ def test_names_with_markup_are_escaped(run_folder, tmp_path):
     folder = run_folder(method="dense", variant="fedavg", dataset="a|b<c>")
     collect([folder]).to_csv(tmp_path / "m.csv", index=False)
     readable = shown("results", results(read_metrics(tmp_path / "m.csv")))
-    assert "a|b&lt;c&gt; (stand-in)" in html_page(readable, "t", [])
+    assert "a|b&lt;c&gt; (stand-in)" in table_page(readable, "t", [])
     assert "a\\|b<c>" in markdown_table(readable, [])
 
 

@@ -42,7 +42,7 @@ def test_the_example_of_the_help_leads_from_the_cell_to_the_data(finished, stage
         digest = hashlib.sha256((finished / name).read_bytes()).hexdigest()
         assert f"{name}" in done.stdout
         assert digest in done.stdout
-    for words in ("rule: results", "autoprune/reinit/seed-2", "kind: stand-in", "k: 2.2"):
+    for words in ("rule: tabulate", "autoprune/reinit/seed-2", "kind: stand-in", "k: 2.2"):
         assert words in done.stdout
 
 
@@ -83,7 +83,7 @@ def test_a_number_of_the_partition_leads_to_its_data(finished, stage):
     done = stage("check.trace", "partition", "1:clients", "--json", "--check-data", cwd=finished)
     assert done.returncode == 0, done.stderr
     links = {link["name"]: link["facts"] for link in every(json.loads(done.stdout))}
-    assert links["results/tables/partition.csv"]["rule"] == "describe_partition"
+    assert links["results/tables/partition.csv"]["rule"] == "tabulate"
     assert links["data set glyphs"]["kind"] == "stand-in"
     assert links["store"]["arrays"] == "read anew, the checksum is right"
     assert links["partition"]["clients"] == 6
@@ -106,7 +106,10 @@ def test_a_recomputed_count_leads_to_its_file(finished, stage):
         (["results", "test_accuracy", "methd=x"], "no column 'methd'; columns are dataset"),
         (["results", "test_accuracy", "method=autoprune"], "2 rows fit; add variant="),
         (["results", "99:test_accuracy"], "no row with row=99; there is 1, 2, 3"),
-        (["speeds", "1:ours"], "known are claims, results, comparisons, ablations, latency"),
+        (
+            ["speeds", "1:ours"],
+            "known are ablations, claims, comparisons, latency, partition, results",
+        ),
         (["latency", "1:speed_up"], "latency.csv: no such file"),
     ],
 )

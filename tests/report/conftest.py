@@ -28,6 +28,7 @@ ARMS = [
     ("fedmap", "global"),
 ]
 DATASETS = {"glyphs": ("stand-in", "femnist", 62), "mnist": ("real", "", 10)}
+FIGURES = ("accuracy_by_round", "widths_by_layer")
 SEEDS = (0, 1)
 ROUNDS = 6
 START = (12, 14)
@@ -141,7 +142,7 @@ def stage(name: str, *flags: object, cwd: Path) -> subprocess.CompletedProcess[s
 
 
 def make_study(folder: Path) -> None:
-    """Runs, data, metrics, tables, a figure and a null, by the stages themselves where they are."""
+    """Runs, data, metrics, tables and figures, by the stages themselves where they are."""
     runs = []
     for dataset in DATASETS:
         write_data(folder / "data" / dataset, dataset)
@@ -158,38 +159,25 @@ def make_study(folder: Path) -> None:
     write_json(folder / "counts.json", [])
     for name, flags in {
         "measure.metrics": ["--runs", *runs, "--output", "metrics.csv"],
-        "evidence.results": files("results"),
-        "evidence.claims": ["--published", "published.tsv", "--counts", "counts.json",
-                   "--accuracy-margin", "1", *files("claims")],
-        "evidence.comparisons": ["--reference", "reinit", "--margin", "1", *files("comparisons")],
-    }.items():  # fmt: skip
-        metrics = [] if name == "measure.metrics" else ["--metrics", "metrics.csv"]
-        done = stage(name, *metrics, *flags, cwd=folder)
+        "results": [],
+        "claims": ["--published", "published.tsv", "--counts", "counts.json", "--margin", "1"],
+        "comparisons": ["--reference", "reinit", "--margin", "1"],
+    }.items():
+        made = ["--metrics", "metrics.csv", *flags, "--csv", f"tables/{name}.csv"]
+        words = [name, *flags] if "." in name else ["evidence.tabulate", name, *made]
+        done = stage(*words, cwd=folder)
         assert done.returncode == 0, done.stderr
-    (folder / "null").mkdir()
-    draws = "".join(
-        f"{('fresh', 'kept')[draw % 2]},{draw},{800 + 37 * draw % 400},8,9 9\n"
-        for draw in range(40)
-    )
-    (folder / "null" / "mnist-cnn.csv").write_text(
-        "null,draw,parameters_with_statistics,applications,widths\n" + draws
-    )
     (folder / "figures").mkdir()
     (folder / "figures" / "partition.svg").write_text(
         '<svg xmlns="http://www.w3.org/2000/svg" width="90" height="30"><path d="M0 0h9v9Z"/></svg>'
     )
-    forms = [f"--{form}=figures/widths_by_layer.{form}" for form in ("svg", "png", "pdf")]
-    flags = ["--metrics", "metrics.csv", "--kept", "none.csv", *forms]
-    done = stage("publish.draw_controls", "widths_by_layer", *flags, cwd=folder)
-    assert done.returncode == 0, done.stderr
+    for name in FIGURES:
+        forms = [f"--{form}=figures/{name}.{form}" for form in ("svg", "pdf")]
+        done = stage("publish.draw", name, "--metrics", "metrics.csv", *forms, cwd=folder)
+        assert done.returncode == 0, done.stderr
     figure = "![Accuracy by round](figures/accuracy_by_round.svg)"
     findings = f"# Findings\n\n{figure}\n\n## mnist, CNN\n\n- {HOSTILE}\n"
     (folder / "findings.md").write_text(findings, "utf-8")
-
-
-def files(table: str) -> list[str]:
-    """The output flag of a table's stage."""
-    return ["--csv", f"tables/{table}.csv"]
 
 
 @pytest.fixture(scope="session")
@@ -210,8 +198,7 @@ def flags(study: Path) -> Callable[..., list[str]]:
             "runs": sorted(path.parent.relative_to(study) for path in study.rglob("run.json")),
             "tables": [f"tables/{name}.csv" for name in ("results", "claims", "comparisons")],
             "partitions": [f"data/{name}/partition/partition.json" for name in DATASETS],
-            "null": ["null/mnist-cnn.csv"],
-            "figures": ["figures/partition.svg", "figures/widths_by_layer.svg"],
+            "figures": [f"figures/{name}.svg" for name in ("partition", *FIGURES)],
             "findings": ["findings.md"],
             "benchmarks": ["benchmarks"],
             "output": [output],

@@ -87,12 +87,8 @@ def test_all_makes_every_table_figure_and_the_report(study):
     assert readers.count('<tbody role="rowgroup"') == len(
         pd.read_csv(study / RESULTS / "tables" / "claims.csv")
     )
-    # drawn by the page itself, or a picture of the figure for the screen; once
-    drawn = {"accuracy_against_bytes", "accuracy_against_parameters", "accuracy_by_round"}
     stills = re.findall(r'alt="Figure ([\w ]+)\. ', readers)
-    assert sorted(stills) == sorted(
-        name.replace("_", " ") for name in {*figures} - drawn - {"null_distribution"}
-    )
+    assert sorted(stills) == [name.replace("_", " ") for name in figures]
     page = (study / RESULTS / "report.html").read_text()
     assert "published against ours" in page
     assert "report/index.html" in page
@@ -238,8 +234,13 @@ def test_a_formats_code_reruns_its_exports(study, edited):
 
 def test_a_style_change_redraws_figures_only(study, edited):
     edited("workflow/autoprune/publish/plotting.py", '"savefig.dpi": 200', '"savefig.dpi": 210')
-    drawn = {"draw", "draw_controls", "describe_partition", "figures"}
-    assert planned(study, "figures").keys() <= drawn
+    assert planned(study, "figures").keys() <= {"draw", "figures"}
+
+
+def test_an_edited_figure_is_drawn_again_and_no_other(study, edited):
+    edited("workflow/autoprune/publish/figures/widths_by_layer.py", "{:.3g}", "{:.4g}")
+    jobs = planned(study, "figures", "tables")
+    assert {name: count for name, count in jobs.items() if name != "figures"} == {"draw": 1}
 
 
 def test_targets_exist_and_are_done(study):
@@ -365,7 +366,8 @@ def test_a_phones_session_is_in_the_latency_table_and_the_claims(study, tmp_path
     # with a session the networks of every seed are exported: of one seed and pair they are there
     (study / "phone.yaml").write_text("seeds: [0]\nstudy: [glyphs-cnn]\n")
     results, mine, overlay = study / RESULTS, [*CI, "phone.yaml"], {"overlays": ["phone.yaml"]}
-    tables = [str(RESULTS / "tables/claims.csv"), str(RESULTS / "tables/latency.csv")]
+    names = ("tables/claims.csv", "tables/latency.csv", "figures/latency.svg")
+    tables = [str(RESULTS / name) for name in names]
     snakemake(study, *tables, *mine)
     claim = claims_on_android(results)
     assert claim["tested_on"] == "not measured: no session in resources/android"
@@ -393,7 +395,7 @@ def test_a_phones_session_is_in_the_latency_table_and_the_claims(study, tmp_path
     )
     assert done.returncode == 0, done.stderr
 
-    read = {"import_latency": 1, "claims": 1, "tabulate_latency": 1}
+    read = {"import_latency": 1, "tabulate": 2, "draw": 1}
     assert planned(study, *tables, **overlay) == read
     snakemake(study, *tables, *mine)
     claim = claims_on_android(results)
@@ -444,8 +446,8 @@ def test_a_finished_study_is_archived_and_its_numbers_traced(study, tmp_path):
         if path.is_file():
             assert str(study).encode() not in path.read_bytes(), path
     assert (opened / RESULTS / "report.html").is_file()
-    figures = len(list((opened / RESULTS / "figures").glob("*.svg")))
-    assert len(list((opened / RESULTS / "figures/one-column").glob("*.pdf"))) == figures == 9
+    for ending in ("svg", "pdf"):
+        assert len(list((opened / RESULTS / "figures").glob(f"*.{ending}"))) == 9
     cells = {
         "results": "1:test_accuracy",
         "claims": "1:ours",

@@ -1,8 +1,8 @@
 """What all rules share: the checked configuration, the study's runs, code versions, the shell.
 
 in:  the configuration that Snakemake has read
-out: CONFIGFILES, DATASETS, FIGURES, TABLE_FILES, FIGURE_FILES, runs(), stage(), what_failed(),
-     the params' functions
+out: CONFIGFILES, DATASETS, TABLES, FIGURES, TABLE_FILES, FIGURE_FILES, runs(), stage(),
+     what_failed(), the functions of inputs and params
 """
 
 import json
@@ -19,7 +19,9 @@ from autoprune.core.errors import InputError
 from autoprune.core.labels import METHODS
 from autoprune.core.provenance import code_version
 from autoprune.data.prepare import sources
-from autoprune.study.config import ablation_flags, check, followed, methods_of, resolve
+from autoprune.publish.items import KINDS, items
+from autoprune.publish.selection import TIMED, searched, selected
+from autoprune.study.config import ablation_flags, check, followed, resolve
 from autoprune.study.grid import Run, runs_of, told
 from autoprune.study.methods import follows_dense, follows_plan, keeps_scores
 from autoprune.study.scheduling import fork_stages, quote_python
@@ -37,9 +39,11 @@ CONFIGFILES = [
 
 try:
     check(config, CONFIGFILES)
+    resolve(config)
+    # found by their files, as methods are
+    TABLES, FIGURES = (selected(config, kind) for kind in KINDS)
 except InputError as error:
     sys.exit(f"error: {error}")
-resolve(config)
 
 PAIRS = {pair: config["pairs"][pair] for pair in config["study"]}
 DATASETS = list(dict.fromkeys(pair["dataset"] for pair in PAIRS.values()))
@@ -47,49 +51,55 @@ DATASETS = list(dict.fromkeys(pair["dataset"] for pair in PAIRS.values()))
 FORMATS = config["deploy"]["formats"]
 MULTIPLES = config["deploy"]["round_widths_to"]
 SCORED = [method for method in METHODS if keeps_scores(method)]
-FIGURES = [
-    "accuracy_by_round",
-    "widths_by_round",
-    "accuracy_against_parameters",
-    "accuracy_against_bytes",
-]
-CONTROL_FIGURES = ["null_distribution", "widths_by_layer", "kept_similarity"]
-if any({"k", "patience"} & set(own) for own in config["variants"].get("autoprune", {}).values()):
-    CONTROL_FIGURES.append("k_patience_map")
-SEARCHED = [name for name in PAIRS if "autoprune" in methods_of(config, name)]
+SEARCHED = searched(config)
 NULL_FILES = [f"<results>/null/{name}.csv" for name in SEARCHED]
-# tables that are CSV first: how the report files them, and calls them
-RENDERED = {
-    "claims": ("Claims", "published against ours"),
-    "results": ("Results", "dense against pruned"),
-    "comparisons": ("Controls", "methods and controls"),
-    "ablations": ("Controls", "ablations"),
-}
-TABLES = ["claims", "results", "partition", "ablations"]
-if any(config["controls"]["reference"] in methods_of(config, n)["autoprune"] for n in SEARCHED):
-    TABLES.append("comparisons")
 FINDINGS = ["<results>/findings.md"] if "comparisons" in TABLES else []
-TABLE_FILES = expand(
-    "<results>/tables/{table}.{ending}",
-    table=TABLES,
-    ending=["csv", "html", "md", "tex"],
-)
+TABLE_ENDINGS, FIGURE_ENDINGS = ["csv", "html", "md", "tex"], ["svg", "pdf"]
+TABLE_FILES = expand("<results>/tables/{table}.{ending}", table=TABLES, ending=TABLE_ENDINGS)
+FIGURE_FILES = expand("<results>/figures/{figure}.{ending}", figure=FIGURES, ending=FIGURE_ENDINGS)
+# for workflow/report, which sees of the workflow the configuration alone
+config["captions"] = {
+    kind: {name: item.caption for name, item in items(kind).items()} for kind in KINDS
+}
+
+
+def shown(wildcards):
+    """The table or figure that a rule makes."""
+    return items("tables" if "table" in wildcards.keys() else "figures")[wildcards[0]]
 
 
 def category(wildcards):
-    """Where the report files a table."""
-    return RENDERED[wildcards.table][0]
+    """Where the report files a table or figure."""
+    return shown(wildcards).category
 
 
-def table_labels(wildcards):
-    """What the report calls a table."""
-    return {"what": RENDERED[wildcards.table][1], "as": "table"}
+def labels(wildcards):
+    """What the report calls a table or figure."""
+    return {"what": shown(wildcards).label, "as": next(iter(wildcards.keys()))}
 
 
-DRAWN = ["partition", *FIGURES, *CONTROL_FIGURES]
-FIGURE_FILES = expand(
-    "<results>/figures/{figure}.{ending}", figure=DRAWN, ending=["svg", "png", "pdf"]
-)
+def files_shown(wildcards):
+    """The input files of a table or figure by flag, as its module declares them."""
+    places = {"dataset": DATASETS, "searched": SEARCHED, "measured": MEASURED}
+    return {
+        flag: expand(pattern, **places) if "{" in pattern else pattern
+        for flag, pattern in shown(wildcards).inputs.items()
+    }
+
+
+def file_flags(wildcards, input):
+    """The flags of these files; apart, as Snakemake reruns for no param made from input."""
+    return flags(dict(input.items()))
+
+
+def options(wildcards):
+    """The flags of the study's settings that a table takes."""
+    known = {
+        "reference": ["--reference", config["controls"]["reference"]],
+        "margin": margin_flags(),
+        "ablation": ablation_flags(config),
+    }
+    return [word for option in shown(wildcards).options for word in known[option]]
 
 
 def set_shell(*folders):
@@ -135,27 +145,12 @@ def what_failed():
     return describe(failures, cores, [os.path.relpath(file) for file in OVERLAYS])
 
 
-def for_papers(figure):
-    """Paths of a figure in the widths of one and of two columns."""
-    sizes = ["one-column", "two-columns"]
-    names = [f"{size}/{figure}.{ending}" for size in sizes for ending in ("pdf", "svg")]
-    return [f"<results>/figures/{name}" for name in names]
-
-
-FIGURE_FILES += [path for figure in DRAWN for path in for_papers(figure)]
-
-
-def latency_files():
-    """Measurements on this machine of every method but dense, with the seeds to deploy."""
-    seeds = [f"seed-{seed}" for seed in config["seeds"][: config["deploy"]["seeds"]]]
-    return [
-        f"{Path(run).parent}.json".replace("<results>/runs", "<results>/latency", 1)
-        for run in runs("run.json", without=["dense"])
-        if Path(run).parent.name in seeds
-    ]
-
-
-LATENCY_FILES = latency_files()
+# what is timed on this machine: every method but dense, with the seeds to deploy
+MEASURED = [
+    run.path
+    for run in runs_of(config)
+    if run.method != "dense" and run.seed in config["seeds"][: config["deploy"]["seeds"]]
+]
 
 
 def manifests(run, method):
@@ -236,10 +231,10 @@ def run_settings(wildcards):
     return json.dumps(told(config, run))
 
 
-def margin_flags(flag):
-    """A param: the accuracy margin of verdicts as a flag; none where it follows from the images."""
+def margin_flags():
+    """The accuracy margin of verdicts as a flag; none where it follows from the images."""
     margin = config["claims"]["accuracy_margin"]
-    return [] if margin is None else [flag, str(margin)]
+    return [] if margin is None else ["--margin", str(margin)]
 
 
 def followed_flags(wildcards, input):

@@ -3,7 +3,6 @@
 in:  a source (a generator, scikit-learn's digits, files that are downloaded or the user's own)
 out: <results>/data/{dataset}/store/      images, labels, clients, splits, header.json
      <results>/data/{dataset}/partition/  the training rows of each client, label counts
-     <results>/{tables,figures}/partition.*
 """
 
 
@@ -92,52 +91,5 @@ rule partition:
             --target {params.target:q} \
             {params.flags:q} \
             --output {params.partition:q} \
-            >{log:q} 2>&1
-        """
-
-
-rule describe_partition:
-    """How the data lie with the clients: a table and the label distributions."""
-    input:
-        headers=expand("<results>/data/{dataset}/partition/partition.json", dataset=DATASETS),
-        labels=expand("<results>/data/{dataset}/partition/label_counts.csv", dataset=DATASETS),
-    output:
-        csv="<results>/tables/partition.csv",
-        html=report(
-            "<results>/tables/partition.html",
-            caption="../report/partition.rst",
-            category="Data",
-            labels={"what": "clients and samples", "as": "table"},
-        ),
-        md="<results>/tables/partition.md",
-        tex="<results>/tables/partition.tex",
-        svg=report(
-            "<results>/figures/partition.svg",
-            caption="../report/partition.rst",
-            category="Data",
-            labels={"what": "labels by client", "as": "figure"},
-        ),
-        png="<results>/figures/partition.png",
-        pdf="<results>/figures/partition.pdf",
-        paper=for_papers("partition"),
-    log:
-        "<logs>/describe_partition.log",
-    benchmark:
-        "<benchmarks>/describe_partition.tsv"
-    params:
-        partitions=folders("headers"),
-        code=stage("autoprune.publish.describe_partition"),
-    shell:
-        """
-        python -m autoprune.publish.describe_partition \
-            --partition {params.partitions:q} \
-            --csv {output.csv:q} \
-            --html {output.html:q} \
-            --markdown {output.md:q} \
-            --latex {output.tex:q} \
-            --svg {output.svg:q} \
-            --png {output.png:q} \
-            --pdf {output.pdf:q} \
-            --paper {output.paper:q} \
             >{log:q} 2>&1
         """

@@ -1,116 +1,33 @@
 """Evidence: is it the method, or would anything of that size have done? Tests, null, ablations.
 
-in:  <results>/{metrics,units}.csv, <results>/runs/.../{run,plan}.json, <results>/data/{dataset}/store/,
-     <results>/published_counts.json, <results>/latency/android.csv, config/published.tsv
-out: <results>/tables/{results,claims,comparisons,ablations}.csv, <results>/null/,
-     <results>/published_nulls.csv, <results>/filter_survival.csv, <results>/findings.md and the figures
-     of CONTROL_FIGURES
+in:  <results>/{metrics,units}.csv, <results>/runs/.../{run,plan}.json, <results>/data/{dataset}/,
+     <results>/published_counts.json, <results>/latency/, config/published.tsv
+out: <results>/tables/*.csv, <results>/null/, <results>/published_nulls.csv,
+     <results>/filter_survival.csv, <results>/findings.md
 """
 
 
-rule results:
-    """Dense against pruned: accuracy, parameters, MACs, FLOPs, communication."""
+rule tabulate:
+    """The CSV of one table, from the files and settings that its module in evidence asks for."""
     input:
-        "<results>/metrics.csv",
+        unpack(files_shown),
     output:
-        "<results>/tables/results.csv",
+        "<results>/tables/{table}.csv",
     log:
-        "<logs>/results.log",
+        "<logs>/tabulate/{table}.log",
     benchmark:
-        "<benchmarks>/results.tsv"
+        "<benchmarks>/tabulate/{table}.tsv"
+    wildcard_constraints:
+        table="|".join(items("tables")),
     params:
-        code=stage("autoprune.evidence.results"),
+        files=file_flags,
+        options=options,
+        code=stage("autoprune.evidence.tabulate", "autoprune.evidence.{table}"),
     shell:
         """
-        python -m autoprune.evidence.results \
-            --metrics {input:q} \
-            --csv {output:q} \
-            >{log:q} 2>&1
-        """
-
-
-rule claims:
-    """Each published number beside ours, with an interval and a verdict."""
-    input:
-        metrics="<results>/metrics.csv",
-        counts="<results>/published_counts.json",
-        published="config/published.tsv",
-        units="<results>/units.csv",
-        nulls="<results>/published_nulls.csv",
-        android="<results>/latency/android.csv",
-    output:
-        "<results>/tables/claims.csv",
-    log:
-        "<logs>/claims.log",
-    benchmark:
-        "<benchmarks>/claims.tsv"
-    params:
-        reference=lookup(dpath="controls/reference", within=config),
-        margin=margin_flags("--accuracy-margin"),
-        ablations=ablation_flags(config),
-        code=stage("autoprune.evidence.claims"),
-    shell:
-        """
-        python -m autoprune.evidence.claims \
-            --metrics {input.metrics:q} \
-            --published {input.published:q} \
-            --counts {input.counts:q} \
-            --units {input.units:q} \
-            --null-published {input.nulls:q} \
-            --android {input.android:q} \
-            --reference {params.reference:q} \
-            {params.margin:q} \
-            {params.ablations:q} \
-            --csv {output:q} \
-            >{log:q} 2>&1
-        """
-
-
-rule comparisons:
-    """Every method against the paper's, at equal rounds, training rounds and bytes."""
-    input:
-        metrics="<results>/metrics.csv",
-        units="<results>/units.csv",
-    output:
-        "<results>/tables/comparisons.csv",
-    log:
-        "<logs>/comparisons.log",
-    benchmark:
-        "<benchmarks>/comparisons.tsv"
-    params:
-        reference=lookup(dpath="controls/reference", within=config),
-        margin=margin_flags("--margin"),
-        code=stage("autoprune.evidence.comparisons"),
-    shell:
-        """
-        python -m autoprune.evidence.comparisons \
-            --metrics {input.metrics:q} \
-            --units {input.units:q} \
-            --reference {params.reference:q} \
-            {params.margin:q} \
-            --csv {output:q} \
-            >{log:q} 2>&1
-        """
-
-
-rule ablations:
-    """What the accidents of the notebooks do, one change at a time."""
-    input:
-        "<results>/metrics.csv",
-    output:
-        "<results>/tables/ablations.csv",
-    log:
-        "<logs>/ablations.log",
-    benchmark:
-        "<benchmarks>/ablations.tsv"
-    params:
-        ablations=ablation_flags(config),
-        code=stage("autoprune.evidence.ablations"),
-    shell:
-        """
-        python -m autoprune.evidence.ablations \
-            --metrics {input:q} \
-            {params.ablations:q} \
+        python -m autoprune.evidence.tabulate {wildcards.table:q} \
+            {params.files:q} \
+            {params.options:q} \
             --csv {output:q} \
             >{log:q} 2>&1
         """
@@ -198,47 +115,6 @@ rule filter_survival:
         python -m autoprune.evidence.filter_survival \
             --runs {params.runs:q} \
             --output {output:q} \
-            >{log:q} 2>&1
-        """
-
-
-rule draw_controls:
-    """One figure of the controls."""
-    input:
-        metrics="<results>/metrics.csv",
-        null=NULL_FILES,
-        kept="<results>/filter_survival.csv",
-    output:
-        svg=report(
-            "<results>/figures/{figure}.svg",
-            caption="../report/figure.rst",
-            category="Controls",
-            labels={"what": "{figure}", "as": "figure"},
-        ),
-        png="<results>/figures/{figure}.png",
-        pdf="<results>/figures/{figure}.pdf",
-        paper=for_papers("{figure}"),
-    log:
-        "<logs>/draw_controls/{figure}.log",
-    benchmark:
-        "<benchmarks>/draw_controls/{figure}.tsv"
-    wildcard_constraints:
-        figure="|".join(CONTROL_FIGURES),
-    params:
-        code=stage(
-            "autoprune.publish.draw_controls",
-            *sorted({f"autoprune.models.{pair['model']}" for pair in PAIRS.values()}),
-        ),
-    shell:
-        """
-        python -m autoprune.publish.draw_controls {wildcards.figure:q} \
-            --metrics {input.metrics:q} \
-            --null {input.null:q} \
-            --kept {input.kept:q} \
-            --svg {output.svg:q} \
-            --png {output.png:q} \
-            --pdf {output.pdf:q} \
-            --paper {output.paper:q} \
             >{log:q} 2>&1
         """
 

@@ -1,8 +1,7 @@
-"""Latency: the phone sessions handed in, the table of phones and host, the figure.
+"""Latency: the phone sessions handed in.
 
-in:  <resources>/android/SESSION/{session.json,runs.csv,raw/}, manifests of the exports,
-     <results>/latency/{dataset}/ of this machine
-out: <results>/latency/android.csv, <results>/{tables,figures}/latency.*
+in:  <resources>/android/SESSION/{session.json,runs.csv,raw/}, manifests of the exports
+out: <results>/latency/android.csv
 """
 
 # whatever lies there is a session or an error; a new or another file runs the import again
@@ -35,52 +34,5 @@ rule import_latency:
             --sessions {params.sessions:q} \
             --manifests {input.manifests:q} \
             --output {output:q} \
-            >{log:q} 2>&1
-        """
-
-
-rule tabulate_latency:
-    """Latency and speed-up beside MACs: phones, and the host as a proxy, apart."""
-    input:
-        host=LATENCY_FILES,
-        android="<results>/latency/android.csv",
-    output:
-        csv="<results>/tables/latency.csv",
-        html=report(
-            "<results>/tables/latency.html",
-            caption="../report/latency.rst",
-            category="Results",
-            labels={"what": "latency", "as": "table"},
-        ),
-        md="<results>/tables/latency.md",
-        tex="<results>/tables/latency.tex",
-        svg=report(
-            "<results>/figures/latency.svg",
-            caption="../report/latency.rst",
-            category="Results",
-            labels={"what": "latency", "as": "figure"},
-        ),
-        png="<results>/figures/latency.png",
-        pdf="<results>/figures/latency.pdf",
-        paper=for_papers("latency"),
-    log:
-        "<logs>/tabulate_latency.log",
-    benchmark:
-        "<benchmarks>/tabulate_latency.tsv"
-    params:
-        code=stage("autoprune.publish.latency"),
-    shell:
-        """
-        python -m autoprune.publish.latency \
-            --host {input.host:q} \
-            --android {input.android:q} \
-            --csv {output.csv:q} \
-            --html {output.html:q} \
-            --markdown {output.md:q} \
-            --latex {output.tex:q} \
-            --svg {output.svg:q} \
-            --png {output.png:q} \
-            --pdf {output.pdf:q} \
-            --paper {output.paper:q} \
             >{log:q} 2>&1
         """

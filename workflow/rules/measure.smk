@@ -1,7 +1,7 @@
 """Counting: parameters, MACs and FLOPs, of what was trained and of what was published.
 
-in:  <results>/runs/.../architecture.json, config/published.tsv
-out: <results>/runs/.../complexity.json, <results>/published_counts.json
+in:  <results>/runs/.../architecture.json, <results>/metrics.csv, config/published.tsv
+out: <results>/runs/.../complexity.json, <results>/published_counts.json, <results>/floors.csv
 """
 
 
@@ -55,6 +55,30 @@ rule published_counts:
         """
         python -m autoprune.measure.complexity \
             --published {input:q} \
+            --output {output:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule floors:
+    """The least that the rule can leave of each network, for each k that the study has."""
+    input:
+        "<results>/metrics.csv",
+    output:
+        "<results>/floors.csv",
+    log:
+        "<logs>/floors.log",
+    benchmark:
+        "<benchmarks>/floors.tsv"
+    params:
+        code=stage(
+            "autoprune.measure.floors",
+            *sorted({f"autoprune.models.{pair['model']}" for pair in PAIRS.values()}),
+        ),
+    shell:
+        """
+        python -m autoprune.measure.floors \
+            --metrics {input:q} \
             --output {output:q} \
             >{log:q} 2>&1
         """

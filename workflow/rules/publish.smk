@@ -37,13 +37,15 @@ rule metrics:
 rule render_table:
     """One table for people, from its CSV: HTML, Markdown and LaTeX."""
     input:
-        "<results>/tables/{table}.csv",
+        csv="<results>/tables/{table}.csv",
+        # code versions know Python only
+        page="workflow/autoprune/publish/templates/table.html.j2",
     output:
         html=report(
             "<results>/tables/{table}.html",
             caption="../report/table.rst",
             category=category,
-            labels=table_labels,
+            labels=labels,
         ),
         md="<results>/tables/{table}.md",
         tex="<results>/tables/{table}.tex",
@@ -52,13 +54,13 @@ rule render_table:
     benchmark:
         "<benchmarks>/render_table/{table}.tsv"
     wildcard_constraints:
-        table="|".join(RENDERED),
+        table="|".join(items("tables")),
     params:
         code=stage("autoprune.publish.render_table", "autoprune.publish.tables.{table}"),
     shell:
         """
         python -m autoprune.publish.render_table {wildcards.table:q} \
-            --csv {input:q} \
+            --csv {input.csv:q} \
             --html {output.html:q} \
             --markdown {output.md:q} \
             --latex {output.tex:q} \
@@ -67,35 +69,32 @@ rule render_table:
 
 
 rule draw:
-    """One figure, from the tidy metrics alone."""
+    """One figure, from the files that its module asks for."""
     input:
-        "<results>/metrics.csv",
+        unpack(files_shown),
     output:
         svg=report(
             "<results>/figures/{figure}.svg",
             caption="../report/figure.rst",
-            category="Results",
-            labels={"what": "{figure}", "as": "figure"},
+            category=category,
+            labels=labels,
         ),
-        png="<results>/figures/{figure}.png",
         pdf="<results>/figures/{figure}.pdf",
-        paper=for_papers("{figure}"),
     log:
         "<logs>/draw/{figure}.log",
     benchmark:
         "<benchmarks>/draw/{figure}.tsv"
     wildcard_constraints:
-        figure="|".join(FIGURES),
+        figure="|".join(items("figures")),
     params:
-        code=stage("autoprune.publish.draw"),
+        files=file_flags,
+        code=stage("autoprune.publish.draw", "autoprune.publish.figures.{figure}"),
     shell:
         """
         python -m autoprune.publish.draw {wildcards.figure:q} \
-            --metrics {input:q} \
+            {params.files:q} \
             --svg {output.svg:q} \
-            --png {output.png:q} \
             --pdf {output.pdf:q} \
-            --paper {output.paper:q} \
             >{log:q} 2>&1
         """
 
@@ -106,17 +105,16 @@ rule write_report:
         metrics="<results>/metrics.csv",
         run=runs("run.json"),
         plan=runs("plan.json", without=["dense"]),
-        tables=expand("<results>/tables/{table}.csv", table=[*TABLES, "latency"]),
+        tables=expand("<results>/tables/{table}.csv", table=[*TABLES, *TIMED]),
         partitions=expand("<results>/data/{dataset}/partition/partition.json", dataset=DATASETS),
         stores=expand("<results>/data/{dataset}/store/header.json", dataset=DATASETS),
-        null=NULL_FILES,
-        figures=expand("<results>/figures/{figure}.svg", figure=[*DRAWN, "latency"]),
+        figures=expand("<results>/figures/{figure}.svg", figure=[*FIGURES, *TIMED]),
         findings=FINDINGS,
         environment="<results>/environment.json",
         # code versions know Python only
         page=expand(
-            "workflow/autoprune/publish/report/{file}",
-            file=["page.html.j2", "page.css", "charts.js", "figures.js", "browser.js", "page.js"],
+            "workflow/autoprune/publish/templates/{file}",
+            file=["report.html.j2", "page.css", "page.js"],
         ),
     output:
         "<results>/report/index.html",
@@ -127,7 +125,10 @@ rule write_report:
     params:
         runs=folders("run"),
         benchmarks=lookup(dpath="pathvars/benchmarks", within=config),
-        code=stage("autoprune.publish.report.__main__"),
+        code=stage(
+            "autoprune.publish.report.__main__",
+            *(f"autoprune.publish.tables.{table}" for table in [*TABLES, *TIMED]),
+        ),
     shell:
         """
         python -m autoprune.publish.report \
@@ -135,7 +136,6 @@ rule write_report:
             --runs {params.runs:q} \
             --tables {input.tables:q} \
             --partitions {input.partitions:q} \
-            --null {input.null:q} \
             --figures {input.figures:q} \
             --findings {input.findings:q} \
             --environment {input.environment:q} \

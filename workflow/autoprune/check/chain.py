@@ -13,47 +13,9 @@ from autoprune.core.labels import STAND_IN
 from autoprune.core.provenance import code_version
 from autoprune.data.partition import Partition
 from autoprune.data.store import ClientStore
-from autoprune.evidence.abstract import ABSTRACT
-from autoprune.evidence.questions import QUESTIONS
 from autoprune.measure.table import RUN, read_metrics
+from autoprune.publish.origin import metrics_behind, origin
 
-# of each table: the rule that makes it, and its stage
-TABLES = {
-    "claims": ("claims", "autoprune.evidence.claims"),
-    "results": ("results", "autoprune.evidence.results"),
-    "comparisons": ("comparisons", "autoprune.evidence.comparisons"),
-    "ablations": ("ablations", "autoprune.evidence.ablations"),
-    "latency": ("tabulate_latency", "autoprune.publish.latency"),
-    "partition": ("describe_partition", "autoprune.publish.describe_partition"),
-}
-STATISTICS = ("_mean", "_sd", "_low", "_high", "_n", "_points", "_percent", "_reduction")
-# columns that are not named after the metric that they rest on
-RESTS_ON = {
-    "accuracy_change": ["test_accuracy"],
-    "accuracy_with": ["test_accuracy"],
-    "accuracy_without": ["test_accuracy"],
-    "largest": ["test_accuracy", "test_accuracy_last"],
-    "difference": ["test_accuracy", "bytes_total"],
-    "accuracy": ["test_accuracy", "validation_examples", "test_examples"],
-    "p_adjusted": ["test_accuracy"],
-    "answer": ["test_accuracy"],
-    "rise": ["test_accuracy"],
-    "still_rising": ["test_accuracy"],
-    "trained_rounds": ["rounds"],
-    "dead_runs": ["rounds"],
-    "with_clients": ["test_accuracy"],
-    "communication_factor": ["bytes_total"],
-    "communication_factor_payload": ["payload_total"],
-    "share_of_budget": ["nonzeros", "bits", "parameters_with_statistics"],
-}
-COMPARED = (
-    *("accuracy_change", "communication_factor", "difference", "p_", "share_of_budget"),
-    *("answer", "with_clients"),
-)
-OF_CLAIM = (
-    *("ours", "low", "high", "n", "verdict", "resolved", "answer", "clients_low", "clients_high"),
-    *("training_ours", "training_low", "training_high", "training_rounds"),
-)
 SAME, DIFFERS = "as recorded", "DIFFERS from what the run recorded"
 
 
@@ -76,49 +38,24 @@ def chain(table: Path, row: pd.Series, number: int, column: str, check_data: boo
     Raises InputError when a file that it leads to is absent or broken.
     """
     results = table.parent.parent
-    rule, stage = TABLES[table.stem]
-    made = Link(f"{table}", file_facts(table) | {"rule": rule, **code_facts(stage)})
+    stages = ("autoprune.evidence.tabulate", f"autoprune.evidence.{table.stem}")
+    made = Link(f"{table}", file_facts(table) | {"rule": "tabulate", **code_facts(*stages)})
     if table.stem == "partition":  # no run has a part in it
         dataset = row["dataset"].removesuffix(STAND_IN)
         made.behind.append(data_link(results, dataset, check_data))
         return Link(f"{column}, row {number}: {row[column]}", {}, [made])
-    files = [located(results, name) for name in str(row["source_files"]).split(";") if name]
-    runs: dict[Path, list[Link]] = {
-        file.parent: [] for file in files if file.parent.name[:5] == "seed-"
-    }
-    counts = [file for file in files if file.parent not in runs and file.suffix == ".json"]
-    if "method" in row and not is_compared(column):  # the run's own, without what stands beside it
-        own = (row["method"], row["variant"])
-        runs = {folder: links for folder, links in runs.items() if folder.parts[-3:-1] == own}
-        files = [file for file in files if file.parent in runs]
+    behind = origin(row, column)
+    files = [located(results, name) for names in behind.runs.values() for name in names]
+    runs: dict[Path, list[Link]] = {file.parent: [] for file in files}
     if runs:
         made.behind.append(metrics_link(results, row, column, files, runs))
-    made.behind += [Link(str(file), file_facts(file)) for file in counts]
-    if table.stem == "latency":
-        folder = results.joinpath("runs", *map(str, row[["dataset", "model", "method", "variant"]]))
-        runs[folder / f"seed-{row['seed']}"] = []
+    others = [located(results, name) for name in behind.others if name.endswith(".json")]
+    made.behind += [Link(str(file), file_facts(file)) for file in others]
+    runs |= {results / "runs" / name: [] for name in behind.networks}
     made.behind += [run_link(folder, links) for folder, links in sorted(runs.items())]
     datasets = dict.fromkeys(folder.parents[3].name for folder in sorted(runs))
     made.behind += [data_link(results, name, check_data) for name in datasets]
     return Link(f"{column}, row {number}: {row[column]}", {}, [made])
-
-
-def is_compared(column: str) -> bool:
-    """Whether a cell comes from a run beside another one, the dense or the reference."""
-    return "_reduction" in column or column == "p" or column.startswith(COMPARED)
-
-
-def wanted_metrics(row: pd.Series, column: str) -> list[str]:
-    """The metrics a cell rests on; none for one that only names something."""
-    if "claim" in row and column in OF_CLAIM:
-        known = {figure.sentence: figure.counted for figure in ABSTRACT.values()}
-        known |= {question.claim: question.counted for question in QUESTIONS}
-        counted = known.get(row["claim"], "test_accuracy")
-        return RESTS_ON.get(counted, [counted])
-    base = column
-    while base not in RESTS_ON and (end := next((e for e in STATISTICS if base.endswith(e)), "")):
-        base = base.removesuffix(end)
-    return RESTS_ON.get(base, [column, base])
 
 
 def metrics_link(
@@ -127,7 +64,7 @@ def metrics_link(
     """metrics.csv, and in ``runs`` the values of each run that the cell was made from."""
     path = results / "metrics.csv"
     metrics = read_metrics(path)
-    wanted = metrics[metrics["round"].isna() & metrics["metric"].isin(wanted_metrics(row, column))]
+    wanted = metrics[metrics["round"].isna() & metrics["metric"].isin(metrics_behind(row, column))]
     used = 0
     for found in wanted.itertuples():
         source = located(results, found.source_file)
@@ -243,6 +180,6 @@ def file_facts(path: Path) -> dict[str, Any]:
     return {"sha256": sha256_file(path), "bytes": path.stat().st_size}
 
 
-def code_facts(stage: str) -> dict[str, Any]:
-    """A stage and the version of its code as it stands here."""
-    return {"stage": stage, "code now": code_version(stage)}
+def code_facts(*stage: str) -> dict[str, Any]:
+    """The modules of a stage and the version of their code as it stands here."""
+    return {"stage": " ".join(stage), "code now": code_version(*stage)}

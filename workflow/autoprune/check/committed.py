@@ -12,11 +12,12 @@ from typing import Any
 
 from autoprune.core.errors import InputError, run_main
 from autoprune.core.files import read_json, whole_file, write_json, write_text
-from autoprune.evidence import ablations, claims, comparisons
+from autoprune.evidence import tabulate
 from autoprune.measure import complexity, published_nulls
 from autoprune.measure.table import read_metrics
 from autoprune.publish import draw as drawing
 from autoprune.publish import findings
+from autoprune.publish.plotting import save
 from autoprune.study.config import ablation_flags
 from autoprune.study.grid import place, read_config
 
@@ -64,13 +65,9 @@ def read_bytes(path: Path) -> bytes:
 
 
 def draw(folder: Path) -> None:
-    """The study's one figure, from its metrics: accuracy by round."""
-    forms = [f"{folder}/{findings.FIGURE}.{ending}" for ending in ("svg", "png", "pdf")]
-    flags = [f"--{Path(form).suffix[1:]}={form}" for form in forms]
-    drawing.main([findings.FIGURE, "--metrics", str(folder / "metrics.csv.gz"), *flags])
-    for form in forms:
-        if not form.endswith(".png"):
-            Path(form).unlink()
+    """The study's one figure, from its metrics, for pages that show no svg: accuracy by round."""
+    metrics = read_metrics(folder / "metrics.csv.gz")
+    save(drawing.figure(findings.FIGURE, metrics=metrics), folder / f"{findings.FIGURE}.png")
 
 
 def remake(folder: Path = FOLDER, page: Path = PAGE) -> list[str]:
@@ -107,35 +104,22 @@ def _tables(folder: Path, config: dict[str, Any]) -> None:
     """As the workflow's rules make them, without the columns of LEFT_OUT."""
     margin = config["claims"]["accuracy_margin"]
     reference = config["controls"]["reference"]
-
-    def margin_flags(flag: str) -> list[str]:
-        return [] if margin is None else [flag, str(margin)]
-
+    margins = [] if margin is None else ["--margin", str(margin)]
     of_ablations = ablation_flags(config)
     with tempfile.TemporaryDirectory() as scratch:
-        counts = f"{scratch}/counts.json"
+        counts, nulls = f"{scratch}/counts.json", f"{scratch}/nulls.csv"
         complexity.main(["--published", PUBLISHED, "--output", counts])
-        nulls = f"{scratch}/nulls.csv"
         write_text(nulls, _nulls(config["controls"]["null_draws"]))
-        units = ["--units", str(folder / "units.csv.gz")]
-        stages: dict[str, tuple[Any, list[str]]] = {
-            "comparisons": (
-                comparisons.main,
-                ["--reference", reference, *margin_flags("--margin"), *units],
-            ),
-            "claims": (
-                claims.main,
-                [
-                    *("--published", PUBLISHED, "--counts", counts),
-                    *("--reference", reference, *margin_flags("--accuracy-margin")),
-                    *("--null-published", nulls, *units, *of_ablations),
-                ],
-            ),
-            "ablations": (ablations.main, of_ablations),
-        }
-        for name, (main, flags) in stages.items():
+        compared = ["--reference", reference, *margins, "--units", str(folder / "units.csv.gz")]
+        published = ["--published", PUBLISHED, "--counts", counts, "--null-published", nulls]
+        for name, flags in {
+            "comparisons": compared,
+            "claims": [*compared, *published, *of_ablations],
+            "ablations": of_ablations,
+        }.items():
             table = f"{scratch}/{name}.csv"
-            main(["--metrics", str(folder / "metrics.csv.gz"), *flags, "--csv", table])
+            metrics = ["--metrics", str(folder / "metrics.csv.gz")]
+            tabulate.main([name, *metrics, *flags, "--csv", table])
             write_text(folder / "tables" / f"{name}.csv", without(LEFT_OUT, table))
 
 

@@ -20,9 +20,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.tree import Tree
 
-from autoprune.check.chain import TABLES, Link, chain, receipt_link
+from autoprune.check.chain import Link, chain, receipt_link
 from autoprune.core.errors import InputError, run_main
 from autoprune.core.labels import decimal
+from autoprune.publish.items import items
 from autoprune.study.grid import CONFIG, place, read_config
 
 SHOWN = 5  # of what a row could have been instead
@@ -30,9 +31,14 @@ SHOWN = 5  # of what a row could have been instead
 
 def table_path(name: str, results: Path) -> Path:
     """The CSV of a table given by its name, or by the path of any of its files."""
-    path = results / "tables" / f"{name}.csv" if name in TABLES else Path(name).with_suffix(".csv")
-    if path.stem not in TABLES:
-        raise InputError(f"{name}: no table that can be traced; known are {', '.join(TABLES)}")
+    path = (
+        results / "tables" / f"{name}.csv"
+        if name in items("tables")
+        else Path(name).with_suffix(".csv")
+    )
+    if path.stem not in items("tables"):
+        known = ", ".join(items("tables"))
+        raise InputError(f"{name}: no table that can be traced; known are {known}")
     if not path.is_file():
         raise InputError(f"{path}: no such file; run the study first, or name its --results")
     return path
@@ -133,7 +139,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("table", help=f"{', '.join(TABLES)}, or the path of a table's file")
+    parser.add_argument(
+        "table", help=f"{', '.join(items('tables'))}, or the path of a table's file"
+    )
     parser.add_argument("cell", nargs="+", help="COLUMN KEY=VALUE ..., or ROW:COLUMN")
     parser.add_argument("--results", default="results", type=Path, help="the study's results")
     parser.add_argument(

@@ -4,6 +4,7 @@ import ast
 import hashlib
 import json
 import platform
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -126,6 +127,23 @@ def declared(package: str, module: str, name: str) -> Any:
         if isinstance(part, ast.Assign) and ast.unparse(part.targets[0]) == name:
             return ast.literal_eval(part.value)
     return None
+
+
+@cache
+def literals(name: str) -> dict[str, Any]:
+    """The literals that a module assigns at its top, and its ``__doc__``; read, not imported.
+
+    Raises InputError when the module does not exist.
+    """
+    if _path(name) is None:
+        raise InputError(f"{name}: no such module in {ROOT.name}/{PACKAGE}")
+    tree = ast.parse(_source(name))
+    found: dict[str, Any] = {"__doc__": ast.get_docstring(tree) or ""}
+    for part in tree.body:
+        if isinstance(part, ast.Assign) and isinstance(part.targets[0], ast.Name):
+            with suppress(ValueError, TypeError):  # no literal
+                found[part.targets[0].id] = ast.literal_eval(part.value)
+    return found
 
 
 def _path(name: str) -> Path | None:

@@ -1,18 +1,17 @@
-"""Stage: what the accidents of the notebooks do, one change at a time; and last-round reporting."""
+"""What the accidents of the notebooks do, one change at a time; and last-round reporting."""
 
-import argparse
 from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
-from autoprune.core.errors import InputError, run_main
-from autoprune.core.files import write_text
-from autoprune.evidence.ablated import Ablation, add_ablation_flag, split_arm
+from autoprune.core.errors import InputError
+from autoprune.evidence.ablated import Ablation, split_arm
 from autoprune.evidence.inference import Estimate, Sample, simultaneous
 from autoprune.evidence.statistics import Summary, files_behind, final_figures, require, summarise
-from autoprune.measure.table import read_metrics, to_csv
 
+INPUTS = {"metrics": "<results>/metrics.csv"}
+OPTIONS = ("ablation",)
 ARM = ["dataset", "model", "method", "variant"]
 NEEDED = ["accuracy", "test_accuracy", "test_accuracy_last"]
 NOTHING = Summary(0, None, None, None, None)
@@ -78,10 +77,10 @@ def ablations(metrics: pd.DataFrame, pairs: Sequence[Ablation]) -> list[dict[str
     return records
 
 
-def raw(records: list[dict[str, Any]]) -> pd.DataFrame:
-    """The table for machines."""
+def table(metrics: pd.DataFrame, ablation: Sequence[Ablation] = ()) -> pd.DataFrame:
+    """A row an ablation, and one of last rounds; raises InputError as ``ablations`` does."""
     rows = []
-    for record in records:
+    for record in ablations(metrics, ablation):
         row = {name: record[name] for name in ("ablation", "with", "without")}
         for name in ("accuracy_with", "accuracy_without"):
             row |= {f"{name}_percent": record[name].mean, f"{name}_sd": record[name].sd}
@@ -92,18 +91,3 @@ def raw(records: list[dict[str, Any]]) -> pd.DataFrame:
         row |= {"largest_points": record["largest"], "p_adjusted": found.p}
         rows.append(row | {"source_files": record["source_files"]})
     return pd.DataFrame(rows)
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Command line: see ``--help``."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--metrics", required=True, help="tidy metrics, as CSV")
-    add_ablation_flag(parser)
-    parser.add_argument("--csv", required=True, help="output: raw numbers")
-    arguments = parser.parse_args(argv)
-    records = ablations(read_metrics(arguments.metrics), arguments.ablation)
-    write_text(arguments.csv, to_csv(raw(records)))
-
-
-if __name__ == "__main__":
-    run_main(main)

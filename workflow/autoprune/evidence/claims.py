@@ -1,54 +1,41 @@
-"""Stage: the paper's claims beside our figures, each with a verdict and the rule behind it."""
+"""The paper's claims beside our figures, each with a verdict and the rule behind it."""
 
-import argparse
 import csv
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from autoprune.core.errors import InputError, run_main
-from autoprune.core.files import read_json, write_text
-from autoprune.evidence.ablated import Ablation, add_ablation_flag, without_ablated
+from autoprune.core.errors import InputError
+from autoprune.core.files import read_json
+from autoprune.evidence.ablated import Ablation, without_ablated
 from autoprune.evidence.abstract import Grounds, abstract_rows, full_size
-from autoprune.evidence.clients import Units, add_units_flag, read_units
+from autoprune.evidence.clients import Units, read_units
 from autoprune.evidence.family import studies
 from autoprune.evidence.published_sizes import published_size_rows
 from autoprune.evidence.questions import question_rows
 from autoprune.evidence.readings import Arm, Pair
-from autoprune.evidence.statistics import add_margin_flag, against_dense, final_figures, require
+from autoprune.evidence.statistics import against_dense, final_figures, require
 from autoprune.evidence.verdicts import COUNTS, accuracy_row, android_rows, count_row
-from autoprune.measure.table import number, read_metrics, to_csv
+from autoprune.measure.table import number
 from autoprune.phone.table import read_table
 
+INPUTS = {
+    "metrics": "<results>/metrics.csv",
+    "published": "config/published.tsv",
+    "counts": "<results>/published_counts.json",
+    "units": "<results>/units.csv",
+    "null_published": "<results>/published_nulls.csv",
+    "android": "<results>/latency/android.csv",
+}
+OPTIONS = ("reference", "margin", "ablation")
 PUBLISHED = (
-    "claim",
-    "source",
-    "dataset",
-    "model",
-    "method",
-    "metric",
-    "value",
-    "unit",
-    "note",
-    "widths",
-    "input_shape",
-    "classes",
-    "rounds",
-    "clients_per_round",
-    "test_examples",
+    *("claim", "source", "dataset", "model", "method", "metric", "value", "unit", "note"),
+    *("widths", "input_shape", "classes", "rounds", "clients_per_round", "test_examples"),
 )
 NEEDED = [
-    "accuracy",
-    "test_accuracy",
-    "test_examples",
-    "parameters",
-    "parameters_with_statistics",
-    "macs",
-    "flops_tf_profiler",
-    "bytes_total",
-    "rounds",
-    "clients_per_round",
+    *("accuracy", "test_accuracy", "test_examples", "parameters", "parameters_with_statistics"),
+    *("macs", "flops_tf_profiler", "bytes_total", "rounds", "clients_per_round"),
 ]
 
 
@@ -132,40 +119,27 @@ def claims(
     return pd.DataFrame(rows).astype({"n": "Int64"})
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Command line: see ``--help``."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--metrics", required=True, help="tidy metrics, as CSV")
-    parser.add_argument("--published", required=True, help="published.tsv")
-    parser.add_argument("--counts", required=True, help="JSON: counts of published architectures")
-    parser.add_argument(
-        "--reference", metavar="VARIANT",
-        help="variant of autoprune that comparisons are against: their family is this table's",
-    )  # fmt: skip
-    add_margin_flag(parser, "--accuracy-margin")
-    add_units_flag(parser)
-    parser.add_argument("--android", help="CSV of phone runs (default: none was measured)")
-    parser.add_argument(
-        "--null-published", metavar="FILE",
-        help="CSV: the published sizes' places among searches on untrained networks",
-    )  # fmt: skip
-    add_ablation_flag(parser)
-    parser.add_argument("--csv", required=True, help="output: raw numbers")
-    arguments = parser.parse_args(argv)
-    table = claims(
-        read_metrics(arguments.metrics),
-        read_published(arguments.published),
-        read_counts(arguments.counts),
-        arguments.counts,
-        arguments.accuracy_margin,
-        reference=arguments.reference,
-        android=read_table(arguments.android) if arguments.android else None,
-        ablations=arguments.ablation,
-        units=read_units(arguments.units),
-        null_published=arguments.null_published,
+def table(
+    metrics: pd.DataFrame,
+    published: str,
+    counts: str,
+    units: str | None = None,
+    null_published: str | None = None,
+    android: str | None = None,
+    reference: str | None = None,
+    margin: float | None = None,
+    ablation: Sequence[Ablation] = (),
+) -> pd.DataFrame:
+    """The claims from the files of INPUTS, as paths; InputError for one that is none, as there."""
+    return claims(
+        metrics,
+        read_published(published),
+        read_counts(counts),
+        counts,
+        margin,
+        reference=reference,
+        android=read_table(android) if android else None,
+        ablations=ablation,
+        units=read_units(units),
+        null_published=null_published,
     )
-    write_text(arguments.csv, to_csv(table))
-
-
-if __name__ == "__main__":
-    run_main(main)

@@ -1,6 +1,5 @@
 """The test's own error: held-out clients and seeds drawn anew, both arms on the same clients."""
 
-import argparse
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple
@@ -22,14 +21,6 @@ class Units(NamedTuple):
 
     right: np.ndarray
     examples: np.ndarray
-
-
-def add_units_flag(parser: argparse.ArgumentParser) -> None:
-    """The flag ``--units``."""
-    parser.add_argument(
-        "--units", metavar="FILE",
-        help="right answers by held-out client, as CSV (default: intervals are over seeds alone)",
-    )  # fmt: skip
 
 
 def read_units(path: str | None) -> dict[Pair, dict[Arm, Units]]:

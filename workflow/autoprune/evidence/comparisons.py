@@ -1,15 +1,13 @@
-"""Stage: every method against the paper's, at equal rounds, equal training rounds, equal bytes."""
+"""Every method against the paper's, at equal rounds, equal training rounds, equal bytes."""
 
-import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
-from autoprune.core.errors import InputError, run_main
-from autoprune.core.files import write_text
+from autoprune.core.errors import InputError
 from autoprune.core.labels import arm_order
-from autoprune.evidence.clients import Units, add_units_flag, read_units
+from autoprune.evidence.clients import Units, read_units
 from autoprune.evidence.family import (
     Difference,
     Study,
@@ -30,15 +28,16 @@ from autoprune.evidence.readings import (
     trained_rounds,
 )
 from autoprune.evidence.statistics import (
-    add_margin_flag,
     files_behind,
     final_figures,
     require,
     size_of,
     summarise,
 )
-from autoprune.measure.table import PAIR, read_metrics, to_csv
+from autoprune.measure.table import PAIR
 
+INPUTS = {"metrics": "<results>/metrics.csv", "units": "<results>/units.csv"}
+OPTIONS = ("reference", "margin")
 ACCURACIES = {
     "test_accuracy_last": "test images, last",
     "test_accuracy_best": "test images, best by validation",
@@ -158,25 +157,17 @@ def partly(record: dict[str, Any]) -> str:
     )
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Command line: see ``--help``."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--metrics", required=True, help="tidy metrics, as CSV")
-    parser.add_argument("--reference", required=True, help="variant of autoprune")
-    add_margin_flag(parser, "--margin")
-    add_units_flag(parser)
-    parser.add_argument("--csv", required=True, help="output: raw numbers")
-    arguments = parser.parse_args(argv)
-    reference = ("autoprune", arguments.reference)
-    metrics, units = read_metrics(arguments.metrics), read_units(arguments.units)
-    records = comparisons(metrics, reference, arguments.margin, units)
+def table(
+    metrics: pd.DataFrame, reference: str, units: str | None = None, margin: float | None = None
+) -> pd.DataFrame:
+    """A row an arm and reading; ``reference`` is a variant of autoprune, ``units`` a CSV.
+
+    Raises InputError when no run is of the reference, and as ``comparisons`` does.
+    """
+    records = comparisons(metrics, ("autoprune", reference), margin, read_units(units))
     if not records:
         raise InputError(
-            f"{arguments.metrics}: no run of autoprune/{arguments.reference}, with which all "
-            "others are compared; add it to methods, or set controls.reference"
+            f"metrics: no run of autoprune/{reference}, with which all others are compared; add it "
+            "to methods, or set controls.reference"
         )
-    write_text(arguments.csv, to_csv(raw(records)))
-
-
-if __name__ == "__main__":
-    run_main(main)
+    return raw(records)

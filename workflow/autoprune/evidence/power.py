@@ -183,7 +183,7 @@ def overlay(seeds: Sequence[int], half_width: float) -> str:
     return f"# as many seeds as half-widths of {half_width:g} points take, stated before\n{text}"
 
 
-def table(rows: Sequence[Need], benchmarks: Path) -> str:
+def as_text(rows: Sequence[Need], benchmarks: Path) -> str:
     """The needs as text."""
     lines = []
     for row in rows:
@@ -242,7 +242,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = needs(of_pairs.values(), values, arguments.half_width, arguments.size_half_width)
     if not rows:
         raise InputError(f"{path}: no question has both its arms; run autoprune beside dense")
-    print(table(rows, benchmarks))
+    print(as_text(rows, benchmarks))
     print(_conclusion(rows, values, benchmarks, arguments))
 
 

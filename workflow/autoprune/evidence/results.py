@@ -1,12 +1,7 @@
-"""Stage: the results table, a row per data set, model and method, over seeds."""
-
-import argparse
-from collections.abc import Sequence
+"""The results table: a row per data set, model and method, over seeds."""
 
 import pandas as pd
 
-from autoprune.core.errors import run_main
-from autoprune.core.files import write_text
 from autoprune.core.labels import arm_order, dataset_label
 from autoprune.evidence.statistics import (
     Summary,
@@ -16,8 +11,9 @@ from autoprune.evidence.statistics import (
     require,
     summarise,
 )
-from autoprune.measure.table import RUN, read_metrics, to_csv
+from autoprune.measure.table import RUN
 
+INPUTS = {"metrics": "<results>/metrics.csv"}
 ARM = ["dataset", "data_kind", "stands_for", "model", "method", "variant"]
 # What is summarised: from a run alone, and from a run beside its dense twin.
 OWN = [
@@ -61,7 +57,7 @@ def _columns(name: str, summary: Summary) -> dict[str, float | int | None]:
     return {f"{name}_{part}": value for part, value in summary._asdict().items()}
 
 
-def results(metrics: pd.DataFrame) -> pd.DataFrame:
+def table(metrics: pd.DataFrame) -> pd.DataFrame:
     """The results table from tidy metrics.
 
     Raises InputError when a run lacks a figure.
@@ -107,17 +103,3 @@ def _range(values: pd.Series) -> str:
     """ "20" when all runs agree, "20–50" when they do not."""
     low, high = f"{values.min():.4g}", f"{values.max():.4g}"
     return low if low == high else f"{low}–{high}"
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Command line: see ``--help``."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--metrics", required=True, help="tidy metrics, as CSV")
-    parser.add_argument("--csv", required=True, help="output: raw numbers")
-    arguments = parser.parse_args(argv)
-    metrics = read_metrics(arguments.metrics)
-    write_text(arguments.csv, to_csv(results(metrics)))
-
-
-if __name__ == "__main__":
-    run_main(main)

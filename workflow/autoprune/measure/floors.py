@@ -1,13 +1,18 @@
-"""The least that the rule can leave of a network, whatever was learnt: widths and parameters."""
+"""Stage: the least that the rule can leave of a network, whatever was learnt, for each k."""
 
+import argparse
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 
-from autoprune.measure.table import INPUT, PAIR
+from autoprune.core.errors import run_main
+from autoprune.core.files import write_text
+from autoprune.measure.table import INPUT, PAIR, base_widths, read_metrics, to_csv
 from autoprune.models import Architecture
 from autoprune.pruning.budget import cost
+
+COLUMNS = [*PAIR, "k", "widths", "share"]
 
 
 def floors(base: Sequence[int], k: float) -> tuple[int, ...]:
@@ -25,29 +30,34 @@ def floor_share(base: Architecture, k: float) -> float:
     return cost(base.with_widths(floors(base.widths, k))) / cost(base)
 
 
-def floors_note(base: Architecture | None, k: float) -> str:
-    """The least widths and what they leave, as lines below k; nothing for an unknown base."""
-    if base is None:
-        return ""
-    widths = floors(base.widths, k)
-    shown = (
-        f"{widths[0]} each"
-        if len(widths) > 4 and len(set(widths)) == 1
-        else " ".join(map(str, widths))
-    )
-    return f"\n≥ {shown}\n≥ {100 * floor_share(base, k):.1f} %"
+def floors_of(metrics: pd.DataFrame) -> pd.DataFrame:
+    """COLUMNS of each pair and each k that autoprune runs with, as far as its base is known.
 
-
-def base_networks(
-    values: pd.DataFrame, widths: Mapping[tuple[str, ...], tuple[int, ...]]
-) -> dict[tuple[str, ...], Architecture]:
-    """The network before pruning of each pair (PAIR's values) whose ``widths`` are known.
-
-    ``values`` as of ``final_figures``; of its runs the images and classes are those of the pair.
+    The base is the network of its dense runs before the first round.
     """
-    about = values.groupby(PAIR)[[*INPUT, "classes"]].first().astype(int)
-    found = {}
-    for pair, own in widths.items():
-        *shape, classes = about.loc[pair].tolist()
-        found[pair] = Architecture(pair[2], own, tuple(shape), classes)
-    return found
+    final = metrics[metrics["round"].isna()]
+    about = final[final["metric"].isin([*INPUT, "classes"])]
+    shapes = about.groupby([*PAIR, "metric"])["value"].first().unstack("metric")  # noqa: PD010
+    searched = final[(final["metric"] == "k") & (final["method"] == "autoprune")]
+    rows = []
+    for pair, widths in base_widths(metrics).items():
+        *shape, classes = shapes.loc[pair, [*INPUT, "classes"]].astype(int)
+        base = Architecture(pair[2], widths, tuple(shape), classes)
+        own = searched[(searched[PAIR] == list(pair)).all(axis="columns")]
+        for k in sorted(own["value"].unique().tolist()):
+            least = " ".join(map(str, floors(widths, k)))
+            rows.append((*pair, k, least, floor_share(base, k)))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line: see ``--help``."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--metrics", required=True, help="tidy metrics, as CSV")
+    parser.add_argument("--output", required=True, help="CSV, a row for a pair and k")
+    arguments = parser.parse_args(argv)
+    write_text(arguments.output, to_csv(floors_of(read_metrics(arguments.metrics))))
+
+
+if __name__ == "__main__":
+    run_main(main)

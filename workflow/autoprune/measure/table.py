@@ -105,6 +105,17 @@ def read_table(path: str, columns: Sequence[str]) -> pd.DataFrame:
     return table
 
 
+def base_widths(metrics: pd.DataFrame) -> dict[tuple[str, ...], tuple[int, ...]]:
+    """The widths before pruning of each pair (PAIR's values), from round 0 of its dense runs."""
+    rows = metrics[(metrics["method"] == "dense") & (metrics["round"] == 0)]
+    rows = rows[rows["metric"].str.fullmatch(r"width_\d+")]
+    rows = rows.assign(layer=rows["metric"].str.removeprefix("width_").astype(int))
+    return {
+        pair: tuple(int(v) for v in some.groupby("layer")["value"].first())
+        for pair, some in rows.groupby(PAIR)
+    }
+
+
 def to_csv(frame: pd.DataFrame) -> str:
     """CSV text of a raw table: empty cells for what does not exist, floats that round-trip."""
     return frame.to_csv(index=False, lineterminator="\n")

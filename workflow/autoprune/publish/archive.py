@@ -15,31 +15,39 @@ from rich.progress import track
 
 from autoprune.core.errors import InputError, run_main
 from autoprune.core.files import read_json, whole_file
-from autoprune.publish.crate import CONTENTS, metadata, page
-from autoprune.publish.draw import FIGURES
-from autoprune.study.config import Config, methods_of
+from autoprune.publish.crate import CONTENTS, WORKFLOW, described
+from autoprune.publish.selection import selected
+from autoprune.study.config import Config
 from autoprune.study.grid import CONFIG, place, read_config, runs_of
 
-BESIDE = ("config/published.tsv", "envs/requirements.lock", "LICENSE", "CITATION.cff")
+BESIDE = (
+    *("config/published.tsv", "envs/requirements.lock", "LICENSE", "CITATION.cff"),
+    WORKFLOW,  # which includes the rules
+)
+RULES = "workflow/rules/*.smk"
 RUN_FILES = ("history.csv", "evaluation.json", "architecture.json", "complexity.json", "run.json")
 WEIGHTS = {".safetensors", ".onnx", ".tflite", ".pte"}
 PACKED = {".safetensors", ".png", ".npy", ".onnx", ".tflite", ".pte"}  # do not shrink further
 TEXT = {".csv", ".tsv", ".json", ".html", ".md", ".tex", ".svg", ".txt", ".yaml", ".cff", ".lock"}
+NOTES = [
+    "Everything here opens with a browser, a spreadsheet or a text editor. Images are not part of "
+    "it: data/ says where they came from and what their checksum is.",
+    "Code and instructions: the project's repository. Its command autoprune.check.trace works in "
+    "this folder too. Check with sha256sum -c manifest-sha256.txt.",
+]
+LEFT_OUT = "The networks' weights were left out of this copy."
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date that a zip can hold
 BLOCK = 1 << 20
 
 
 def missing(config: Config, results: Path) -> list[Path]:
     """What an archive needs and is not there: of ``results`` for this configuration, and beside."""
-    reference = config["controls"]["reference"]
-    tables = ["claims", "results", "partition", "ablations"]
+    tables, figures = (selected(config, kind) for kind in ("tables", "figures"))
     files = ["metrics.csv", "published_counts.json"]
-    if any(reference in methods_of(config, n).get("autoprune", ()) for n in config["study"]):
-        tables.append("comparisons")
-        files.append("findings.md")
+    files += ["findings.md"] if "comparisons" in tables else []
     datasets = dict.fromkeys(config["pairs"][name]["dataset"] for name in config["study"])
     files += [f"tables/{table}.{end}" for table in tables for end in ("csv", "html", "md", "tex")]
-    files += [f"figures/{name}.{end}" for name in FIGURES for end in ("svg", "png", "pdf")]
+    files += [f"figures/{name}.{end}" for name in figures for end in ("svg", "pdf")]
     files += [f"data/{name}/store/header.json" for name in datasets]
     files += [f"data/{name}/partition/partition.json" for name in datasets]
     files += [f"runs/{run.path}/{name}" for run in runs_of(config) for name in RUN_FILES]
@@ -147,26 +155,21 @@ def archive(
             f"{len(lacking)} files are missing, first {lacking[0]}; run the study, or name its "
             "--configfile"
         )
-    beside = [*configfiles, *(Path(name) for name in BESIDE), *receipts(config)]
+    rules = sorted(Path().glob(RULES))
+    beside = [*configfiles, *(Path(name) for name in BESIDE), *rules, *receipts(config)]
     found = [path for path in chosen(results, weights) if path.resolve() != output.resolve()]
     members: dict[str, Path | bytes] = {inside(path): path for path in [*beside, *found]}
-    folder = inside(results)
     folders = [results / "runs" / run.path for run in runs_of(config)]
-    runs = {inside(run): run for run in folders}
-    notes = [
-        "Everything here opens with a browser, a spreadsheet or a text editor. Images are not "
-        "part of it: data/ says where they came from and what their checksum is.",
-        "Code and instructions: the project's repository. Its command autoprune.check.trace works "
-        "in this folder too.",
-    ]
-    if not weights:
-        notes.append("The networks' weights were left out of this copy.")
-    listed = sorted(members)
-    members["index.html"] = page(folder, listed, runs, notes).encode()
-    abouts = {place: read_json(path / "run.json") for place, path in runs.items()}
+    abouts = {inside(run): read_json(run / "run.json") for run in folders}
     names = sorted([*members, "manifest-sha256.txt"])
-    described = metadata(folder, names, abouts, finished(results, config))
-    members["ro-crate-metadata.json"] = described.encode()
+    texts = described(
+        inside(results),
+        names,
+        abouts,
+        finished(results, config),
+        [*NOTES, *([] if weights else [LEFT_OUT])],
+    )
+    members |= {name: text.encode() for name, text in texts.items()}
     return len(members) + 1, write_zip(output, members)
 
 

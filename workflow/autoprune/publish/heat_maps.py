@@ -10,9 +10,12 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from autoprune.core.labels import arm_label, dataset_label, label
-from autoprune.publish.plotting import ARM, SCREEN, arms_of, current_page
+from autoprune.core.labels import arm_label
+from autoprune.publish.plotting import ARM, arms_of, pair_title
 from autoprune.publish.spots import say
+
+SMALL = 7.0  # points; the letters of what has to fit into a cell
+WIDTH = 7  # inches
 
 
 def say_cells(ax: Axes, texts: pd.DataFrame, rows: Sequence[str], column: str) -> None:
@@ -36,38 +39,31 @@ def fitting(text: str, room: int) -> str:
     return next(part for part in candidates if len(part) <= max(room, 0))
 
 
-def small() -> float:
-    """The font size in points of what has to fit into a cell, and never below 6."""
-    return max(6.0, current_page().font - 1)
-
-
 Grid = tuple[tuple[str, ...], pd.DataFrame, pd.DataFrame, pd.DataFrame]
 
 
 def grids(shown: Sequence[Grid], note: str) -> Figure:
     """A heat map a pair, one under the other: (pair, shares in [0, 1], texts, long texts)."""
     rows = [len(shares) for _, shares, *_ in shown]
-    page = current_page()
-    scale, width = page.font / SCREEN.font, page.width or 7
-    lines = textwrap.wrap(note, int(width / (0.07 * scale)))
+    lines = textwrap.wrap(note, int(WIDTH / 0.07))
     figure, axes = plt.subplots(
         len(shown),
         1,
         squeeze=False,
-        figsize=(width, scale * (0.19 * sum(rows) + 0.5 * len(rows) + 0.16 * len(lines) + 0.25)),
+        figsize=(WIDTH, 0.19 * sum(rows) + 0.5 * len(rows) + 0.16 * len(lines) + 0.25),
         gridspec_kw={"height_ratios": rows},
     )
     for ax, (pair, shares, texts, spoken) in zip(axes.flat, shown, strict=True):
         style: dict[str, Any] = {"cmap": "cividis", "vmin": 0, "vmax": 1, "cbar": False}
-        cell = (width - 1.6) / shares.shape[1]  # inches; the names beside it take the rest
-        texts = texts.map(fitting, room=int(72 * cell / (0.6 * small())))
-        sns.heatmap(shares, annot=texts, fmt="", annot_kws={"size": small()}, ax=ax, **style)
-        ax.set_title(f"{dataset_label(pair[0], pair[1])}, {label(pair[2])}")
+        cell = (WIDTH - 1.6) / shares.shape[1]  # inches; the names beside it take the rest
+        texts = texts.map(fitting, room=int(72 * cell / (0.6 * SMALL)))
+        sns.heatmap(shares, annot=texts, fmt="", annot_kws={"size": SMALL}, ax=ax, **style)
+        ax.set_title(pair_title(pair, ", "))
         ax.set_yticks([place + 0.5 for place in range(len(shares))])
         names = [arm_label(*arm) for arm in shares.index]
-        ax.set_yticklabels(names, rotation=0, fontsize=small())
+        ax.set_yticklabels(names, rotation=0, fontsize=SMALL)
         say_cells(ax, spoken, names, "layer")
         ax.set(ylabel="", xlabel="")
     axes.flat[-1].set_xlabel("layer")
-    figure.suptitle("\n".join(lines), fontsize=page.font + 0.5)
+    figure.suptitle("\n".join(lines), fontsize=8.5)
     return figure

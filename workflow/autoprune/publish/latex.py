@@ -3,98 +3,61 @@
 import re
 import textwrap
 import unicodedata
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
+from pylatexenc.latexencode import (
+    RULE_DICT,
+    UnicodeToLatexConversionRule,
+    UnicodeToLatexEncoder,
+)
 
-GREEK = "αβγδεζηθικλμνξπρστυφχψωΓΔΘΛΞΠΣΥΦΨΩ"
-
-
-def _greek(letter: str) -> str:
-    """The name that LaTeX has for a Greek letter: beta, Gamma."""
-    *_, kind, _, name = unicodedata.name(letter).replace("LAMDA", "LAMBDA").split()
-    return name.capitalize() if kind == "CAPITAL" else name.lower()
-
-
-MATHS = {
-    "\N{MINUS SIGN}": "-",
-    "±": r"\pm",
-    "×": r"\times",
-    "÷": r"\div",
-    "·": r"\cdot",
-    "≥": r"\ge",
-    "≤": r"\le",
-    "≠": r"\ne",
-    "≈": r"\approx",
-    "√": r"\surd",
-    "∞": r"\infty",
-    "→": r"\to",
-    **{letter: f"\\{_greek(letter)}" for letter in GREEK},
-    "µ": r"\mu",
-    **{raised: f"^{{{digit}}}" for digit, raised in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
-}
-SYMBOLS = {
-    **{character: f"\\{character}" for character in "&%$#_{}"},
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
+# as they stand in any encoding of the font, where the library has them for typed text
+AS_THEY_STAND = {
     "`": r"\textasciigrave{}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     '"': r"\char34{}",  # babel makes the bare sign active in some languages
-    "–": r"\textendash{}",
-    "—": r"\textemdash{}",
-    "“": r"\textquotedblleft{}",
-    "”": r"\textquotedblright{}",
-    "‘": r"\textquoteleft{}",
-    "’": r"\textquoteright{}",
-    "…": r"\ldots{}",
-    "\N{NO-BREAK SPACE}": "~",
-    **{sign: f"${command}$" for sign, command in MATHS.items()},
 }
+ENCODER = UnicodeToLatexEncoder(
+    conversion_rules=[
+        UnicodeToLatexConversionRule(RULE_DICT, {ord(k): v for k, v in AS_THEY_STAND.items()}),
+        "defaults",
+    ],
+    replacement_latex_protection="braces-after-macro",
+    unknown_char_policy=lambda sign: f"[U+{ord(sign):04X}]",
+    unknown_char_warning=False,
+)
 # Characters on a line of a page 7.1 inches wide, by font size of a 10 pt class; a little less than
 # fit in Computer Modern, which is wider than most.
 LINE = {r"\footnotesize": 114, r"\scriptsize": 127}
 GAP = 1.5  # characters between two columns
 WRAPPED = 16  # a text column that is wider may be broken into lines
+PLACES = ("heading", "below", "left out")  # of a column, where a page has less room
 ROWS = 40  # more do not fit on a page
 BOLD = re.compile(r"<b>(.*)</b>", re.DOTALL)
 # what a number may have beside it: its unit, its number of seeds
 BESIDE = re.compile(r"\(n=\d+\)|\bMB\b|\bms\b|\bpoints\b")
 
 
-class Paper(NamedTuple):
-    """What a paper shows of a table, where its page has less room than a screen."""
-
-    headings: Sequence[str] = ()  # columns whose values stand once, over the rows that share them
-    below: Sequence[str] = ()  # columns of long texts: a number, and the text below the table
-    left_out: Sequence[str] = ()
-
-
 def escape(text: str) -> str:
     """``text`` so that LaTeX prints it as it stands, in any encoding of the font.
 
-    White space becomes a space. A letter that pdflatex does not know from its usual encodings,
-    which is one beyond Latin Extended-A, is named by its code point: [U+4E2D].
+    White space becomes a space; a letter that LaTeX has no command for is named by its code point:
+    [U+5B57].
     """
-    signs = "".join(map(_sign, unicodedata.normalize("NFC", text)))
+    spaced = "".join(map(_spaced, unicodedata.normalize("NFC", text)))
+    signs = ENCODER.unicode_to_latex(spaced)
     signs = re.sub(r"([-',])(?=\1)", r"\1{}", signs)  # two of them would make one other sign
     # at the start of a row these would belong to the end of the row before
     return re.sub(r"^[*[]", r"{\g<0>}", signs)
 
 
-def _sign(character: str) -> str:
-    """One character as LaTeX."""
-    if character in SYMBOLS:
-        return SYMBOLS[character]
-    kind = unicodedata.category(character)
-    if character.isspace() or kind == "Cc":
-        return " "
-    if ord(character) < 0x180 and kind != "Cf":
-        return character
-    return f"[U+{ord(character):04X}]"
+def _spaced(sign: str) -> str:
+    """A space for any other white space and for what controls a terminal."""
+    white = sign.isspace() and sign != "\N{NO-BREAK SPACE}"
+    return " " if white or unicodedata.category(sign) == "Cc" else sign
 
 
 def is_number(value: str) -> bool:
@@ -104,17 +67,18 @@ def is_number(value: str) -> bool:
 
 
 def latex_table(
-    frame: pd.DataFrame, title: str, notes: Sequence[str], paper: Paper | None = None
+    frame: pd.DataFrame, title: str, notes: Sequence[str], paper: Mapping[str, str] | None = None
 ) -> str:
     """A table for \\input: a booktabs tabular as wide as the page's text, its notes below it.
 
-    ``frame`` holds text; a cell in <b></b> is set bold. With more rows than fit on a page it is a
-    longtable, which breaks over pages and wants them in one column.
+    ``frame`` holds text; a cell in <b></b> is set bold. ``paper``: of a column what it is as in
+    ``tables.Column``. With more rows than fit on a page it is a longtable, which breaks over pages
+    and wants them in one column.
     """
-    paper = paper or Paper()
-    frame, explained = _explained(frame, paper.below)
-    gone = [name for name in paper.left_out if name in frame]
-    shown = frame.drop(columns=[*gone, *paper.headings])
+    places = {of: [n for n, what in (paper or {}).items() if what == of] for of in PLACES}
+    headings, below, gone = places.values()
+    frame, explained = _explained(frame, below)
+    shown = frame.drop(columns=[*gone, *headings])
     if gone:
         notes = [*notes, f"Left out here, in the table's other files: {'; '.join(gone)}."]
     plain = shown.map(lambda cell: BOLD.sub(r"\1", cell))
@@ -127,7 +91,7 @@ def latex_table(
         }
     )
     long = len(cells) > ROWS
-    _put_headings(cells, frame[list(paper.headings)])
+    _put_headings(cells, frame[headings])
     body = cells.style.hide(axis="index").to_latex(
         column_format="".join(formats), hrules=True, environment="longtable" if long else None
     )

@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None) -> None:
     print(f"  {folder}/report/index.html     the report: claims, tables, figures, every run")
     print(f"  {folder}/tables/claims.html    every claim: published, ours, verdict, evidence")
     print(f"  {folder}/tables/results.html   dense against pruned")
-    print(f"  {folder}/figures/              the figures as svg and png")
+    print(f"  {folder}/figures/              the figures as svg and pdf")
     print(f"  {folder}/report.html           Snakemake's report: with captions, jobs and code")
 
 

@@ -1,8 +1,7 @@
-"""What figures share: looks of arms, panels, axes, legend, page sizes, files of the same bytes."""
+"""What figures share: looks of arms, panels, legend, and files of the same bytes."""
 
-import argparse
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,28 +19,14 @@ from matplotlib.lines import Line2D
 
 from autoprune.core.errors import InputError
 from autoprune.core.files import whole_file
-from autoprune.core.labels import arm_label, arm_order
+from autoprune.core.labels import arm_label, arm_order, dataset_label, label
+from autoprune.measure.table import PAIR
 from autoprune.publish.spots import forget, with_values
 
 ARM = ["method", "variant"]
 COLUMNS = 3
 
-
-class Page(NamedTuple):
-    """Where a figure is to be shown; lengths in inches, font size in points."""
-
-    panel: tuple[float, float]
-    width: float | None  # of the whole figure; None: that of its panels
-    columns: int  # panels beside each other, at most
-    font: float
-
-
-SCREEN = Page((2.35, 1.95), None, COLUMNS, 8)
-# the folders of figures for papers: the width of a column (86 mm), and of a page's text (180 mm)
-PAGES = {
-    "one-column": Page((1.7, 1.5), 3.4, 2, 6.5),
-    "two-columns": Page((2.35, 1.65), 7.1, COLUMNS, 7.5),
-}
+PANEL = (2.35, 1.95)  # inches
 # what is told of the making of a file would differ each time
 METADATA = {"svg": {"Date": None}, "png": {"Software": None}, "pdf": {"CreationDate": None}}
 # Told apart by hue, by lightness, by dash and by marker: any one of them may be lost. The first
@@ -72,7 +57,6 @@ SETTINGS = {
     "svg.hashsalt": "autoprune",  # without it the ids in the SVG are random
     "pdf.fonttype": 42,  # TrueType: many publishers refuse type 3
 }
-IN_POINTS = ("font.size", "labelsize", "titlesize", "fontsize", "title_fontsize", "linewidth")
 
 
 class Look(NamedTuple):
@@ -124,26 +108,55 @@ def of_arm(table: pd.DataFrame, arm: tuple[str, str]) -> pd.DataFrame:
     return table[(table[ARM] == list(arm)).all(axis=1)]
 
 
+def by_round(metrics: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Per run and round, a column for each metric in ``names`` (NaN where there is none).
+
+    Raises InputError when no run has the first of them.
+    """
+    rows = metrics[metrics["round"].notna() & metrics["metric"].isin(list(names))]
+    keys = [*PAIR, *ARM, "seed", "round", "metric"]
+    wide = rows.set_index(keys)["value"].unstack("metric")  # noqa: PD010
+    wide = wide.reindex(columns=list(names)).rename_axis(columns=None).reset_index()
+    if wide[names[0]].isna().all():
+        raise InputError(f"metrics: no run has {names[0]} by round; nothing to draw")
+    return wide.astype({"round": float})
+
+
 def panels(titles: Sequence[str], columns: int | None = None) -> tuple[Figure, list[Axes]]:
-    """A figure with a titled panel each, ``columns`` a row (at most as many as the page takes)."""
-    page = current_page()
+    """A figure with a titled panel each, ``columns`` a row."""
     if columns is None:
         columns = 2 if len(titles) == 4 else min(COLUMNS, len(titles))
-    columns = min(columns, page.columns)
     rows = -(-len(titles) // columns)
     # Not narrower than two panels, so that the legend has room.
-    size = (page.width or page.panel[0] * max(columns, 2), page.panel[1] * rows)
+    size = (PANEL[0] * max(columns, 2), PANEL[1] * rows)
     figure, grid = plt.subplots(rows, columns, squeeze=False, figsize=size)
     axes = list(grid.flat)
     for unused in axes[len(titles) :]:
         unused.remove()
     axes = axes[: len(titles)]
-    # in print, where panels are narrow, a long line of a title would stand over the next panel
-    letters = int(size[0] / columns / (0.08 * page.font / SCREEN.font)) if page.width else 99
     for ax, title in zip(axes, titles, strict=True):
-        lines = [part for line in title.split("\n") for part in textwrap.wrap(line, letters)]
-        ax.set_title("\n".join(lines))
+        ax.set_title(title)
     return figure, axes
+
+
+def by_pair(table: pd.DataFrame) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
+    """A panel for each data set/model pair with its rows."""
+    groups = list(table.groupby(PAIR))
+    figure, axes = panels([pair_title(pair) for pair, _ in groups])
+    return figure, [(ax, rows) for ax, (_, rows) in zip(axes, groups, strict=True)]
+
+
+def pair_title(pair: tuple[str, ...], between: str = "\n") -> str:
+    """The data set and model of a pair (PAIR's values)."""
+    return f"{dataset_label(pair[0], pair[1])}{between}{label(pair[2])}"
+
+
+def empty(note: str) -> Figure:
+    """A figure that says why there is nothing to see."""
+    figure, (ax,) = panels([""])
+    ax.text(0.5, 0.5, note, ha="center", va="center", wrap=True, transform=ax.transAxes)
+    ax.axis("off")
+    return figure
 
 
 def finish(
@@ -160,16 +173,15 @@ def finish(
     entries = list(entries)
     longest = max(len(str(entry.get_label())) for entry in entries)
     # About 0.065 inch a letter at 8 pt, and half an inch for the line before it.
-    scale = current_page().font / SCREEN.font
-    columns = int(figure.get_figwidth() / (scale * (0.065 * longest + 0.6)))
+    columns = int(figure.get_figwidth() / (0.065 * longest + 0.6))
     columns = max(1, min(len(entries), columns))
     rows = -(-len(entries) // columns)
     columns = -(-len(entries) // rows)  # as even as can be
-    heading = textwrap.wrap(note or "", int(figure.get_figwidth() / (0.072 * scale)))
+    heading = textwrap.wrap(note or "", int(figure.get_figwidth() / 0.072))
     figure.legend(
         handles=entries, loc="outside lower center", ncols=columns, title="\n".join(heading)
     )
-    figure.set_figheight(figure.get_figheight() + scale * (0.2 * (rows + len(heading)) + 0.15))
+    figure.set_figheight(figure.get_figheight() + (0.2 * (rows + len(heading)) + 0.15))
     return figure
 
 
@@ -187,76 +199,19 @@ def settle(figure: Figure) -> None:
 def save(figure: Figure, *files: str | Path) -> None:
     """Write svg, png and pdf files, all or none, the same bytes for the same figure."""
     with ExitStack() as stack:
-        _save(figure, [stack.enter_context(whole_file(file)) for file in files])
-
-
-def _save(figure: Figure, files: Iterable[Path]) -> None:
-    try:
-        settle(figure)
-        for file in files:
-            form = file.suffix.removeprefix(".")
-            figure.savefig(file, format=form, metadata=METADATA[form])
-            if form == "svg":
-                file.write_text(with_values(file.read_text("utf-8"), figure), "utf-8")
-    finally:
-        plt.close(figure)
-        forget(figure)
-
-
-def add_figure_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags that name the files of ``write_figure``."""
-    for form in METADATA:
-        parser.add_argument(f"--{form}", required=True, help="output: for the screen")
-    parser.add_argument(
-        "--paper", nargs="*", default=[], metavar="FILE",
-        help=f"outputs for papers, in folders named after their sizes: {', '.join(PAGES)}",
-    )  # fmt: skip
-
-
-def write_figure(
-    files: argparse.Namespace,
-    make: Callable[[], Figure],
-    theme: Callable[[Page], None] | None = None,
-) -> None:
-    """Make a figure for the screen and for each size in ``--paper``, and write all files or none.
-
-    ``theme`` is called with the page before the figure is made (``use_theme`` unless given).
-    Raises InputError for a file in a folder that is no size.
-    """
-    pages = {SCREEN: [getattr(files, form) for form in METADATA]}
-    for file in files.paper:
-        size = Path(file).parent.name
-        if size not in PAGES:
-            raise InputError(f"--paper {file}: expected a folder named {' or '.join(PAGES)}")
-        pages.setdefault(PAGES[size], []).append(file)
-    with ExitStack() as stack:
         try:
-            for page, places in pages.items():
-                (theme or use_theme)(page)
-                _save(make(), [stack.enter_context(whole_file(place)) for place in places])
+            settle(figure)
+            for file in files:
+                scratch = stack.enter_context(whole_file(file))
+                form = scratch.suffix.removeprefix(".")
+                figure.savefig(scratch, format=form, metadata=METADATA[form])
+                if form == "svg":
+                    scratch.write_text(with_values(scratch.read_text("utf-8"), figure), "utf-8")
         finally:
-            (theme or use_theme)(SCREEN)
+            plt.close(figure)
+            forget(figure)
 
 
-_pages = [SCREEN]
-
-
-def current_page() -> Page:
-    """The page that figures are made for, as ``use_theme`` has set it."""
-    return _pages[-1]
-
-
-def use_page(page: Page) -> None:
-    """Make figures for this page from now on."""
-    _pages[:] = [page]
-
-
-def use_theme(page: Page = SCREEN) -> None:
-    """Set seaborn's theme and SETTINGS in the page's size; call it before a figure is made."""
-    use_page(page)
-    scale = page.font / SCREEN.font
-    sized = {
-        name: value * scale if name.endswith(IN_POINTS) else value
-        for name, value in SETTINGS.items()
-    }
-    sns.set_theme(style="whitegrid", rc=sized)
+def use_theme() -> None:
+    """Set seaborn's theme and SETTINGS; call it before a figure is made."""
+    sns.set_theme(style="whitegrid", rc=SETTINGS)

@@ -3,10 +3,25 @@
 import argparse
 from collections.abc import Sequence
 
+import pandas as pd
+from tabulate import tabulate
+
 from autoprune.core.errors import InputError, run_main
 from autoprune.core.files import write_together
 from autoprune.publish import tables
-from autoprune.publish.table_files import add_readable_flags, readable_files
+from autoprune.publish.latex import BOLD, latex_table
+from autoprune.publish.page import table_page
+
+
+def markdown_table(frame: pd.DataFrame, notes: Sequence[str]) -> str:
+    """A table of text in GitHub's Markdown, the notes below it."""
+    # A bar would end the cell; numbers are text already and must stay as they are.
+    cells = [
+        [BOLD.sub(r"**\1**", value.replace("|", "\\|")) for value in row]
+        for row in frame.itertuples(index=False)
+    ]
+    table = tabulate(cells, headers=list(frame.columns), tablefmt="github", disable_numparse=True)
+    return table + "\n" + "".join(f"\n{note}\n" for note in notes)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -14,16 +29,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("table", help="its name: a module of autoprune.publish.tables")
     parser.add_argument("--csv", required=True, help="the table's raw numbers")
-    add_readable_flags(parser)
+    parser.add_argument("--html", required=True, help="output: readable, self-contained")
+    parser.add_argument("--markdown", required=True, help="output: readable")
+    parser.add_argument("--latex", required=True, help="output: for papers, to \\input")
     arguments = parser.parse_args(argv)
     table = tables.load(arguments.table)
     rows = tables.read_rows(arguments.csv)
     try:
-        shown, notes = table.readable(rows), table.notes(rows)
+        shown, notes = tables.readable(table, rows), table.notes(rows)
     except (KeyError, ValueError) as error:
         raise InputError(f"{arguments.csv}: {error}: no such column, or no number") from None
-    look = {"group": table.GROUP, "paper": table.PAPER}
-    write_together(readable_files(arguments, shown, table.TITLE, notes, **look))
+    paper = {column.title: column.paper for column in table.COLUMNS}
+    write_together(
+        {
+            arguments.html: table_page(shown, table.TITLE, notes, table.GROUP),
+            arguments.markdown: markdown_table(shown, notes),
+            arguments.latex: latex_table(shown, table.TITLE, notes, paper),
+        }
+    )
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -43,6 +44,20 @@ def say(
     ``row`` names the line or row that the value belongs to; ``size`` makes a box of a dot.
     """
     _spots[ax.figure].append(Spot(ax, x, y, text, row, size))
+
+
+def percent(value: float) -> str:
+    """A fraction as it is read out."""
+    return f"{100 * value:.1f} %"
+
+
+def say_rounds(ax: Axes, rows: pd.DataFrame, x: str, name: str) -> None:
+    """The validation accuracy of an arm at each round of its ``rows``: mean, lowest, highest."""
+    for at, own in rows.groupby("round"):
+        seen = own["validation_accuracy"]
+        mean, low, high = (percent(value) for value in (seen.mean(), seen.min(), seen.max()))
+        spread = f" ({low} to {high} over {len(seen)} seeds)" if len(seen) > 1 else ""
+        say(ax, own[x].mean(), seen.mean(), f"{name}\nround {at:g}: {mean}{spread}", name)
 
 
 def forget(figure: Figure) -> None:

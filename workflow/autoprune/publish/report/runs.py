@@ -12,15 +12,14 @@ import pandas as pd
 
 from autoprune.core.errors import InputError
 from autoprune.core.files import read_json
-from autoprune.core.labels import arm_order
+from autoprune.core.labels import arm_label, arm_order
 from autoprune.measure.table import RUN
-from autoprune.publish.plotting import ARM
 
+ARM = ("method", "variant")
 ORIGIN = ("settings", "store_checksum", "partition_checksum", "code", "versions")
 FIGURES = (
     "test_accuracy",
     "parameters",
-    "parameters_with_statistics",
     "macs",
     "flops_tf_profiler",
     "bytes_total",
@@ -28,7 +27,6 @@ FIGURES = (
 )
 BOUNDARIES = ("mean", "std", "lower", "upper")
 DIGITS = 5  # of what is drawn; the files hold all
-SCORE_DIGITS = 4
 TIMES = {"seconds": "s", "memory_mb": "max_rss"}  # columns of Snakemake's benchmark files
 
 
@@ -65,25 +63,23 @@ def read_runs(
             raise InputError(f"{folder}: not in the metrics; make metrics.csv again")
         records.append(_record(folder, about, rounds[key], page, benchmarks))
     arms = arm_order((record["method"], record["variant"]) for record in records)
+    places = {arm: place for place, arm in enumerate(arms)}
     return sorted(
         records,
-        key=lambda r: (
-            r["dataset"],
-            r["model"],
-            arms.index((r["method"], r["variant"])),
-            r["seed"],
-        ),
+        key=lambda r: (r["dataset"], r["model"], places[r["method"], r["variant"]], r["seed"]),
     )
 
 
 def _record(
     folder: Path, about: dict, rows: pd.DataFrame, page: Path, benchmarks: Path | None
 ) -> dict[str, Any]:
-    name = "/".join(str(about[part]) for part in ("dataset", "model", *ARM))
+    run = "/".join(str(about[part]) for part in ("dataset", "model", *ARM))
+    run += f"/seed-{about['seed']}"
     final = rows[rows["round"].isna()].set_index("metric")["value"]
     plan = folder / "plan.json"
     return {
-        "id": f"{name}/seed-{about['seed']}",
+        "id": run,
+        "label": arm_label(about["method"], about["variant"]),
         **{part: about[part] for part in ("dataset", "model", *ARM, "seed")},
         "kind": about["data_kind"],
         "folder": folder.as_posix(),
@@ -93,7 +89,7 @@ def _record(
         "final": {part: shorter(final.get(part), 7) for part in FIGURES},
         "curves": curves(rows[rows["round"].notna()]),
         "plan": short_plan(read_json(plan), str(plan)) if plan.exists() else None,
-        "cost": _cost(benchmarks, f"{name}/seed-{about['seed']}") if benchmarks else None,
+        "cost": cost(benchmarks / "runs" / f"{run}.tsv") if benchmarks else None,
     }
 
 
@@ -126,9 +122,6 @@ def curves(rounds: pd.DataFrame) -> dict[str, Any]:
         "round": [int(at) for at in wide.index],
         "validation": column("validation_accuracy"),
         "test": column("test_accuracy"),
-        "loss": column("train_loss"),
-        "nonzeros": column("nonzeros"),
-        "bytes": column("bytes_cumulative"),
         "widths": changes(wide[layers]),
         "live": changes(live.dropna()),
         "shrunk": [int(at) for at, flag in zip(wide.index, column("shrunk"), strict=True) if flag],
@@ -146,7 +139,7 @@ def changes(table: pd.DataFrame) -> list[list[int]]:
 
 
 def short_plan(plan: dict[str, Any], source: str) -> dict[str, Any]:
-    """The shrinks of a plan: a layer's boundaries and scores where its method has them.
+    """The shrinks of a plan: a layer's boundaries where its method has them.
 
     A removed filter is numbered in the network before the shrink. Raises InputError when the
     plan is none.
@@ -168,20 +161,13 @@ def short_plan(plan: dict[str, Any], source: str) -> dict[str, Any]:
 
 def _layer(layer: dict[str, Any], before: int) -> dict[str, Any]:
     """One layer at one shrink; ``before`` is its width where there are no scores to count."""
-    scores = [shorter(score, SCORE_DIGITS) for score in layer.get("scores", [])]
-    width, kept = len(scores) or before, set(layer["kept"])
-    facts = {name: shorter(layer[name]) for name in BOUNDARIES if name in layer}
+    width, kept = len(layer.get("scores", ())) or before, set(layer["kept"])
     return {
         "layer": layer["layer"],
         "width": width,
         "removed": [unit for unit in range(width) if unit not in kept],
-        **facts,
-        **({"scores": scores} if scores else {}),
+        **{name: shorter(layer[name]) for name in BOUNDARIES if name in layer},
     }
-
-
-def _cost(benchmarks: Path, run: str) -> dict[str, float | int | None] | None:
-    return cost(benchmarks / "runs" / f"{run}.tsv")
 
 
 def cost(file: Path) -> dict[str, float | int | None] | None:

@@ -1,21 +1,61 @@
-"""How a table reads: its title, columns and notes, made from its CSV alone; one module a table.
+"""How a table reads, one module a table: columns, title and notes, made from its CSV alone.
 
-A module defines ``TITLE``, ``GROUP`` (a line is drawn where the first so many columns change),
-``PAPER`` (the columns of its LaTeX), ``notes(rows)`` and ``readable(rows)``: the text of all cells,
-in which <b></b> around a whole cell makes it bold. To add one, add a file.
+Beside the literals of ``publish.items`` a module defines ``TITLE``, ``GROUP`` (a line is drawn
+where the first so many columns change), ``COLUMNS``, ``notes(rows)`` and, where rows of the CSV are
+not rows of the table, ``shown(rows)``.
 """
 
 import csv
 import importlib
-import pkgutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple
+
+import pandas as pd
 
 from autoprune.core.errors import InputError
+from autoprune.core.labels import arm_label, dataset_label, decimal, label
 from autoprune.evidence.statistics import Summary
+from autoprune.publish.items import known
 
 Row = Mapping[str, str]  # a row of a CSV: a text for each column, "" for none
+
+
+class Column(NamedTuple):
+    """A column of a table: how its text is read from a row; <b></b> around all of it is bold.
+
+    ``behind`` are the columns of the CSV that a number is made of, the one to sort by first; none
+    for words. A reader of the report may choose among the values of a ``facet``. ``paper``: where
+    a page has less room than a screen, "heading" (its values stand once, over the rows that share
+    them), "below" (long texts, by a number under the table) or "left out".
+    """
+
+    title: str
+    text: Callable[[Row], str]
+    behind: tuple[str, ...] = ()
+    facet: bool = False
+    paper: str = ""
+
+
+DATA = Column(
+    "data",
+    lambda row: dataset_label(row["dataset"], row["data_kind"]),
+    facet=True,
+    paper="heading",
+)
+MODEL = Column("model", lambda row: label(row["model"]), facet=True, paper="heading")
+METHOD = Column("method", lambda row: arm_label(row["method"], row["variant"]))
+
+
+def plain(name: str, title: str = "", **more: object) -> Column:
+    """A column of the CSV as it stands; ``more`` as of Column."""
+    return Column(title or name, lambda row: row[name], **more)
+
+
+def load(name: str) -> ModuleType:
+    """A table's module; raises InputError when there is none of that name."""
+    return importlib.import_module(f"{__name__}.{known('tables', name)}")
 
 
 def read_rows(path: str | Path) -> list[dict[str, str]]:
@@ -33,16 +73,15 @@ def read_rows(path: str | Path) -> list[dict[str, str]]:
     return rows
 
 
-def names() -> list[str]:
-    """The tables, sorted."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+def shown_rows(table: ModuleType, rows: Sequence[Row]) -> Sequence[Row]:
+    """What stands in a row of the table, from the rows of its CSV."""
+    return table.shown(rows) if hasattr(table, "shown") else rows
 
 
-def load(name: str) -> ModuleType:
-    """A table's module; raises InputError when there is none of that name."""
-    if name not in names():
-        raise InputError(f"table: unknown {name!r}; known are {', '.join(names())}")
-    return importlib.import_module(f"{__name__}.{name}")
+def readable(table: ModuleType, rows: Sequence[Row]) -> pd.DataFrame:
+    """The text of all cells; raises KeyError or ValueError for a CSV of another kind."""
+    cells = [[column.text(row) for column in table.COLUMNS] for row in shown_rows(table, rows)]
+    return pd.DataFrame(cells, columns=[column.title for column in table.COLUMNS], dtype=object)
 
 
 def number(text: str) -> float | None:
@@ -50,7 +89,21 @@ def number(text: str) -> float | None:
     return float(text) if text else None
 
 
+def written(row: Row, name: str, places: int = 2, scale: float = 1) -> str:
+    """A number of a row as text, ``scale`` times as large."""
+    value = number(row[name])
+    return decimal(None if value is None else scale * value, places)
+
+
 def summary(row: Row, n: str, mean: str, sd: str = "", low: str = "", high: str = "") -> Summary:
     """Figures over seeds from the columns that hold them; "" for a figure that the table lacks."""
     rest = (number(row[name]) if name else None for name in (mean, sd, low, high))
     return Summary(int(row[n] or 0), *rest)
+
+
+def with_range(row: Row, middle: str, low: str, high: str, places: int) -> str:
+    """A value with its two ends, where it has them; a dash for none."""
+    if row[middle] == "" or row[low] == "":
+        return written(row, middle, places)
+    value, least, most = (written(row, name, places) for name in (middle, low, high))
+    return f"{value} [{least}, {most}]"

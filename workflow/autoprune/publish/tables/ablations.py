@@ -1,18 +1,18 @@
-"""The ablations: one change at a time, and last-round reporting."""
+"""One change at a time: what the accidents of the authors' notebooks do to the accuracy.
+
+The last row is what reporting the last round does to the test accuracy, over all runs of the study.
+"""
 
 from collections.abc import Sequence
 
-import pandas as pd
-
-from autoprune.core.labels import decimal
 from autoprune.evidence.inference import CORRECTION
-from autoprune.evidence.statistics import Summary
 from autoprune.evidence.texts import with_interval, with_spread
-from autoprune.publish.tables import Row, number, summary
+from autoprune.publish.tables import Column, Row, plain, summary, written
 
 TITLE = "Ablations"
+CATEGORY = "Controls"
+LABEL = "ablations"
 GROUP = 1
-PAPER = None
 NOTES = [
     "Accuracy on all held-out images, validation and test together, with the change minus without "
     f"it, seed by seed, in points: mean [interval]. Intervals are {CORRECTION}; the family is the "
@@ -22,35 +22,35 @@ NOTES = [
     "distance of a single run in either direction beside it. Where accuracy still rises in the "
     "end it is above 0 for that reason alone. The notebooks report the last round of one run.",
 ]
+CHANGE = ("difference_points", "difference_low", "difference_high")
+
+
+def accuracy(which: str) -> Column:
+    """The accuracy of the arms with or without the change, %."""
+    name = f"accuracy_{which}"
+    columns = (f"{name}_percent", f"{name}_sd")
+    return Column(
+        f"accuracy {which}, %",
+        lambda row: with_spread(summary(row, f"{name}_n", *columns)),
+        columns,
+    )
+
+
+COLUMNS = [
+    plain("ablation", facet=True),
+    plain("with"),
+    plain("without"),
+    accuracy("with"),
+    accuracy("without"),
+    Column(
+        "change, points",
+        lambda row: with_interval(summary(row, "n", CHANGE[0], "", *CHANGE[1:]), sign=True),
+        CHANGE,
+    ),
+    Column("largest, points", lambda row: written(row, "largest_points"), ("largest_points",)),
+]
 
 
 def notes(rows: Sequence[Row]) -> list[str]:
     """What stands below the table."""
     return NOTES
-
-
-def readable(rows: Sequence[Row]) -> pd.DataFrame:
-    """The table for people."""
-    return pd.DataFrame(
-        {
-            "ablation": row["ablation"],
-            "with": row["with"],
-            "without": row["without"],
-            "accuracy with, %": with_spread(accuracy(row, "accuracy_with")),
-            "accuracy without, %": with_spread(accuracy(row, "accuracy_without")),
-            "change, points": with_interval(change(row), sign=True),
-            "largest, points": decimal(number(row["largest_points"])),
-        }
-        for row in rows
-    )
-
-
-def accuracy(row: Row, name: str) -> Summary:
-    """The accuracy of an arm, %."""
-    return summary(row, f"{name}_n", f"{name}_percent", f"{name}_sd")
-
-
-def change(row: Row) -> Summary:
-    """The change's effect, points."""
-    figures = (f"difference_{end}" for end in ("low", "high"))
-    return summary(row, "n", "difference_points", "", *figures)

@@ -1,23 +1,25 @@
-"""The claims of the paper: published beside ours, with a verdict and the rule behind it."""
+"""What the paper's abstract and the authors' notebooks state, beside ours, with verdict and rule.
+
+Read *verdict* together with *tested on*: *holds* and *does not hold* speak for the data named there
+and for nothing else, and on stand-in data they do not speak for the paper's data sets. *not tested
+at the paper's size* says that no run is as large as the notebooks' on their data; *here* has what
+our setting says. *not resolved* says that the interval lies on both sides of the threshold in
+*rule*, or that the search was cut shorter than the notebooks'; *depends on training rounds* that
+equal rounds and equal training rounds give different answers.
+"""
 
 from collections.abc import Sequence
-
-import pandas as pd
 
 from autoprune.core.labels import decimal
 from autoprune.evidence.family import FAMILY
 from autoprune.evidence.inference import CORRECTION
 from autoprune.evidence.readings import READINGS, ROUNDS, TRAINING
-from autoprune.publish.latex import Paper
-from autoprune.publish.tables import Row, number
+from autoprune.publish.tables import Column, Row, number, plain
 
 TITLE = "Claims of the paper"
+CATEGORY = "Claims"
+LABEL = "published against ours"
 GROUP = 1
-INTERVALS = {
-    "ours [interval]": ("ours", "low", "high"),
-    "with held-out clients drawn anew": ("ours", "clients_low", "clients_high"),
-    "at equal training rounds": ("training_ours", "training_low", "training_high"),
-}
 NOTES = [
     f"ours: mean over seeds, low and high its interval. Intervals are {CORRECTION}. Of accuracies "
     f"{FAMILY}; of a size, the variants of its claim. Accuracies of a notebook have a t-interval, "
@@ -39,40 +41,42 @@ NOTES = [
     "A pair that runs for ablations alone is not among them: one whose every arm is held against "
     "an arm of another pair.",
 ]
-PAPER = Paper(
-    headings=["source"],
-    below=["here", "tested on", "rule"],
-    left_out=["with held-out clients drawn anew"],
-)
-TITLES = {"tested_on": "tested on", "variant": "our variant", "answer": "here"}
+
+
+def interval(title: str, *columns: str, paper: str = "") -> Column:
+    """A value with its interval and number of seeds, or what of that there is."""
+
+    def text(row: Row) -> str:
+        value, least, most = (number(row[name]) for name in columns)
+        if value is None or (least is None and columns[1] != "low"):
+            return "–"
+        places = 2 if row["unit"] else 0
+        shown = decimal(value, places) + row["unit"]
+        if least is not None:
+            shown += f" [{decimal(least, places)}, {decimal(most, places)}]"
+        return f"{shown} (n={row['n']})" if row["n"] else shown
+
+    return Column(title, text, columns, paper=paper)
+
+
+COLUMNS = [
+    plain("claim"),
+    plain("published"),
+    plain("source", paper="heading"),
+    plain("variant", "our variant"),
+    plain("data"),
+    interval("ours [interval]", "ours", "low", "high"),
+    interval(
+        "with held-out clients drawn anew", "ours", "clients_low", "clients_high", paper="left out"
+    ),
+    interval("at equal training rounds", "training_ours", "training_low", "training_high"),
+    plain("verdict"),
+    plain("answer", "here", paper="below"),
+    plain("tested_on", "tested on", paper="below"),
+    plain("rule", paper="below"),
+]
 
 
 def notes(rows: Sequence[Row]) -> list[str]:
     """What stands below the table."""
     return NOTES
-
-
-def readable(rows: Sequence[Row]) -> pd.DataFrame:
-    """The claims table as text, without the long list of files."""
-    before = ["claim", "published", "source", "variant", "data"]
-    after = ["verdict", "answer", "tested_on", "rule"]
-    return pd.DataFrame(
-        {
-            **{TITLES.get(name, name): row[name] for name in before},
-            **{title: interval(row, *columns) for title, columns in INTERVALS.items()},
-            **{TITLES.get(name, name): row[name] for name in after},
-        }
-        for row in rows
-    )
-
-
-def interval(row: Row, mean: str, low: str, high: str) -> str:
-    """A value with its interval and number of seeds, or what of that there is."""
-    value, least, most = (number(row[name]) for name in (mean, low, high))
-    if value is None or (low != "low" and least is None):
-        return "–"
-    places = 2 if row["unit"] else 0
-    text = decimal(value, places) + row["unit"]
-    if least is not None:
-        text += f" [{decimal(least, places)}, {decimal(most, places)}]"
-    return f"{text} (n={row['n']})" if row["n"] else text

@@ -1,22 +1,28 @@
-"""The comparisons: every method against the paper's, at three readings."""
+"""Every method and control against the paper's, at three readings.
+
+*Equal rounds* reads both at their end, *equal training rounds* after as many rounds since network
+and weights stand still, *equal bytes* when they had sent as much. Intervals are simultaneous for
+all comparisons that are made of a data set and model, and nothing is bold whose interval does not
+exclude 0.
+"""
 
 from collections.abc import Sequence
 
-import pandas as pd
-
-from autoprune.core.labels import arm_label, dataset_label, decimal, label
+from autoprune.core.labels import arm_label, decimal, label
 from autoprune.evidence.comparisons import ACCURACIES, BETTER, WORSE
 from autoprune.evidence.differences import differences_note
 from autoprune.evidence.family import FAMILY
 from autoprune.evidence.inference import CORRECTION
-from autoprune.evidence.readings import BYTES, PAIR, READINGS, ROUNDS
+from autoprune.evidence.readings import BYTES, PAIR, READINGS, ROUNDS, TRAINING
 from autoprune.evidence.texts import remarks, with_interval, with_spread
-from autoprune.publish.latex import Paper
-from autoprune.publish.tables import Row, number, summary
+from autoprune.publish.tables import DATA, MODEL, Column, Row, number, summary, written
 
-BUDGET_SLACK = 0.05  # share of the budget by which an arm may miss it and still be at it
 TITLE = "Comparisons"
+CATEGORY = "Controls"
+LABEL = "methods and controls"
 GROUP = 2
+ONLY_WITH = "reference"
+BUDGET_SLACK = 0.05  # share of the budget by which an arm may miss it and still be at it
 NOTES = [
     "Each method minus the paper's ({reference}), seed by seed, in accuracy points of all held-out "
     "images, validation and test together: mean [interval]. In bold what differs. Intervals are "
@@ -36,10 +42,7 @@ NOTES = [
     "(off budget) marks more than 5 % beside it. Last, best by validation, mean over classes and "
     "worst tenth of clients are of the test images alone.",
 ]
-PAPER = Paper(
-    headings=["data", "model"],
-    left_out=[*(f"{short}, %" for short in ACCURACIES.values()), "rounds trained"],
-)
+DIFFERENCE = ("difference_points", "difference_low", "difference_high")
 
 
 def notes(rows: Sequence[Row]) -> list[str]:
@@ -49,43 +52,23 @@ def notes(rows: Sequence[Row]) -> list[str]:
     return own + differences_note({row["method"] for row in rows})
 
 
-def readable(rows: Sequence[Row], *, bold: str = "<b>{}</b>") -> pd.DataFrame:
-    """The table for people, a row per arm; ``bold`` wraps what differs."""
-    shown = []
+def shown(rows: Sequence[Row]) -> list[Row]:
+    """A row an arm: that of equal rounds, and the differences at the other readings beside it.
+
+    Those columns are named READING/COLUMN.
+    """
     by_arm: dict[tuple[str, ...], dict[str, Row]] = {}
     for row in rows:
         key = tuple(row[name] for name in [*PAIR, "method", "variant"])
         by_arm.setdefault(key, {})[row["question"]] = row
-    for of in by_arm.values():
-        first = of[ROUNDS]
-        share = float(first["share_of_budget"])
-        off = " (off budget)" if abs(share - 1) > BUDGET_SLACK else ""
-        accuracy = with_spread(summary(first, "accuracy_n", "accuracy_percent", "accuracy_sd"))
-        accuracy += remarks(
-            first["still_rising"], int(first["dead_runs"]), int(first["accuracy_n"])
-        )
-        cells = {
-            "data": dataset_label(first["dataset"], first["data_kind"]),
-            "model": label(first["model"]),
-            "method": named(first),
-            "numbers sent": f"{decimal(number(first['nonzeros']), 0)}, "
-            f"{decimal(100 * share, 0)} %{off}",
-            "MB sent": decimal(float(first["bytes_total"]) / 1e6, 2),
-            "rounds trained": decimal(number(first["trained_rounds"]), 0),
-            "accuracy, %": accuracy,
-        }
-        for reading, row in of.items():
-            differs = row["answer"] in (BETTER, WORSE)
-            text = difference(row)
-            cells[f"{reading}, points"] = bold.format(text) if differs else text
-            if reading == ROUNDS:
-                cells["with clients, points"] = with_clients(row)
-        cells |= {
-            f"{short}, %": decimal(number(first[f"{name}_percent"]))
-            for name, short in ACCURACIES.items()
-        }
-        shown.append(cells)
-    return pd.DataFrame(shown)
+    return [
+        {**of[ROUNDS]}
+        | {f"{reading}/{name}": row[name] for reading, row in of.items() for name in READ}
+        for of in by_arm.values()
+    ]
+
+
+READ = ("n", *DIFFERENCE, "read_at", "answer")
 
 
 def named(row: Row) -> str:
@@ -102,15 +85,31 @@ def parts(text: str) -> list[str]:
     return text.split("; ") if text else []
 
 
-def difference(row: Row) -> str:
-    """A difference with its interval, and the place where it was read."""
-    figures = (f"difference_{end}" for end in ("low", "high"))
-    found = summary(row, "n", "difference_points", "", *figures)
-    text = with_interval(found, sign=True)
-    at = number(row["read_at"])
-    if at is None or found.mean is None:
-        return text
-    return f"{text} at {at / 1e6:.2f} MB" if row["question"] == BYTES else f"{text} at {at:g}"
+def sent(row: Row) -> str:
+    """Numbers in the final network, and their share of the budget."""
+    share = float(row["share_of_budget"])
+    off = " (off budget)" if abs(share - 1) > BUDGET_SLACK else ""
+    return f"{written(row, 'nonzeros', 0)}, {decimal(100 * share, 0)} %{off}"
+
+
+def accuracy(row: Row) -> str:
+    """An arm's accuracy, and what to know of it."""
+    text = with_spread(summary(row, "accuracy_n", "accuracy_percent", "accuracy_sd"))
+    return text + remarks(row["still_rising"], int(row["dead_runs"]), int(row["accuracy_n"]))
+
+
+def difference(reading: str) -> Column:
+    """The difference from the reference at a reading, and where that was; bold where it differs."""
+
+    def text(row: Row) -> str:
+        of = {name: row[f"{reading}/{name}"] for name in READ}
+        found = summary(of, "n", DIFFERENCE[0], "", *DIFFERENCE[1:])
+        said, at = with_interval(found, sign=True), number(of["read_at"])
+        if at is not None and found.mean is not None:
+            said += f" at {at / 1e6:.2f} MB" if reading == BYTES else f" at {at:g}"
+        return f"<b>{said}</b>" if of["answer"] in (BETTER, WORSE) else said
+
+    return Column(f"{reading}, points", text, tuple(f"{reading}/{name}" for name in DIFFERENCE))
 
 
 def with_clients(row: Row) -> str:
@@ -119,3 +118,30 @@ def with_clients(row: Row) -> str:
     if low is None or high is None:
         return "–"
     return f"[{decimal(low, sign=True)}, {decimal(high, sign=True)}]"
+
+
+def of_test(name: str, title: str) -> Column:
+    """An accuracy on test images alone."""
+    column = f"{name}_percent"
+    return Column(f"{title}, %", lambda row: written(row, column), (column,), paper="left out")
+
+
+COLUMNS = [
+    DATA,
+    MODEL,
+    Column("method", named),
+    Column("numbers sent", sent, ("nonzeros", "share_of_budget")),
+    Column("MB sent", lambda row: written(row, "bytes_total", 2, 1e-6), ("bytes_total",)),
+    Column(
+        "rounds trained",
+        lambda row: written(row, "trained_rounds", 0),
+        ("trained_rounds",),
+        paper="left out",
+    ),
+    Column("accuracy, %", accuracy, ("accuracy_percent", "accuracy_sd")),
+    difference(ROUNDS),
+    Column("with clients, points", with_clients, ("with_clients_low", "with_clients_high")),
+    difference(TRAINING),
+    difference(BYTES),
+    *(of_test(name, title) for name, title in ACCURACIES.items()),
+]

@@ -1,17 +1,23 @@
-"""The results: a row per data set, model and method, over seeds."""
+"""Dense against pruned: a row for each data set, model and method, over seeds.
+
+Test accuracy is mean ± sample standard deviation. The change against dense pairs runs of the same
+seed and gives the mean with its 95 % t-interval: an interval that contains 0 leaves open whether
+there is a change. Parameters, MACs, FLOPs and bytes are means, with the reduction against the dense
+run of the same seed. The CSV beside this table holds the raw numbers, the final widths of every
+seed and the files behind each row.
+"""
 
 from collections.abc import Sequence
 
-import pandas as pd
-
-from autoprune.core.labels import arm_label, by_layer, decimal, label
+from autoprune.core.labels import by_layer, decimal
 from autoprune.evidence.statistics import Summary
 from autoprune.evidence.texts import with_interval, with_spread
-from autoprune.publish.latex import Paper
-from autoprune.publish.tables import Row
+from autoprune.publish.tables import DATA, METHOD, MODEL, Column, Row, number, written
 from autoprune.publish.tables import summary as figures
 
 TITLE = "Results"
+CATEGORY = "Results"
+LABEL = "dense against pruned"
 GROUP = 2
 NOTES = [
     "Accuracy is on all held-out images, validation and test together, on which nothing was "
@@ -27,9 +33,6 @@ NOTES = [
     "that fire on any of 2,000 training images in the last round, first layer first, mean over "
     "seeds.",
 ]
-PAPER = Paper(
-    headings=["data", "model"], left_out=["rounds × clients", "MACs", "payload", "live filters"]
-)
 STAND_IN_NOTE = (
     "Data marked (stand-in) are generated or borrowed in place of the paper's: such rows show "
     "that the pipeline works, not that the paper's figures hold."
@@ -41,42 +44,63 @@ def notes(rows: Sequence[Row]) -> list[str]:
     return [*NOTES, STAND_IN_NOTE] if any(row["data_kind"] == "stand-in" for row in rows) else NOTES
 
 
-def readable(rows: Sequence[Row]) -> pd.DataFrame:
-    """The table for people."""
-    return pd.DataFrame(map(cells, rows))
+def summary(row: Row, name: str, scale: float = 1) -> Summary:
+    """The figures of a column over seeds, ``scale`` times as large."""
+    found = figures(row, *(f"{name}_{part}" for part in Summary._fields))
+    return Summary(found.n, *(None if part is None else scale * part for part in found[1:]))
 
 
-def summary(row: Row, name: str) -> Summary:
-    """The figures of a column over seeds."""
-    return figures(row, *(f"{name}_{part}" for part in Summary._fields))
+def counted(title: str, name: str, paper: str = "") -> Column:
+    """A count, and what it is less than the dense network's."""
+    less = f"{name}_reduction_percent_mean"
 
-
-def cells(row: Row) -> dict[str, str]:
-    """A row for people."""
-
-    def less(name: str) -> str:
-        change = summary(row, f"{name}_reduction_percent").mean
+    def text(row: Row) -> str:
+        change = number(row[less])
         beside = "" if change is None else f" ({decimal(-change, 1, sign=True)} %)"
-        return decimal(summary(row, name).mean, 0) + beside
+        return written(row, f"{name}_mean", 0) + beside
 
-    def sent(name: str, factor: str) -> str:
-        amount = decimal(summary(row, name).mean / 1e6, 2) + " MB"
-        by = summary(row, factor).mean
-        return amount if by is None else f"{amount} (÷ {decimal(by, 2)})"
+    return Column(title, text, (f"{name}_mean", less), paper=paper)
 
-    accuracy = summary(row, "accuracy")
-    percent = Summary(accuracy.n, *(None if part is None else 100 * part for part in accuracy[1:]))
-    return {
-        "data": row["dataset_label"],
-        "model": label(row["model"]),
-        "method": arm_label(row["method"], row["variant"]),
-        "rounds × clients": f"{row['rounds']} × {row['clients_per_round']}",
-        "accuracy, %": with_spread(percent),
-        "against dense, points": with_interval(summary(row, "accuracy_change_points"), sign=True),
-        "parameters": less("parameters"),
-        "MACs": less("macs"),
-        "FLOPs (TF profiler)": less("flops_tf_profiler"),
-        "traffic": sent("bytes_total", "communication_factor"),
-        "payload": sent("payload_total", "communication_factor_payload"),
-        "live filters": by_layer(row["live_filters"]),
-    }
+
+def sent(title: str, name: str, factor: str, paper: str = "") -> Column:
+    """Megabytes in all, and how many times less than the dense run's."""
+    by = f"{factor}_mean"
+
+    def text(row: Row) -> str:
+        amount = written(row, f"{name}_mean", 2, 1e-6) + " MB"
+        return f"{amount} (÷ {written(row, by)})" if row[by] else amount
+
+    return Column(title, text, (f"{name}_mean", by), paper=paper)
+
+
+COLUMNS = [
+    DATA._replace(text=lambda row: row["dataset_label"]),
+    MODEL,
+    METHOD,
+    Column(
+        "rounds × clients",
+        lambda row: f"{row['rounds']} × {row['clients_per_round']}",
+        paper="left out",
+    ),
+    Column(
+        "accuracy, %",
+        lambda row: with_spread(summary(row, "accuracy", 100)),
+        ("accuracy_mean", "accuracy_sd"),
+    ),
+    Column(
+        "against dense, points",
+        lambda row: with_interval(summary(row, "accuracy_change_points"), sign=True),
+        tuple(f"accuracy_change_points_{part}" for part in ("mean", "low", "high")),
+    ),
+    counted("parameters", "parameters"),
+    counted("MACs", "macs", "left out"),
+    counted("FLOPs (TF profiler)", "flops_tf_profiler"),
+    sent("traffic", "bytes_total", "communication_factor"),
+    sent("payload", "payload_total", "communication_factor_payload", "left out"),
+    Column(
+        "live filters",
+        lambda row: by_layer(row["live_filters"]),
+        ("live_filters",),
+        paper="left out",
+    ),
+]

@@ -1,4 +1,9 @@
-"""The latency figure: times against MACs, and speed-up against the reduction of MACs."""
+"""Inference time of pruned and dense networks, and speed-up against the reduction of MACs.
+
+A row of two panels each for phones and for the machine that ran this study: the two are never
+compared. Bars are the range over repeats (phone) or the 95 % bootstrap interval (host proxy). The
+host says how a network's time changes with its MACs on one processor, not how fast a phone is.
+"""
 
 from typing import Any
 
@@ -8,29 +13,32 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from autoprune.core.labels import dataset_label, label
+from autoprune.evidence.latency import COLUMNS, KINDS, NUMBERS
+from autoprune.measure.table import read_table
 from autoprune.publish.axes import log_axis
-from autoprune.publish.plotting import ARM, Look, finish, looks, panels, told_apart
+from autoprune.publish.plotting import ARM, Look, empty, finish, looks, panels, told_apart
 from autoprune.publish.spots import say
 
+CATEGORY = "Latency"
+INPUTS = {"latency": "<results>/tables/latency.csv"}
 GROUP = ["kind", "precision", "threads"]
-KINDS = {"phone": "phone", "host_proxy": "host proxy"}
 DENSE = ("dense", "fedavg")
 
 
-def draw(table: pd.DataFrame) -> Figure:
+def draw(latency: str) -> Figure:
     """A row of two panels for each kind and precision, phones first.
 
-    ``table`` is the latency table; rows of other networks have no MACs and are not drawn, nor are
-    runs on more threads than the fewest of their kind.
+    Rows of other networks have no MACs and are not drawn, nor are runs on more threads than the
+    fewest of their kind.
     """
+    table = read_table(latency, COLUMNS)
+    words = [name for name in COLUMNS if name not in (*NUMBERS, "threads")]
+    table[words] = table[words].astype(object).fillna("")
     drawn = table[table["macs"].notna() & table["median_ms"].notna()]
     drawn = drawn[drawn["threads"] == drawn.groupby("kind")["threads"].transform("min")]
     drawn, others = told_apart(drawn)
     if drawn.empty:
-        figure, (ax,) = panels(["latency"])
-        ax.set_axis_off()
-        ax.text(0.5, 0.5, "nothing measured", ha="center", transform=ax.transAxes)
-        return figure
+        return empty("nothing measured")
     groups = sorted(
         drawn[GROUP].drop_duplicates().itertuples(index=False, name=None),
         key=lambda group: (list(KINDS).index(group[0]), group[1:]),

@@ -1,0 +1,69 @@
+"""Stage: the CSV of one table, from the files and settings that its module asks for.
+
+The module defines INPUTS and OPTIONS as in autoprune.publish.items, each a flag here, and
+``table()``, which takes them and returns the rows: ``metrics`` as a table, other files as paths.
+"""
+
+import argparse
+import importlib
+import inspect
+from collections.abc import Sequence
+from types import ModuleType
+
+from autoprune.core.errors import InputError, run_main
+from autoprune.core.files import write_text
+from autoprune.core.provenance import modules_with
+from autoprune.evidence.ablated import add_ablation_flag
+from autoprune.evidence.statistics import add_margin_flag
+from autoprune.measure.table import read_metrics, to_csv
+
+
+def add_flags(parser: argparse.ArgumentParser, module: ModuleType) -> None:
+    """The flags of a table, required where its function has no default for them.
+
+    Raises InputError for an option that there is not.
+    """
+    parameters = inspect.signature(module.table).parameters
+    for name, pattern in module.INPUTS.items():
+        flag, needed = f"--{name.replace('_', '-')}", parameters[name].default
+        many = {"nargs": "*"} if "{" in pattern else {}
+        required = needed is inspect.Parameter.empty
+        parser.add_argument(flag, required=required, metavar="FILE", help=pattern, **many)
+    for name in getattr(module, "OPTIONS", ()):
+        if name == "margin":
+            add_margin_flag(parser, "--margin")
+        elif name == "ablation":
+            add_ablation_flag(parser)
+        elif name == "reference":
+            parser.add_argument("--reference", metavar="VARIANT", help="variant of autoprune")
+        else:
+            raise InputError(
+                f"{module.__name__}: OPTIONS: found {name!r}, expected reference, margin, ablation"
+            )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line: see ``--help``, and ``TABLE --help``."""
+    known = modules_with("evidence", "table")
+    parser = argparse.ArgumentParser(
+        "autoprune.evidence.tabulate", description=__doc__, add_help=False
+    )
+    parser.add_argument("table", nargs="?", default="", help=f"one of {', '.join(known)}")
+    name = parser.parse_known_args(argv)[0].table
+    if name in known:
+        module = importlib.import_module(f"autoprune.evidence.{name}")
+        add_flags(parser, module)
+    parser.add_argument("--csv", required=True, help="output: raw numbers")
+    parser.add_argument("-h", "--help", action="help", help="show this")
+    arguments = vars(parser.parse_args(argv))
+    if name not in known:
+        raise InputError(f"table: unknown {name!r}; known are {', '.join(known)}")
+    output = arguments.pop("csv")
+    given = {key: value for key, value in arguments.items() if key != "table" and value is not None}
+    if "metrics" in given:
+        given["metrics"] = read_metrics(given["metrics"])
+    write_text(output, to_csv(module.table(**given)))
+
+
+if __name__ == "__main__":
+    run_main(main)
