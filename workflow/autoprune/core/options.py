@@ -1,7 +1,6 @@
 """A pydantic model says what may be set; command-line flags and one-line refusals come from it."""
 
 import argparse
-import json
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
@@ -31,7 +30,7 @@ class Refused(InputError):
 def from_config(model: type[Model], values: Mapping[str, Any]) -> Model:
     """The model of values as YAML has them, text no number; raises Refused."""
     try:
-        return model.model_validate_json(json.dumps(values, default=str))
+        return model.model_validate(values)
     except ValidationError as error:
         raise Refused(*refusal(error)) from None
 

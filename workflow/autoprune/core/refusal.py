@@ -51,7 +51,8 @@ def refusal(error: ValidationError, but: Iterable[str] = ()) -> tuple[Path, str]
     mistakes = [m for m in error.errors(include_url=False) if m["type"] not in but]
     if not mistakes:
         return [], ""
-    kind, given, more = (mistakes[0].get(part, {}) for part in ("type", "input", "ctx"))
+    kind, given = mistakes[0]["type"], mistakes[0]["input"]
+    more: Mapping[str, Any] = mistakes[0].get("ctx", {})
     # a union adds the name of the member that it tried
     path: Path = [p for p in mistakes[0]["loc"] if not ("[" in str(p) and p != "[key]")]
     if kind == "missing":

@@ -50,8 +50,8 @@ class Partition:
     @property
     def checksum(self) -> str:
         """Hex SHA-256 of which row is with which client; reads all indices."""
-        digest = hashlib.sha256(np.ascontiguousarray(self.offsets))
-        digest.update(np.ascontiguousarray(self.all_indices))
+        digest = hashlib.sha256(np.ascontiguousarray(self.offsets).data)
+        digest.update(np.ascontiguousarray(self.all_indices).data)
         return digest.hexdigest()
 
     @property

@@ -73,13 +73,13 @@ class ClientStore:
                     f"{shape}; prepare the data again"
                 )
         read_singly(arrays["images"], header["samples"]["train"])
-        fields = {key: header[key] for key in HEADER_KEYS - {"schema_version", "clients", "shape"}}
+        known = HEADER_KEYS - {"schema_version", "clients", "shape"}
+        fields: dict[str, Any] = {key: header[key] for key in known} | arrays
         return cls(
             folder=folder,
             client_ids=header["clients"],
             shape=tuple(header["shape"]),
             **fields,
-            **arrays,
         )
 
     def rows(self, split: str) -> slice:
@@ -149,6 +149,6 @@ def read_singly(images: np.ndarray, rows: int) -> None:
     They are the training images, of which a round wants some clients'. Otherwise each such read
     brings in its neighbours, up to megabytes, as many as the disk's read-ahead says.
     """
-    mapping = images.base
+    mapping: Any = images.base
     if isinstance(mapping, mmap.mmap) and hasattr(mmap, "MADV_RANDOM"):
         mapping.madvise(mmap.MADV_RANDOM, 0, len(mapping) * rows // len(images))

@@ -30,7 +30,9 @@ class Method(Base):
         "rewind-once": "autoprune, initial at the end",
         "inherit-low": "autoprune, kept weights, low tail",
     }
-    Settings = Rule
+
+    class Settings(Rule):
+        """Those of the rule."""
 
     def __init__(self, base: Architecture, seed: int, variant: str, settings: Block) -> None:
         super().__init__(base, seed, variant, settings)

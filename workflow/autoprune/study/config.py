@@ -83,10 +83,6 @@ def check(config: Mapping[str, Any], files: Files) -> None:
 
 
 def _check_dataset(files: Files, path: Path_, dataset: Mapping[str, Any]) -> None:
-    own = dataset.get("preprocessing", {})
-    if own.get("standardise") and "pixel_range" in own:
-        reason = "stands beside pixel_range, which it takes the place of; set one"
-        _refuse(files, [*path, "preprocessing", "standardise"], reason)
     try:
         check_options(dataset["source"], dataset["options"])
     except Refused as error:

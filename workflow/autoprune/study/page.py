@@ -136,7 +136,13 @@ def keys(
 
 
 def resolved(rules: Schema, rule: Schema) -> Schema:
-    """A rule with what its $ref points to; what stands beside the $ref wins."""
+    """A rule with what its $ref points to; what stands beside the $ref wins.
+
+    What may be left out may also be null, which goes without saying.
+    """
+    if "default" in rule and rule["default"] is None and "anyOf" in rule:
+        only = next(one for one in rule["anyOf"] if one != {"type": "null"})
+        rule = {**only, **{key: value for key, value in rule.items() if key != "anyOf"}}
     if "$ref" not in rule:
         return rule
     return {**rules["$defs"][rule["$ref"].rpartition("/")[2]], **rule}
@@ -162,8 +168,9 @@ def allowed(rule: Schema) -> str:
     words |= {"boolean": "`true`, `false`"}
     if kind == "array":
         number = f"{rule['minItems']} " if rule.get("maxItems") == rule.get("minItems", -1) else ""
-        return f"list of {number}{allowed(rule['items'])}".replace("number", "numbers")
-    return " ".join([words.get(kind, kind), ", ".join(bounds if kind != "null" else [])]).strip()
+        member = allowed(rule.get("items") or rule["prefixItems"][0])
+        return f"list of {number}{member}".replace("number", "numbers")
+    return f"{words.get(kind, kind)} {', '.join(bounds) if kind != 'null' else ''}".strip()
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -209,11 +216,7 @@ def option_rows() -> list[Row]:
     for source, model in by_source.items():
         rules = model.model_json_schema()
         for key, rule in rules["properties"].items():
-            # what may be left out may also be null, which goes without saying
-            rule = {
-                **next((one for one in rule.get("anyOf", ()) if one != {"type": "null"}), {}),
-                **rule,
-            }
+            rule = resolved(rules, rule)
             text = described(rule, f"{source}.{key}")
             needed = key in rules.get("required", ())
             found = sorted_out.setdefault((key, allowed(rule), text), {})

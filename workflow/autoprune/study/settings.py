@@ -11,7 +11,8 @@ from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 from autoprune.core.block import Among, Block, once, wrong
 from autoprune.core.labels import METHODS
 from autoprune.core.provenance import modules_with
-from autoprune.data.prepare.schemes import NEEDS
+from autoprune.data.prepare.preprocess import Preprocessing
+from autoprune.data.prepare.schemes import Division
 from autoprune.federation.settings import Family, StandsFor, Target, Training, Widths
 from autoprune.measure import formats as exports
 from autoprune.pruning.settings import Rule
@@ -19,8 +20,7 @@ from autoprune.pruning.settings import Rule
 # by file: importing them would take a second of torch
 MODELS = modules_with("models", "build")
 SOURCES = modules_with("data/prepare/sources", "prepare")
-PIXELS = "Scales pixels so that those of the training images have mean 0 and standard deviation 1; "
-PIXELS += "without it they are from 0 to 1."
+UNSET: Any = None  # of a key that may be left out, but not set to nothing
 
 
 def _with_dense(methods: dict[str, list[str]]) -> dict[str, list[str]]:
@@ -134,54 +134,8 @@ class Deploy(Block):
 class UsualPreprocessing(Block):
     """What is done to the images of every data set that does not say otherwise itself."""
 
-    standardise: bool = Field(description=PIXELS)
-
-
-class Preprocessing(Block):
-    """What is done to every image when the store is written, in this order."""
-
-    crop: list[Whole] = Field(
-        None,
-        min_length=2,
-        max_length=2,
-        description="Keeps pixel rows and columns from the first number up to, not including, the "
-        "second; the notebooks crop FEMNIST to `[5, 20]`.",
-    )
-    resize: int = Field(None, ge=1, description="Pixels a side afterwards, bilinear.")
-    polarity: Literal["dark-on-light", "light-on-dark"] = Field(
-        None, description="Inverts grey images that have the other."
-    )
-    pixel_range: list[float] = Field(
-        None,
-        min_length=2,
-        max_length=2,
-        description="What training scales the stored 0 and 255 to, instead of `standardise`; "
-        "without either `[0, 1]`.",
-    )
-    standardise: bool = Field(None, description=PIXELS)
-
-
-class Partition(Block):
-    """How the training images are divided among clients."""
-
-    scheme: Annotated[str, Among(tuple(NEEDS))] = Field(description="How; see Partition schemes.")
-    seed: int = Field(ge=0, description="Seed of the division.")
-    clients: int = Field(None, ge=1, description="Number of clients that are drawn.")
-    alpha: float = Field(
-        None,
-        gt=0,
-        description="Concentration: below 1 clients differ much, above 100 they are all alike.",
-    )
-    classes_per_client: int = Field(None, ge=1, description="Classes of a client.")
-    shards_per_client: int = Field(
-        None, ge=1, description="Shards of a client; their size follows."
-    )
-    shard_size: int = Field(None, ge=1, description="Images of a shard; their number follows.")
-    min_samples: int = Field(
-        None,
-        ge=1,
-        description="Training images; a client with fewer is dropped, and counted as dropped. "
-        "Without it 2.",
+    standardise: bool = Field(
+        description=str(Preprocessing.model_fields["standardise"].description)
     )
 
 
@@ -195,12 +149,12 @@ class DataSet(Block):
     target: Target
     options: dict[str, Any] = Field(description="The source's own settings; see Options.")
     downloads: Annotated[list[str], Once] = Field(
-        None,
+        UNSET,
         description="Files that are fetched to `resources/downloads`, or checked there when you "
         "put them there; names of `workflow/autoprune/data/fetch/downloads.yaml`.",
     )
-    preprocessing: Preprocessing = None
-    partition: Partition
+    preprocessing: Preprocessing = UNSET
+    partition: Division
 
 
 class Pair(Block):
@@ -212,13 +166,13 @@ class Pair(Block):
     model: Family
     widths: Widths
     methods: Methods = Field(
-        None, description="Method -> variants that run on this pair, instead of the study's."
+        UNSET, description="Method -> variants that run on this pair, instead of the study's."
     )
     more_methods: Variants = Field(
-        None,
+        UNSET,
         description="Method -> variants that run on this pair too, beside its own or the study's.",
     )
-    autoprune: Rule = None
+    autoprune: Rule = UNSET
 
     @classmethod
     def allowed_keys(cls) -> list[str]:

@@ -73,7 +73,8 @@ def live_as_the_stage(link: socket.socket, told: bytes, numbers: list[signal.Sig
     with suppress(OSError):
         while told.count(b"\n") < 2 and (more := link.recv(64)):
             told += more
-    pid, code, *_ = [*map(int, told.split()), None]
+    pid, *codes = map(int, told.split())
+    code = codes[0] if codes else None
     if code is None:
         kill(pid)
         if group != os.getpid():

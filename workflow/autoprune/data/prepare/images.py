@@ -144,7 +144,7 @@ def _write_block(file: int, offset: int, places: np.ndarray, images: np.ndarray)
     size = images[0].nbytes
     ends = [*(np.flatnonzero(np.diff(places) != 1) + 1), len(places)]
     for first, end in zip([0, *ends], ends, strict=False):
-        rest = memoryview(images[first:end]).cast("B")
+        rest = images[first:end].data.cast("B")
         at = offset + int(places[first]) * size
         while rest:  # a nearly full disk takes less than it is given, before it refuses
             written = os.pwrite(file, rest, at)

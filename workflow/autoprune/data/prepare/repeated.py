@@ -113,9 +113,9 @@ def _refuse_held_out(
     repeated = np.bincount(who[trained[which]], minlength=len(names))
     wrong = np.flatnonzero((sizes >= ENOUGH) & (repeated == sizes))
     if len(wrong):
-        part = wrong[0]
+        part = int(wrong[0])
         twins = (splits == 0) & np.isin(numbers, which[who == part])
-        other = np.bincount(owner[twins]).argmax()
+        other = int(np.bincount(owner[twins]).argmax())
         whose = "its own" if other == part else names[other]
         raise InputError(
             f"{names[part]}: each of its {sizes[part]} different held-out images is also a "
@@ -138,11 +138,11 @@ def _refuse_copies(
     from scipy.sparse import csr_array
 
     holds = csr_array((np.ones(len(who), np.int64), (who, which)))
-    for part in asked:
+    for part in asked.tolist():
         common = (holds[[part]] @ holds.T).toarray()[0]
         common[part] = 0
         if common.max() == sizes[part]:
-            other = common.argmax()
+            other = int(common.argmax())
             raise InputError(
                 f"{names[part]}: each of its {sizes[part]} different images is also one of "
                 f"{names[other]}, and some are both held out and trained on; {ADVICE}"

@@ -5,7 +5,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -35,7 +35,7 @@ def stopped() -> bool:
 
 def each(
     work: Callable[[Any, Any], Any], shared: Any, items: Sequence[Any], workers: int
-) -> Iterator[Any]:
+) -> Generator[Any]:
     """Yield ``work(shared, item)`` of each item, in their order, by ``workers`` processes.
 
     With 1 no process is started; otherwise all that is given must be picklable. What ``work``

@@ -120,8 +120,9 @@ def _repeated(
         Parts([f"client {client}" for client in samples.client_ids], samples.clients[order]),
         Parts(["the data set"], np.zeros(len(order), np.int64)),
     ]
-    if part_of is not None and images.file is not None:
-        files, number = np.unique([str(images.file(p)) for p in images.parts], return_inverse=True)
+    if part_of is not None and isinstance(images, Images) and (file := images.file):
+        paths = np.array([str(file(part)) for part in images.parts])
+        files, number = np.unique(paths, return_inverse=True)
         kinds.insert(0, Parts(files.tolist(), number[part_of]))
     numbers = digests.numbers()
     repeated.refuse_parts(kinds, numbers, digests.plain(), splits)

@@ -14,16 +14,17 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, Strict
 
 from autoprune.core import seeds
 from autoprune.core.errors import InputError
 from autoprune.core.options import Options, Refused, from_config, marked
 from autoprune.data.prepare.images import Images, Samples
 
+File = Annotated[Path, Strict(False)]  # text in the configuration
 Item = TypeVar("Item")
 
 
@@ -164,7 +165,7 @@ def halved(test: np.ndarray, seed: int) -> np.ndarray:
 
 
 def report_dropped(
-    client_ids: Sequence[str], sizes: Sequence[int], small: Iterable[int], reason: str
+    client_ids: Sequence[str], sizes: Sequence[int], small: Sequence[int], reason: str
 ) -> list[dict[str, Any]]:
     """The header's entries for the clients numbered ``small``; a line on stderr if there are any.
 
@@ -209,7 +210,7 @@ def by_client(
         trains = np.bincount(clients[splits == 0], minlength=len(client_ids)) > 0
         small &= trains | (sizes == 0)
     reason = f"fewer than {min_samples} samples"
-    dropped = report_dropped(client_ids, sizes, np.flatnonzero(small), reason)
+    dropped = report_dropped(client_ids, sizes.tolist(), np.flatnonzero(small).tolist(), reason)
     kept = np.flatnonzero(~small)
     if len(kept) == 0:
         raise InputError(
@@ -217,7 +218,7 @@ def by_client(
             "lower min_samples or give more data"
         )
     rows = np.flatnonzero(~small[clients])
-    ids = [client_ids[client] for client in kept]
+    ids = [client_ids[client] for client in kept.tolist()]
     clients = np.searchsorted(kept, clients[rows])
     if splits is None:
         assert isinstance(options, Split)

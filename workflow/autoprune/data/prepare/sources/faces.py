@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import ArrayLike
 from pydantic import Field
 
 from autoprune.core import seeds
@@ -112,15 +113,24 @@ class Easel:
         self.centre = SIDE * FINE * (np.array([0.5, 0.52]) + difficulty * rng.normal(0, 0.025, 2))
         self.turn = difficulty * rng.normal(0, 0.08)
 
-    def _place(self, points: np.ndarray, depth: float) -> list[tuple[float, float]]:
+    def _place(self, points: ArrayLike, depth: float) -> list[tuple[float, float]]:
         turned = np.asarray(points, float) + np.array([self.turn * depth, 0])
         return [tuple(point) for point in turned @ self.rotation * self.scale + self.centre]
 
-    def fill(self, points, colour, depth: float = 0.0, alpha: float = 1.0) -> None:
+    def fill(
+        self, points: ArrayLike, colour: np.ndarray, depth: float = 0.0, alpha: float = 1.0
+    ) -> None:
         """Fill the polygon ``points`` (n, 2)."""
         self.draw.polygon(self._place(points, depth), fill=_rgba(colour, alpha))
 
-    def line(self, points, colour, width: float, depth: float = 0.0, alpha: float = 1.0) -> None:
+    def line(
+        self,
+        points: ArrayLike,
+        colour: np.ndarray,
+        width: float,
+        depth: float = 0.0,
+        alpha: float = 1.0,
+    ) -> None:
         """Stroke the open line ``points`` (n, 2), ``width`` in face units."""
         pixels = max(1, round(width * self.scale))
         self.draw.line(self._place(points, depth), _rgba(colour, alpha), pixels, joint="curve")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import Field
@@ -160,7 +161,7 @@ def _capital_height(font: str) -> float:
 
 
 @cache
-def _face(font: str):
+def _face(font: str) -> Any:
     import matplotlib
     from PIL import ImageFont
 

@@ -25,15 +25,15 @@ Pool = dict[str, list[tuple[Path, np.ndarray]]]  # user -> (shard, labels)
 class Options(sources.Split):
     """What may be set."""
 
-    folder: Path | None = sources.reads(
+    folder: sources.File | None = sources.reads(
         ".json",
         description="Folder of LEAF's shards without a split, instead of `train` and `test`; each "
         "writer's samples are then split by seed.",
     )
-    train: Path | None = sources.reads(
+    train: sources.File | None = sources.reads(
         ".json", description="Folder of LEAF's training shards, which keeps LEAF's split."
     )
-    test: Path | None = sources.reads(
+    test: sources.File | None = sources.reads(
         ".json", description="Folder of LEAF's test shards, with `train`."
     )
 

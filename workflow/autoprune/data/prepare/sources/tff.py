@@ -21,16 +21,16 @@ CHUNK = 1 << 20  # bytes unpacked at once
 class Options(sources.Counted):
     """What may be set."""
 
-    archive: Path | None = sources.reads(
+    archive: sources.File | None = sources.reads(
         ".lzma",
         ".xz",
         description="The file as downloaded, emnist_all.sqlite.lzma or celeba.sqlite.lzma; "
         "unpacked once.",
     )
-    unpacked: Path | None = Field(
+    unpacked: sources.File | None = Field(
         None, description="Folder to unpack the archive into; without it beside the archive."
     )
-    database: Path | None = sources.reads(
+    database: sources.File | None = sources.reads(
         ".sqlite", description="An unpacked SQLite file, instead of `archive`."
     )
     split: str | None = Field(
