@@ -52,6 +52,7 @@ lint: .venv/installed
 	$(bin)/ruff check workflow tests benchmarks
 	$(bin)/ruff format --check workflow tests benchmarks
 	PYTHONPATH=workflow $(bin)/lint-imports --no-cache
+	$(bin)/mypy
 	$(run) $(bin)/snakefmt --check Snakefile workflow
 	$(run) $(bin)/python -m snakemake --lint
 

@@ -37,7 +37,8 @@ def ablations(metrics: pd.DataFrame, pairs: Sequence[Ablation]) -> list[dict[str
     values, sources = final_figures(metrics)
     require(values, NEEDED)
     samples: dict[str, Sample] = {}
-    contrasts, records = [], []
+    contrasts = []
+    records: list[dict[str, Any]] = []
     for name, changed, plain in pairs:
         one, other = arm_of(values, changed), arm_of(values, plain)
         for arm, runs in ((changed, one), (plain, other)):

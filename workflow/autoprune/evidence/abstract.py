@@ -214,7 +214,8 @@ def reductions(
 
     Where every seed comes to the same size there is nothing to estimate: the interval is a point.
     """
-    samples, contrasts = [], []
+    samples: list[Sample] = []
+    contrasts = []
     for variant in variants:
         own = [
             Sample(tuple(runs[figure.column]), tuple(runs["seed"]), pair)

@@ -152,8 +152,8 @@ def averaged(of: Sequence[Study], reading: str) -> dict[Comparison, Difference]:
     found = simultaneous(samples, contrasts)
     wider = _with_clients(of, common, found) if reading == ROUNDS else [None] * len(found)
     return {
-        comparison: Difference(*parts)
-        for comparison, *parts in zip(common, found, wider, places, strict=True)
+        comparison: Difference(estimate, clients, place)
+        for comparison, estimate, clients, place in zip(common, found, wider, places, strict=True)
     }
 
 

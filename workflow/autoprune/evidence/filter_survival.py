@@ -67,8 +67,8 @@ def similarity(folders: Sequence[str | Path]) -> pd.DataFrame:
         about, plan = read_json(folder / "run.json"), read_json(folder / "plan.json")
         if traceable(plan):
             key = tuple(str(about[name]) for name in ARM)
-            found = (int(about["seed"]), survivors(plan), plan["base"]["widths"])
-            arms.setdefault(key, []).append(found)
+            run = (int(about["seed"]), survivors(plan), plan["base"]["widths"])
+            arms.setdefault(key, []).append(run)
     rows = []
     for key, runs in sorted(arms.items()):
         for layer, filters in enumerate(runs[0][2]):

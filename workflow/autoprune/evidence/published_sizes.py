@@ -60,6 +60,7 @@ def size_row(rows: pd.DataFrame, path: str) -> dict[str, Any]:
     return row(
         about,
         f"searches on untrained networks at k {first['k']:g} ({draws} draws): {'; '.join(places)}",
+        None,
         **judge_place(rows),
         answer=_answer(rows),
         source_files=path,

@@ -80,10 +80,12 @@ def _curve(seed: int, rows: pd.DataFrame, mark: str) -> Curve:
     """A run of its rows by round."""
     forced = (rows["shrunk"].fillna(0) > 0) | (rows["restarted"].fillna(0) > 0)
     seen = rows[rows["accuracy"].notna()]
-    arrays = (seen[name].to_numpy() for name in ("round", "accuracy", "bytes_cumulative"))
+    rounds, accuracy, sent = (
+        seen[name].to_numpy() for name in ("round", "accuracy", "bytes_cumulative")
+    )
     start = max(1, int(rows.loc[forced, "round"].max())) if forced.any() else 1
     last, total = int(rows["round"].max()), float(rows["bytes_cumulative"].max())
-    return Curve(seed, *arrays, start, last, total, mark)
+    return Curve(seed, rounds, accuracy, sent, start, last, total, mark)
 
 
 def _marks(by_round: pd.DataFrame) -> dict[tuple[Any, ...], str]:

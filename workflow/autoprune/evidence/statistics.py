@@ -195,7 +195,7 @@ def judge(ours: Summary, low: float, high: float = math.inf) -> dict[str, str]:
     """
     if ours.mean is None:
         raise ValueError("no mean to judge; give at least one value")
-    settled = ours.low is not None and (
+    settled = (ours.low is not None and ours.high is not None) and (
         low <= ours.low <= ours.high <= high or ours.high < low or ours.low > high
     )
     if not settled:

@@ -1,9 +1,11 @@
 """How axes are numbered, and the line of chance."""
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
 
 def percent_axis(ax: Axes) -> None:
@@ -42,12 +44,12 @@ def log_axis(ax: Axes, least: float, most: float) -> None:
         if len(ticks) < 3:
             ticks = [s * d for d in decades for s in steps if low <= s * d <= high]
     ax.xaxis.set_major_locator(FixedLocator(ticks))
-    ax.xaxis.set_major_formatter(short)
+    ax.xaxis.set_major_formatter(FuncFormatter(short))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_minor_formatter(NullFormatter())
 
 
-CHANCE = {"color": "#777777", "linewidth": 0.8, "linestyle": ":"}
+CHANCE: dict[str, Any] = {"color": "#777777", "linewidth": 0.8, "linestyle": ":"}
 
 
 def chance_line(ax: Axes, metrics: pd.DataFrame, dataset: str) -> None:

@@ -198,8 +198,8 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
             "rounds trained": decimal(row["trained_rounds"], 0),
         }
         for reading in (ROUNDS, TRAINING, BYTES):
-            known = reading in by and key in by[reading].index
-            cells[reading] = interval(by[reading].loc[key], *DIFFERENCE) if known else "–"
+            there = reading in by and key in by[reading].index
+            cells[reading] = interval(by[reading].loc[key], *DIFFERENCE) if there else "–"
         shown.append(cells)
     return pd.DataFrame(shown)
 

@@ -58,7 +58,8 @@ def origin(row: Mapping[str, str], column: str) -> Origin:
     """
     own = "method" in row and not is_compared(column)
     runs: dict[str, list[str]] = {}
-    others, networks = [], {}
+    others: list[str] = []
+    networks: dict[str, None] = {}
     for file in filter(None, row.get("source_files", "").split(";")):
         run = PurePath(file).parent
         if not run.name.startswith("seed-"):

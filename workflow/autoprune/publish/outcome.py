@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from tabulate import tabulate
@@ -25,15 +26,15 @@ def summary(claims: pd.DataFrame) -> str:
     )
 
 
-def _variant(row) -> str:
+def _variant(row: Any) -> str:
     return "-" if pd.isna(row.variant) else row.variant  # a phone is given any network
 
 
-def _here(row) -> str:
+def _here(row: Any) -> str:
     return "-" if pd.isna(row.answer) else row.answer.partition(";")[0]
 
 
-def _ours(row) -> str:
+def _ours(row: Any) -> str:
     if pd.isna(row.ours):
         return "-"
     if pd.isna(row.low):

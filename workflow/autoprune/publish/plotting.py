@@ -64,7 +64,7 @@ class Look(NamedTuple):
 
     label: str
     colour: str
-    dash: tuple[float, ...] | str
+    dash: Any  # (on, off, ...) in points, or "" for a whole line
     marker: str
 
     def entry(self, **more: Any) -> Line2D:
@@ -166,6 +166,7 @@ def finish(
     last: dict[int, Axes] = {}
     for ax in figure.axes:  # row by row, so that the lowest of each column comes last
         place = ax.get_subplotspec()
+        assert place is not None  # every panel is one of a grid
         ax.set(xlabel="", ylabel=y if place.is_first_col() else "")
         last[place.colspan.start] = ax
     for ax in last.values():
@@ -193,7 +194,8 @@ def settle(figure: Figure) -> None:
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for axes in figure.axes:
-        axes.set_position([round(float(number), 4) for number in axes.get_position().bounds])
+        left, bottom, width, height = (round(float(n), 4) for n in axes.get_position().bounds)
+        axes.set_position((left, bottom, width, height))
 
 
 def save(figure: Figure, *files: str | Path) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
@@ -28,7 +28,7 @@ class Spot(NamedTuple):
 
 # Of each figure that is not written yet. Matplotlib has no tooltips; an SVG has, where a shape
 # has a title.
-_spots: defaultdict[Figure, list[Spot]] = defaultdict(list)
+_spots: defaultdict[Any, list[Spot]] = defaultdict(list)
 
 
 def say(

@@ -5,6 +5,8 @@ over them, its marker the last round. Further left and higher up is better: at a
 higher line has learnt more. The dotted line is 1 / number of classes.
 """
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -36,7 +38,11 @@ def draw(metrics: pd.DataFrame) -> Figure:
             dash = look.dash or (1, 0)
             ax.plot(*mean.to_numpy().T, color=look.colour, dashes=dash)
             say_rounds(ax, mine, "megabytes", look.label)
-            end = {"markersize": 5.5, "markeredgecolor": "white", "markeredgewidth": 0.6}
+            end: dict[str, Any] = {
+                "markersize": 5.5,
+                "markeredgecolor": "white",
+                "markeredgewidth": 0.6,
+            }
             ax.plot(*mean.iloc[-1], look.marker, color=look.colour, zorder=3, **end)
         chance_line(ax, metrics, rows["dataset"].iloc[0])
         percent_axis(ax)

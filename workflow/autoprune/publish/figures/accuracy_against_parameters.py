@@ -5,6 +5,8 @@ the dense network: the flatter the line, the less accuracy its pruning costs. Ev
 accuracy scale of its own, which does not start at 0.
 """
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -31,7 +33,11 @@ def draw(metrics: pd.DataFrame) -> Figure:
             if BASELINE in means.index and arm != BASELINE:
                 ends = zip(means.loc[BASELINE], mean, strict=True)
                 ax.plot(*ends, color="#999999", linewidth=0.7, zorder=1)
-            style = {"color": look.colour, "marker": look.marker, "linestyle": "none"}
+            style: dict[str, Any] = {
+                "color": look.colour,
+                "marker": look.marker,
+                "linestyle": "none",
+            }
             dots = (seeds["parameters"], seeds["accuracy"])
             ax.plot(*dots, **style, markersize=4, alpha=0.45, markeredgewidth=0, zorder=2)
             ax.plot(*mean, **style, markersize=7, markeredgecolor="white", zorder=3)

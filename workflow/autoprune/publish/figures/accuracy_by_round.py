@@ -6,6 +6,8 @@ the legend's order. The dotted line is 1 / number of classes: a method that lies
 shrinks throws its training away at every shrink.
 """
 
+from typing import Any
+
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -78,6 +80,10 @@ def mark_shrinks(ax: Axes, rows: pd.DataFrame, arms: dict[tuple[str, str], Look]
     lane = share * (high - low)
     for place, arm in enumerate(present, start=1):
         rounds = of_arm(rows, arm)["round"].unique()
-        style = {"color": arms[arm].colour, "markeredgewidth": 0, "markersize": 1 + 30 * share}
+        style: dict[str, Any] = {
+            "color": arms[arm].colour,
+            "markeredgewidth": 0,
+            "markersize": 1 + 30 * share,
+        }
         ax.plot(rounds, [low - lane * (place - 0.5)] * len(rounds), arms[arm].marker, **style)
     ax.set_ylim(low - lane * (len(present) + 0.2) if present else low, high)

@@ -5,6 +5,8 @@ stand the least widths that the closed form of the rule allows, and the share of
 network of these widths has: what the cells cannot be below.
 """
 
+from typing import Any
+
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -45,7 +47,7 @@ def draw(metrics: pd.DataFrame, floors: str) -> Figure:
         grid = of_pair.pivot_table(index="k", columns="patience", values=name)
         if name == "parameters_with_statistics" and pair in dense.index:
             grid = grid / dense.loc[pair, name]
-        beside = ax.get_subplotspec().is_first_col()  # the rows of both maps are the same
+        beside = ax in axes[::2]  # the rows of both maps are the same
         names = [f"{k:g}{floor_note(least, (*pair, k))}" for k in grid.index] if beside else []
         draw_map(ax, 100 * grid, names, MAPPED[name])
     return figure
@@ -53,7 +55,7 @@ def draw(metrics: pd.DataFrame, floors: str) -> Figure:
 
 def draw_map(ax: Axes, grid: pd.DataFrame, names: list[str], quantity: str) -> None:
     """One heat map in per cent; ``names`` of its rows, none where the map beside it has them."""
-    style = {"annot": True, "fmt": ".1f", "cmap": "cividis", "cbar": False}
+    style: dict[str, Any] = {"annot": True, "fmt": ".1f", "cmap": "cividis", "cbar": False}
     sns.heatmap(grid, ax=ax, annot_kws={"size": 8}, **style)
     ax.set_yticks([place + 0.5 for place in range(len(names))], names)
     ax.tick_params(axis="y", labelrotation=0, labelsize=SMALL)

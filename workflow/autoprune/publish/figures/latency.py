@@ -85,7 +85,7 @@ def draw_latency(ax: Axes, table: pd.DataFrame, arms: dict[tuple[str, str], Look
         bars = None
         if pd.notna(row.least_ms) and row.method:
             bars = [[row.median_ms - row.least_ms], [row.most_ms - row.median_ms]]
-        style = {"color": look.colour, "markersize": 4, "elinewidth": 0.7}
+        style: dict[str, Any] = {"color": look.colour, "markersize": 4, "elinewidth": 0.7}
         ax.errorbar(row.macs, row.median_ms, bars, fmt=look.marker, **style)
         say(ax, row.macs, row.median_ms, f"{named(row, look)}\n{row.median_ms:.4g} ms", look.label)
     macs = pd.concat([table["macs"], twins["macs"]])
@@ -110,7 +110,7 @@ def draw_speed_up(ax: Axes, table: pd.DataFrame, arms: dict[tuple[str, str], Loo
     for row in rows.itertuples():
         look = arms[row.method, row.variant]
         bars = [[row.speed_up - row.low], [row.high - row.speed_up]]
-        style = {"color": look.colour, "markersize": 4, "elinewidth": 0.7}
+        style: dict[str, Any] = {"color": look.colour, "markersize": 4, "elinewidth": 0.7}
         ax.errorbar(row.macs_factor, row.speed_up, bars, fmt=look.marker, **style)
         text = f"{row.speed_up:.3g}× as fast [{row.low:.3g}, {row.high:.3g}]"
         text += f" with {row.macs_factor:.3g}× fewer MACs"

@@ -8,6 +8,7 @@ runs, one a seed. Markers inside the grey say that so much is pruned without tra
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -55,7 +56,7 @@ def draw(metrics: pd.DataFrame, null: Sequence[str]) -> Figure:
     figure, axes = panels([pair_title(pair) for pair, *_ in shown])
     for ax, (_, rows, draws) in zip(axes, shown, strict=True):
         found = draws[SIZE]
-        bins = np.histogram_bin_edges(found, 24)
+        bins = np.histogram_bin_edges(found, 24).tolist()
         for kind, colour in NULL_COLOURS.items():
             own = found[draws["null"] == kind]
             ax.hist(own, bins, color=colour, edgecolor="white", linewidth=0.3, alpha=0.75)
@@ -67,7 +68,7 @@ def draw(metrics: pd.DataFrame, null: Sequence[str]) -> Figure:
                 share = percent((found <= size).mean())
                 text = f"{size:,.0f} parameters; {share} of the random networks end as small"
                 say(ax, size, height[0], f"{arms[arm].label}: {text}", arms[arm].label)
-            style = {"color": arms[arm].colour, "markersize": 5, "alpha": 0.8}
+            style: dict[str, Any] = {"color": arms[arm].colour, "markersize": 5, "alpha": 0.8}
             ax.plot(mine, height, arms[arm].marker, markeredgewidth=0, **style)
         ax.set_ylim(0, top * (1.12 + 0.09 * len(arms)))
         ax.set_yticks([])

@@ -69,7 +69,7 @@ def _heat_height(header: dict) -> float:
     return float(np.clip(0.2 * header["classes"], 1.0, 4.4))
 
 
-def _draw_panel(figure: plt.Figure, place: SubplotSpec, part: Partition):
+def _draw_panel(figure: plt.Figure, place: SubplotSpec, part: Partition) -> None:
     header = part.header
     counts = label_counts(part)
     sizes = np.diff(part.offsets)

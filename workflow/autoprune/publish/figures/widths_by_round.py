@@ -9,6 +9,7 @@ shrink are left out.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -34,7 +35,7 @@ from autoprune.publish.spots import say
 
 CATEGORY = "Results"
 INPUTS = {"metrics": "<results>/metrics.csv"}
-LIVE = {"dashes": (2.5, 1.2), "linewidth": 1.1}  # the line of live filters
+LIVE: dict[str, Any] = {"dashes": (2.5, 1.2), "linewidth": 1.1}  # the line of live filters
 
 
 def filters_by_round(metrics: pd.DataFrame) -> tuple[list[str], pd.DataFrame]:
@@ -73,7 +74,7 @@ def draw(metrics: pd.DataFrame) -> Figure:
     ]
     if len(arms) > COLUMNS:  # no column per arm then: pack the panels
         shown = [panel for panel in shown if not panel[4].empty]
-    titles = [f"{pair_title(pair, ', ')}\n{arm_label(*arm)}" for *pair, arm, _, _ in shown]
+    titles = [f"{pair_title(tuple(pair), ', ')}\n{arm_label(*arm)}" for *pair, arm, _, _ in shown]
     figure, axes = panels(titles, min(len(arms), COLUMNS))
     colours = [COLOURS[place % len(COLOURS)] for place in range(len(names))]
     for ax, (*_, rows, widest) in zip(axes, shown, strict=True):
@@ -106,9 +107,9 @@ def draw_widths(ax: Axes, runs: pd.DataFrame, names: Sequence[str], colours: Seq
     for name, live, colour in zip(names, lives, colours, strict=True):
         if mean[name].isna().all():  # this model has fewer layers
             continue
-        band = {"step": "post", "color": colour, "alpha": 0.15, "linewidth": 0}
+        band: dict[str, Any] = {"step": "post", "color": colour, "alpha": 0.15, "linewidth": 0}
         ax.fill_between(mean.index, low[name], high[name], **band)
-        step = {"drawstyle": "steps-post", "color": colour}
+        step: dict[str, Any] = {"drawstyle": "steps-post", "color": colour}
         ax.plot(mean.index, mean[name], **step)
         if mean[live].notna().any():
             ax.plot(mean.index, mean[live], **step, **LIVE)

@@ -25,8 +25,9 @@ def rank(path: str) -> tuple[int, str]:
     """Where a table or figure stands on the page: by category, then by name."""
     name = Path(path).stem
     item = (items("tables") if Path(path).suffix == ".csv" else items("figures")).get(name)
-    known = item is not None and item.category in CATEGORIES
-    return (CATEGORIES.index(item.category) if known else len(CATEGORIES), name)
+    if item is None or item.category not in CATEGORIES:
+        return len(CATEGORIES), name
+    return CATEGORIES.index(item.category), name
 
 
 def read_findings(path: str) -> str:

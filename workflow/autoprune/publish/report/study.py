@@ -82,12 +82,12 @@ def shared(values: Iterable[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def pooled(runs: list[dict[str, Any]]) -> dict[str, list[Any]]:
+def pooled(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Replace what many runs share by its place in a list; the lists.
 
     Versions are pooled whole. Of the settings, those that all runs share are left out of each.
     """
-    versions: list[dict] = []
+    versions: list[dict[str, str]] = []
     common = shared(run["settings"] for run in runs)
     for run in runs:
         if run["versions"] not in versions:

@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -48,7 +48,7 @@ MODEL = Column("model", lambda row: label(row["model"]), facet=True, paper="head
 METHOD = Column("method", lambda row: arm_label(row["method"], row["variant"]))
 
 
-def plain(name: str, title: str = "", **more: object) -> Column:
+def plain(name: str, title: str = "", **more: Any) -> Column:
     """A column of the CSV as it stands; ``more`` as of Column."""
     return Column(title or name, lambda row: row[name], **more)
 

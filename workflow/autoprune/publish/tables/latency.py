@@ -96,8 +96,9 @@ def measured_with(row: Row) -> str:
     return f"{row['engine']}, {threads} thread{'s' if threads > 1 else ''}{core}"
 
 
-def ranged(title: str, places: int, *columns: str) -> Column:
+def ranged(title: str, places: int, middle: str, low: str, high: str) -> Column:
     """A value with its least and largest."""
+    columns = (middle, low, high)
     return Column(title, lambda row: with_range(row, *columns, places), columns)
 
 

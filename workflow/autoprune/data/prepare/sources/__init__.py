@@ -176,7 +176,7 @@ def report_dropped(
         for number in small
     ]
     if dropped:
-        lost = sum(entry["samples"] for entry in dropped)
+        lost = sum(int(sizes[number]) for number in small)
         print(
             f"dropped {len(dropped)} of {len(client_ids)} clients ({lost} samples): {reason}",
             file=sys.stderr,
