@@ -1,6 +1,6 @@
 """A block of settings: what every model of one has in common."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +9,8 @@ from pydantic import (
     ConfigDict,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
-    model_validator,
 )
 from pydantic_core import PydanticCustomError, core_schema
-
-from autoprune.core.refusal import unknown
 
 
 class Block(BaseModel):
@@ -24,20 +21,6 @@ class Block(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-    @classmethod
-    def allowed_keys(cls) -> list[str]:
-        """The keys that there are."""
-        return list(cls.model_fields)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _of_known_keys(cls, given: Any) -> Any:
-        """Refuse a key that is not known, before all else, in words that name those that are."""
-        for key in given if isinstance(given, Mapping) else ():
-            if key not in cls.allowed_keys():
-                raise wrong(unknown("key", key, cls.allowed_keys()))
-        return given
 
 
 def wrong(reason: str) -> PydanticCustomError:

@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 
 from autoprune.core.block import Block
 from autoprune.core.errors import InputError
-from autoprune.core.refusal import refusal
+from autoprune.core.refusal import from_written, refusal
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -30,9 +30,9 @@ class Refused(InputError):
 def from_config(model: type[Model], values: Mapping[str, Any]) -> Model:
     """The model of values as YAML has them, text no number; raises Refused."""
     try:
-        return model.model_validate(values)
+        return from_written(model, values)
     except ValidationError as error:
-        raise Refused(*refusal(error)) from None
+        raise Refused(*refusal(error, model)) from None
 
 
 def from_flags(model: type[Model], args: argparse.Namespace) -> Model:
@@ -41,7 +41,7 @@ def from_flags(model: type[Model], args: argparse.Namespace) -> Model:
     try:
         return model.model_validate(given, strict=False)
     except ValidationError as error:
-        path, reason = refusal(error)
+        path, reason = refusal(error, model)
         raise InputError(f"{flag(str(path[0]))}: {reason}" if path else reason) from None
 
 

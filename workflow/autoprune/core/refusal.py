@@ -3,9 +3,11 @@
 Nothing but words: code versions leave this module out (``core.provenance``).
 """
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -37,24 +39,40 @@ BOUNDS = {
 def read(model: type[Model], given: Mapping[str, Any], where: str = "") -> Model:
     """A block of settings; raises InputError naming the key, behind ``where`` they are from."""
     try:
-        return model.model_validate(given)
+        return from_written(model, given)
     except ValidationError as error:
-        path, reason = refusal(error)
+        path, reason = refusal(error, model)
         raise InputError(": ".join(filter(None, [where, dotted(path), reason]))) from None
 
 
-def refusal(error: ValidationError, but: Iterable[str] = ()) -> tuple[Path, str]:
-    """Where the first mistake is, as a path of keys, and what it is; ("", "") for none.
+def from_written(model: type[Model], given: Any) -> Model:
+    """A block of values as YAML and JSON have them: a list may be a tuple, text no number.
 
-    ``but`` are kinds of mistakes that are none, such as pydantic's "missing".
+    Raises ValidationError.
+    """
+    return model.model_validate_json(json.dumps(given, default=str))
+
+
+def refusal(
+    error: ValidationError, model: type[BaseModel], but: Iterable[str] = ()
+) -> tuple[Path, str]:
+    """Where the first mistake in a block is, as a path of keys, and what it is; ("", "") for none.
+
+    ``model`` is the block's. A key that is not known comes before all else. ``but`` are kinds of
+    mistakes that are none, such as pydantic's "missing".
     """
     mistakes = [m for m in error.errors(include_url=False) if m["type"] not in but]
+    mistakes.sort(key=lambda mistake: mistake["type"] != "extra_forbidden")
     if not mistakes:
         return [], ""
     kind, given = mistakes[0]["type"], mistakes[0]["input"]
     more: Mapping[str, Any] = mistakes[0].get("ctx", {})
     # a union adds the name of the member that it tried
     path: Path = [p for p in mistakes[0]["loc"] if not ("[" in str(p) and p != "[key]")]
+    if kind == "extra_forbidden":
+        return path[:-1], unknown("key", path[-1], keys_at(model, path[:-1]))
+    if kind == "missing" and isinstance(path[-1], int):
+        return path[:-1], f"found {len(given)} entries, expected {path[-1] + 1} or more"
     if kind == "missing":
         return path[:-1], f"key {path[-1]!r} is missing"
     if kind == "string_pattern_mismatch" and path[-1] == "[key]":
@@ -74,6 +92,20 @@ def refusal(error: ValidationError, but: Iterable[str] = ()) -> tuple[Path, str]
     if wanted := WANTED.get(kind.partition("_")[0]):
         return path, f"found {_shown(given)}, expected {wanted}{_hint(given, kind)}"
     return path, str(mistakes[0]["msg"])
+
+
+def keys_at(model: Any, path: Sequence[str | int]) -> list[str]:
+    """The keys of the block at a path in a block, as they are written."""
+    for part in path:
+        fields = getattr(model, "model_fields", None)
+        model = fields[str(part)].annotation if fields else get_args(model)[-1]
+        while not hasattr(model, "model_fields") and get_origin(model) in (
+            Annotated,
+            Union,
+            UnionType,
+        ):
+            model = get_args(model)[0]  # None comes last
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def dotted(path: Path) -> str:

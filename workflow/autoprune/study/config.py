@@ -11,7 +11,7 @@ from autoprune.core.block import Block
 from autoprune.core.errors import InputError
 from autoprune.core.labels import METHODS
 from autoprune.core.options import Refused
-from autoprune.core.refusal import dotted, refusal, unknown
+from autoprune.core.refusal import dotted, from_written, refusal, unknown
 from autoprune.data.prepare.sources import check_options
 from autoprune.federation.settings import Training
 from autoprune.measure import formats as exports
@@ -62,9 +62,9 @@ def check(config: Mapping[str, Any], files: Files) -> None:
     last one that sets the key.
     """
     try:
-        settings.Config.model_validate(config)
+        from_written(settings.Config, config)
     except ValidationError as error:
-        _refuse(files, *refusal(error))
+        _refuse(files, *refusal(error, settings.Config))
     _check_methods(config, files, ["methods"], config["methods"])
     _check_variants(config, files)
     for name, dataset in config["datasets"].items():
@@ -144,9 +144,9 @@ def _check_variants(config: Mapping[str, Any], files: Files) -> None:
 def _check_part(files: Files, path: Path_, model: type[Block], given: Mapping[str, Any]) -> None:
     """Refuse a part of a block: what is missing stands elsewhere."""
     try:
-        model.model_validate(given)
+        from_written(model, given)
     except ValidationError as error:
-        where, reason = refusal(error, but=("missing",))
+        where, reason = refusal(error, model, but=("missing",))
         if reason:
             _refuse(files, [*path, *where], reason)
 

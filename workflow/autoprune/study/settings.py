@@ -4,13 +4,14 @@ Values stand in config/config.yaml, each with its reason; a key that may be left
 default here. config/README.md is made from both by `make docs`.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from autoprune.core.block import Among, Block, once, wrong
 from autoprune.core.labels import METHODS
 from autoprune.core.provenance import modules_with
+from autoprune.core.refusal import unknown
 from autoprune.data.prepare.preprocess import Preprocessing
 from autoprune.data.prepare.schemes import Division
 from autoprune.federation.settings import Family, StandsFor, Target, Training, Widths
@@ -75,11 +76,6 @@ class Ablation(Block):
 
     with_: str = Field(alias="with", description="The arm with the change.")
     without: str = Field(description="The arm without it.")
-
-    @classmethod
-    def allowed_keys(cls) -> list[str]:
-        """As they are written."""
-        return ["with", "without"]
 
 
 class Claims(Block):
@@ -174,10 +170,14 @@ class Pair(Block):
     )
     autoprune: Rule = UNSET
 
-    @classmethod
-    def allowed_keys(cls) -> list[str]:
-        """Those of a pair alone, of the training, and the methods."""
-        return list(dict.fromkeys([*cls.model_fields, *Training.model_fields, *METHODS]))
+    @model_validator(mode="after")
+    def _of_known_keys(self) -> Self:
+        """Beside its own, those of the training and the methods."""
+        known = dict.fromkeys([*Pair.model_fields, *Training.model_fields, *METHODS])
+        for key in self.model_extra or ():
+            if key not in known:
+                raise wrong(unknown("key", key, known))
+        return self
 
 
 class Config(Block):

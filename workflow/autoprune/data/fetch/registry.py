@@ -43,4 +43,5 @@ def load_entry(name: str, registry: Path = REGISTRY) -> Entry:
     try:
         return from_config(Entry, {**entries[name], "name": name})
     except Refused as error:
-        raise InputError(f"{registry}: {name}.{error}") from None
+        key = ".".join(map(str, [name, *error.key]))
+        raise InputError(f"{registry}: {key}: {error.reason}") from None

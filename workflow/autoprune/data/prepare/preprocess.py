@@ -6,7 +6,7 @@ from functools import partial
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import Field, Strict, model_validator
+from pydantic import Field, model_validator
 
 from autoprune.core.errors import InputError
 from autoprune.core.options import Options
@@ -20,7 +20,7 @@ Level = Annotated[float, Field(ge=-1e6, le=1e6)]
 class Preprocessing(Options):
     """What is done to every image when the store is written, in this order."""
 
-    crop: Annotated[tuple[Pixel, Pixel], Strict(False)] | None = Field(
+    crop: tuple[Pixel, Pixel] | None = Field(
         None,
         description="Keeps pixel rows and columns from the first number up to, not including, the "
         "second; the notebooks crop FEMNIST to `[5, 20]`.",
@@ -31,7 +31,7 @@ class Preprocessing(Options):
     polarity: Literal["dark-on-light", "light-on-dark"] | None = Field(
         None, description="Inverts grey images that have the other."
     )
-    pixel_range: Annotated[tuple[Level, Level], Strict(False)] | None = Field(
+    pixel_range: tuple[Level, Level] | None = Field(
         None,
         description="What training scales the stored 0 and 255 to, instead of `standardise`; "
         "without either `[0, 1]`.",

@@ -14,17 +14,16 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
-from pydantic import Field, Strict
+from pydantic import Field
 
 from autoprune.core import seeds
 from autoprune.core.errors import InputError
 from autoprune.core.options import Options, Refused, from_config, marked
 from autoprune.data.prepare.images import Images, Samples
 
-File = Annotated[Path, Strict(False)]  # text in the configuration
 Item = TypeVar("Item")
 
 

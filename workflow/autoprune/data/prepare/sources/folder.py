@@ -17,7 +17,7 @@ SUFFIXES = {suffix for suffixes in decoding.SUFFIXES.values() for suffix in suff
 class Options(decoding.Own):
     """What may be set."""
 
-    folder: sources.File = sources.reads(
+    folder: Path = sources.reads(
         *sorted(SUFFIXES),
         default=...,
         description="Folder of one folder a client, in it one a label, in it the images; other "

@@ -52,10 +52,10 @@ class Options(sources.Split):
     """What may be set."""
 
     repository: str = Field(description=f"Owner/name; {' and '.join(KNOWN)} need no columns.")
-    local: sources.File | None = sources.reads(
+    local: Path | None = sources.reads(
         ".parquet", description="Folder of its parquet files; nothing is fetched."
     )
-    download: sources.File | None = Field(
+    download: Path | None = Field(
         None,
         description="Folder to fetch them to, instead of `local`; what is there already stays.",
     )

@@ -25,15 +25,15 @@ Pool = dict[str, list[tuple[Path, np.ndarray]]]  # user -> (shard, labels)
 class Options(sources.Split):
     """What may be set."""
 
-    folder: sources.File | None = sources.reads(
+    folder: Path | None = sources.reads(
         ".json",
         description="Folder of LEAF's shards without a split, instead of `train` and `test`; each "
         "writer's samples are then split by seed.",
     )
-    train: sources.File | None = sources.reads(
+    train: Path | None = sources.reads(
         ".json", description="Folder of LEAF's training shards, which keeps LEAF's split."
     )
-    test: sources.File | None = sources.reads(
+    test: Path | None = sources.reads(
         ".json", description="Folder of LEAF's test shards, with `train`."
     )
 

@@ -23,7 +23,7 @@ ENDINGS = (".csv", ".tsv", ".parquet")
 class Options(decoding.Own):
     """What may be set."""
 
-    table: sources.File = sources.reads(
+    table: Path = sources.reads(
         *ENDINGS,
         default=...,
         description="A .csv or .tsv with a header line, or a .parquet; one row an image. Paths "

@@ -21,16 +21,16 @@ CHUNK = 1 << 20  # bytes unpacked at once
 class Options(sources.Counted):
     """What may be set."""
 
-    archive: sources.File | None = sources.reads(
+    archive: Path | None = sources.reads(
         ".lzma",
         ".xz",
         description="The file as downloaded, emnist_all.sqlite.lzma or celeba.sqlite.lzma; "
         "unpacked once.",
     )
-    unpacked: sources.File | None = Field(
+    unpacked: Path | None = Field(
         None, description="Folder to unpack the archive into; without it beside the archive."
     )
-    database: sources.File | None = sources.reads(
+    database: Path | None = sources.reads(
         ".sqlite", description="An unpacked SQLite file, instead of `archive`."
     )
     split: str | None = Field(

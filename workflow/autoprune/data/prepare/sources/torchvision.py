@@ -26,7 +26,7 @@ class Options(sources.Seeded):
     """What may be set."""
 
     dataset: Literal["MNIST", "FashionMNIST", "KMNIST"] = Field(description="Which data set.")
-    folder: sources.File = sources.reads(
+    folder: Path = sources.reads(
         ".gz",
         "",
         default=...,
@@ -35,7 +35,7 @@ class Options(sources.Seeded):
     )
     samples: int | None = Field(None, ge=1, description=f"Training {DRAWN} Without it all.")
     test_samples: int | None = Field(None, ge=1, description=f"Test {DRAWN} Without it all.")
-    writers: sources.File | None = sources.reads(
+    writers: Path | None = sources.reads(
         ".gz",
         "",
         description="Folder of QMNIST's labels, which say who wrote each image of MNIST: clients "
