@@ -10,9 +10,10 @@ from pathlib import Path
 TAIL = 1 << 16  # bytes of a log that are looked at
 SHOWN = 8  # lines of a log that are shown
 IN_FULL = 5  # jobs; of more than these only the error is shown
-# a stage's own line, argparse's, or the last line of a traceback
+# a stage's own line, argparse's, the last line of a traceback, or a verdict of verify
 ERROR = re.compile(
     r"^(?:[\w.]+: )?error: |^(?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b|^interrupted$"
+    r"|^[A-Z][A-Z ]+: "
 )
 # a run's own words, or those of a job that was stopped while it loaded its libraries
 STOPPED = re.compile(r"\bstopped by SIG[A-Z]+$|^KeyboardInterrupt\b|^interrupted$")
