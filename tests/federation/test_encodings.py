@@ -8,7 +8,11 @@ import sys
 
 import pytest
 
-ENCODED = [("fedmap", "global"), ("l1-int8", "iterative"), ("ssfl", "one-shot")]
+ENCODED = [
+    ("l1-int8", "iterative"),
+    pytest.param("fedmap", "global", marks=pytest.mark.long),
+    pytest.param("ssfl", "one-shot", marks=pytest.mark.long),
+]
 
 
 @pytest.mark.parametrize(("method", "variant"), ENCODED)
@@ -39,6 +43,7 @@ def test_killed_or_with_two_workers_the_bytes_are_the_same(
     assert contents(broken) == contents(tmp_path / "whole")
 
 
+@pytest.mark.long
 def test_a_carried_optimizer_is_another_run_and_the_same_again(train, tmp_path, contents):
     for name, state, workers in (("a", "carried", 1), ("b", "carried", 2), ("c", "fresh", 1)):
         more = {"optimizer-state": state, "workers": workers}

@@ -13,6 +13,7 @@ from autoprune.measure.table import read_metrics
 MADE = '{"machine": {"cpu": "a processor"}, "versions": {"torch": "2.13.0"}}\n'
 
 
+@pytest.mark.long
 def test_the_committed_tables_and_page_are_made_of_the_committed_metrics(
     root, tmp_path, monkeypatch
 ):

@@ -82,6 +82,7 @@ def test_a_pipe_gets_a_plain_line_for_each_job(workflow):
     assert "Nothing to be done" in snakemake(workflow(0)).stderr
 
 
+@pytest.mark.long
 def test_a_failed_job_is_named_with_its_log_and_what_is_wrong_with_the_workflow_is_said(workflow):
     words = workflow(0, "raise SystemExit('error: stage.py: no')")
     failed = snakemake(words)
@@ -96,6 +97,7 @@ def test_a_failed_job_is_named_with_its_log_and_what_is_wrong_with_the_workflow_
     assert "MissingOutputException" in lying.stderr
 
 
+@pytest.mark.long
 def test_a_terminal_sees_the_view_and_is_left_as_it_was(folder, workflow, terminal):
     shown = terminal("snakemake", *workflow(4))
     assert shown.read() == 0

@@ -21,6 +21,7 @@ def test_the_rule_graph_is_current():
     assert drawn(text) == graph, f"{GRAPH_PAGE}: the graph of the rules is stale; run `make docs`"
 
 
+@pytest.mark.long
 def test_a_stale_graph_is_redrawn_and_nothing_else_of_the_page(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("before\n\n```mermaid\nflowchart LR\n    old --> older\n```\n\nafter\n")

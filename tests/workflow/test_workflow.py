@@ -211,6 +211,7 @@ def test_another_multiple_trains_nothing(study, edited):
     assert not {"baseline", "prune", "export", "count"} & jobs.keys()
 
 
+@pytest.mark.long
 def test_multiples_and_seeds_say_what_is_exported_and_timed(study):
     mine = study / "mine.yaml"
     mine.write_text("deploy: {round_widths_to: []}\n")
@@ -279,6 +280,7 @@ def test_a_failed_job_shows_its_reason_and_leaves_no_output(study, tmp_path):
     assert not list((study / "results/femnist-leaf/data").rglob("*.npy"))
 
 
+@pytest.mark.long
 def test_the_papers_configuration_starts_with_its_downloads(study):
     paper = ["config/paper.yaml", "config/methods.yaml", "config/paper-controls.yaml"]
     done = snakemake(study, "-n", "--quiet", "rules", "--configfile", *paper, "--", "all")
@@ -318,6 +320,7 @@ def test_a_file_put_in_resources_by_hand_is_checked_and_used(study):
     assert "Nothing to be done" in snakemake(study, receipt).stderr
 
 
+@pytest.mark.long
 def test_a_store_is_shared_between_workflows_by_the_cache(study, tmp_path, monkeypatch):
     monkeypatch.setenv("SNAKEMAKE_OUTPUT_CACHE", str(tmp_path))
     for results in ("one", "two"):
@@ -360,6 +363,7 @@ def ort_log(median_ms):
     return "\n".join(lines) + "\n"
 
 
+@pytest.mark.long
 def test_a_phones_session_is_in_the_latency_table_and_the_claims(study, tmp_path):
     """Of one pair and seed: measured by hand, handed in, changed, spoilt, taken away."""
     study = shutil.copytree(study, tmp_path / "with a phone", symlinks=True)
