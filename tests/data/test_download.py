@@ -437,7 +437,7 @@ def test_a_full_disk_is_one_line_and_the_part_goes_on_later(server, command, tmp
 
 
 BAD_ENTRIES = {
-    "unknown key": ({"colour": 1}, "thing: unknown key 'colour'"),
+    "unknown key": ({"colour": 1}, "thing.colour: unknown key 'colour'"),
     "file with a folder": ({"file": "../thing"}, "thing.file"),
     "no web address": ({"urls": ["ftp://x/y"]}, "thing.urls.0"),
     "short checksum": ({"sha256": "abc"}, "thing.sha256"),

@@ -54,7 +54,7 @@ def test_flags_and_configuration_give_the_same_options():
 
 
 WRONG = {
-    "unknown": ({"colour": 1}, "^unknown key 'colour'; known are place, share"),
+    "unknown": ({"colour": 1}, "colour: unknown key 'colour'; known are place, share"),
     "missing": ({"place": None}, "place: found nothing, expected text"),
     "choice": ({"kind": "c"}, "kind: found 'c'; known are a, b"),
     "number": ({"level": 2}, "level: found 2; known are 1, 3"),

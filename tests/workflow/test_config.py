@@ -13,6 +13,7 @@ from autoprune.core.labels import METHODS, differs
 from autoprune.measure import formats as exports
 from autoprune.pruning.rounding import DIRECTIONS
 from autoprune.study.config import check, followed, methods_of, resolve, run_settings
+from autoprune.study.grid import read_config
 from autoprune.study.methods import follows_dense, follows_plan, keeps_scores, settings_of
 from autoprune.study.settings import Deploy
 from stages import run_stage
@@ -188,8 +189,24 @@ def test_a_format_whose_packages_are_absent_says_what_to_install(tmp_path, name)
 
 
 REFUSED = [
-    ({"sedes": [1]}, "top level: unknown key 'sedes'; known are pathvars, backend, seeds"),
+    ({"sedes": [1]}, "sedes: unknown key 'sedes'; known are pathvars, backend, seeds"),
     ({"seeds": "1"}, "seeds: found '1', expected a list"),
+    (
+        {"seeds": [10**30]},
+        "seeds.0: found 1000000000000000000000000000000, expected a number below",
+    ),
+    ({"seeds": [-1]}, "seeds.0: found -1, expected at least 0"),
+    (
+        {"methods": {"l1-uniform": ["one_shot"]}},
+        "methods.l1-uniform.0: found 'one_shot', expected the form ^[a-z0-9][a-z0-9.-]*$",
+    ),
+    (
+        {"methods": {"l1-uniform": ["oneshot"]}},
+        "methods.l1-uniform.0: found 'oneshot'; known are one-shot, classical, iterative",
+    ),
+    ({"methods": {"taylor": ["one-shot\n"]}}, r"methods.taylor.0: found 'one-shot\n', expected"),
+    ({"methods": {"autoprune": ["../x"]}}, "methods.autoprune.0: found '../x', expected the form"),
+    ({"methods": {"autoprune": [".."]}}, "methods.autoprune.0: found '..', expected the form"),
     ({"seeds": []}, "seeds: found 0 entries, expected 1 or more"),
     ({"study": ["mnist-cnn"]}, "study.0: unknown pair 'mnist-cnn'; known are digits-cnn"),
     ({"controls": {"prune_at": 0}}, "controls.prune_at: found 0, expected a number above 0"),
@@ -199,7 +216,7 @@ REFUSED = [
         {"training": {"learning_rate": "1e-4"}},
         "training.learning_rate: found '1e-4', expected a number (YAML wants a dot: 1.0e-04)",
     ),
-    ({"training": {"epochs": 3}}, "training: unknown key 'epochs'; known are rounds"),
+    ({"training": {"epochs": 3}}, "training.epochs: unknown key 'epochs'; known are rounds"),
     (
         {"pairs": {"glyphs-cnn": {"autoprune": {"k": 0}}}},
         "pairs.glyphs-cnn.autoprune.k: found 0, expected a number above 0",
@@ -210,7 +227,7 @@ REFUSED = [
     ),
     (
         {"pairs": {"glyphs-cnn": {"autoprune": {"kk": 2}}}},
-        "pairs.glyphs-cnn.autoprune: unknown key 'kk'; known are k, patience, cap",
+        "pairs.glyphs-cnn.autoprune.kk: unknown key 'kk'; known are k, patience, cap",
     ),
     (
         {"pairs": {"glyphs-cnn": {"widths": [32, 0]}}},
@@ -238,7 +255,7 @@ REFUSED = [
     ),
     (
         {"datasets": {"glyphs": {"options": {"writers": 3}}}},
-        "datasets.glyphs.options: unknown key 'writers'; known are seed, min_samples",
+        "datasets.glyphs.options.writers: unknown key 'writers'; known are seed, min_samples",
     ),
     ({"methods": {"magic": ["x"]}}, "methods: unknown method 'magic'; known are autoprune, dense"),
     (
@@ -275,7 +292,10 @@ REFUSED = [
         "deploy.round_widths: found 'off'; known are nearest, up",
     ),
     ({"deploy": {"latency_rounds": 1}}, "deploy.latency_rounds: found 1, expected at least 2"),
-    ({"deploy": {"seed": 1}}, "deploy: unknown key 'seed'; known are formats, round_widths_to"),
+    (
+        {"deploy": {"seed": 1}},
+        "deploy.seed: unknown key 'seed'; known are formats, round_widths_to",
+    ),
     ({"sedes": [1]}, "; did you mean 'seeds'?"),
     ({"seeds": [3, 1, 3]}, "seeds: found 3 twice"),
     ({"seeds": [True]}, "seeds.0: found True, expected a whole number"),
@@ -295,11 +315,11 @@ REFUSED = [
     ),
     (
         {"pairs": {"glyphs-cnn": {"slimming": {"l1": 2}}}},
-        "pairs.glyphs-cnn.slimming: unknown key 'l1'; known are plan, dense, prune_at, rounds",
+        "pairs.glyphs-cnn.slimming.l1: unknown key 'l1'; known are plan, dense, prune_at, rounds",
     ),
     (
         {"variants": {"autoprune": {"mine": {"like": "reinit", "kk": 2}}}},
-        "variants.autoprune.mine: unknown key 'kk'; known are k, patience, cap",
+        "variants.autoprune.mine.kk: unknown key 'kk'; known are k, patience, cap",
     ),
     (
         {"variants": {"dense": {"mine": {"like": "fedavg", "batch_size": 0}}}},
@@ -307,7 +327,7 @@ REFUSED = [
     ),
     (
         {"variants": {"autoprune": {"Mine": {"like": "reinit"}}}},
-        "variants.autoprune: key 'Mine' has a form that is not allowed (^[a-z0-9.-]+$)",
+        "variants.autoprune: key 'Mine' has a form that is not allowed (^[a-z0-9][a-z0-9.-]*$)",
     ),
     (
         {"datasets": {"glyphs": {"partition": {"scheme": "random"}}}},
@@ -350,3 +370,32 @@ def test_snakemake_stops_with_that_line(tmp_path):
         f"error: {path}: pairs.glyphs-cnn.autoprune.k: found -1, expected a number above 0"
     ]
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            b"seeds: [0]\ntraining: {rounds: 2}\nseeds: [1]\n",
+            "key 'seeds' is given twice, in lines 1 and 3",
+        ),
+        (b"training: {rounds: 2,\n  rounds: 3}\n", "key 'rounds' is given twice, in lines 1 and 2"),
+        (b"# a\nseeds: [010]\n", "line 2: found 010, which YAML reads as octal (8)"),
+        ("# grö\nseeds: [1]\n".encode("latin-1"), "not UTF-8 at byte 4; save it as UTF-8"),
+        (b"training: {learning_rate: .nan}\n", "training.learning_rate: found nan, expected"),
+        (b"training: {learning_rate: .inf}\n", "training.learning_rate: found inf, expected"),
+        (b"- 1\n", "expected keys at the top level, found [1]"),
+    ],
+)
+def test_what_yaml_reads_without_a_word_is_refused(tmp_path, content, message):
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(content)
+    with pytest.raises(InputError) as refusal:
+        read_config([path], CONFIG)
+    assert str(refusal.value).startswith(f"{path}: {message}")
+
+
+def test_a_byte_order_mark_is_none_of_the_first_key(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(b"\xef\xbb\xbfseeds: [3]\n")
+    assert read_config([path], CONFIG)["seeds"] == [3]

@@ -70,7 +70,7 @@ def refusal(
     # a union adds the name of the member that it tried
     path: Path = [p for p in mistakes[0]["loc"] if not ("[" in str(p) and p != "[key]")]
     if kind == "extra_forbidden":
-        return path[:-1], unknown("key", path[-1], keys_at(model, path[:-1]))
+        return path, unknown("key", path[-1], keys_at(model, path[:-1]))
     if kind == "missing" and isinstance(path[-1], int):
         return path[:-1], f"found {len(given)} entries, expected {path[-1] + 1} or more"
     if kind == "missing":
@@ -87,6 +87,8 @@ def refusal(
         number, word = more.get("min_length", more.get("max_length")), more["actual_length"]
         side = "more" if kind == "too_short" else "fewer"
         return path, f"found {word} entries, expected {number} or {side}"
+    if kind == "string_pattern_mismatch":
+        return path, f"found {given!r}, expected the form {more['pattern']}"
     if kind in ("value_error", "assertion_error"):
         return path, str(more["error"])
     if wanted := WANTED.get(kind.partition("_")[0]):

@@ -4,12 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from autoprune.core.block import Block
 from autoprune.core.errors import InputError
-from autoprune.core.labels import METHODS
+from autoprune.core.labels import METHODS, said
 from autoprune.core.options import Refused
 from autoprune.core.refusal import dotted, from_written, refusal, unknown
 from autoprune.data.prepare.sources import check_options
@@ -18,6 +17,7 @@ from autoprune.measure import formats as exports
 from autoprune.pruning.options import WEIGHTS
 from autoprune.study import settings
 from autoprune.study.methods import AFTER_WEIGHTS, follows_dense, settings_of
+from autoprune.study.overlay import read_overlay
 
 Config = dict[str, Any]
 Files = Sequence[str | Path]
@@ -61,6 +61,8 @@ def check(config: Mapping[str, Any], files: Files) -> None:
     ``files`` are the configuration files in the order they were merged; the message names the
     last one that sets the key.
     """
+    for file in files:
+        read_overlay(file)  # what Snakemake has read of it may hide a key that is given twice
     try:
         from_written(settings.Config, config)
     except ValidationError as error:
@@ -119,12 +121,13 @@ def _check_methods(
     for name, variants in methods.items():
         if name not in METHODS:
             _refuse(files, path, unknown("method", name, METHODS))
-        own = config["variants"].get(name, {})
-        known = ("fedavg", *own) if name == "dense" else (*WEIGHTS, *own)
+        # a method that names no variant takes any
+        known = WEIGHTS if name in AFTER_WEIGHTS else tuple(said(name, "labels") or variants)
+        known = (*known, *config["variants"].get(name, {}))
         if name in ("narrow", "found-widths", "random-filters"):
             known = (*known, *config["variants"].get("autoprune", {}))
         for position, variant in enumerate(variants):
-            if name in ("dense", *AFTER_WEIGHTS) and variant not in known:
+            if variant not in known:
                 _refuse(files, [*path, name, position], _found(variant, known))
 
 
@@ -198,7 +201,7 @@ def _refuse(files: Files, path: Path_, reason: str) -> None:
 def _origin(files: Files, path: Path_) -> str:
     """The last configuration file that sets ``path``; else all of them."""
     for file in reversed(files):
-        value = yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {}
+        value: Any = read_overlay(file)
         try:
             for key in path:
                 value = value[key]

@@ -4,9 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
-from autoprune.core.errors import InputError
 from autoprune.study.config import (
     Config,
     check,
@@ -15,6 +12,7 @@ from autoprune.study.config import (
     run_settings,
     variant_settings,
 )
+from autoprune.study.overlay import read_overlay
 
 CONFIG = "config/config.yaml"
 
@@ -82,14 +80,7 @@ def read_config(overlays: Sequence[str | Path] = (), base: str | Path = CONFIG) 
     config: Config = {}
     files = [base, *overlays]
     for file in files:
-        try:
-            found = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError(f"{file}: {error.strerror}; run this in the study's folder") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InputError(f"{file}: not valid YAML ({error})") from None
-        if not isinstance(found, dict):
-            raise InputError(f"{file}: expected keys at the top level, found {found!r}")
+        found = read_overlay(file)
         _merge(config, found)
     check(config, files)
     resolve(config)

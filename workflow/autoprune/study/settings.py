@@ -33,7 +33,10 @@ def _with_dense(methods: dict[str, list[str]]) -> dict[str, list[str]]:
 
 Once = AfterValidator(once)
 Whole = Annotated[int, Field(ge=0)]
-Variants = dict[str, Annotated[list[str], Field(min_length=1), Once]]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+# names are parts of paths, of the form that the wildcards in the Snakefile have
+Variant = Annotated[str, StringConstraints(pattern="^[a-z0-9][a-z0-9.-]*$")]
+Variants = dict[str, Annotated[list[Variant], Field(min_length=1), Once]]
 Methods = Annotated[Variants, AfterValidator(_with_dense)]
 
 
@@ -188,7 +191,7 @@ class Config(Block):
         description="The grid that runs train on: `local`, this project's own; or `simulation`, "
         "Flower's runtime on Ray. Both give the same bytes."
     )
-    seeds: Annotated[list[Whole], Once] = Field(
+    seeds: Annotated[list[Seed], Once] = Field(
         min_length=1,
         description="Seeds of the runs; each pair, method and variant runs once with each.",
     )
@@ -200,9 +203,7 @@ class Config(Block):
         description="Method -> variants that run, of every pair that has no `methods` of its own. "
         "`dense: [fedavg]` must be there, all else is compared with it."
     )
-    variants: dict[
-        str, dict[Annotated[str, StringConstraints(pattern="^[a-z0-9.-]+$")], dict[str, Any]]
-    ] = Field(
+    variants: dict[str, dict[Variant, dict[str, Any]]] = Field(
         description="Variants of your own: method -> name -> what a variant of that name sets "
         "otherwise. `like` is the built-in variant that it is one of; the other keys are the "
         "method's settings or any key of `training`, as in `inherit-low: {like: inherit, tails: "

@@ -1,0 +1,64 @@
+"""A configuration file as YAML has it, less what YAML reads without a word and nobody means."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from autoprune.core.errors import InputError
+
+OCTAL = re.compile(r"^[-+]?0[0-7_]+$")
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice in one mapping, and numbers that YAML takes for octal."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping, each key of which is given once."""
+        lines: dict[Any, int] = {}
+        for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:merge":
+                continue
+            name, line = self.construct_object(key), key.start_mark.line + 1
+            if name in lines:
+                raise InputError(
+                    f"key {name!r} is given twice, in lines {lines[name]} and {line}: the first "
+                    "would be lost; put what belongs to it in one place"
+                )
+            lines[name] = line
+        return super().construct_mapping(node, deep)
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """A whole number, written in decimal."""
+        text = self.construct_scalar(node)
+        if OCTAL.match(text):
+            raise InputError(
+                f"line {node.start_mark.line + 1}: found {text}, which YAML reads as octal "
+                f"({super().construct_yaml_int(node)}); write it without the 0 in front"
+            )
+        return super().construct_yaml_int(node)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+
+
+def read_overlay(file: str | Path) -> dict[str, Any]:
+    """The mapping in a configuration file; an empty file is an empty one.
+
+    Raises InputError that names the file, and the line or key where there is one.
+    """
+    try:
+        text = Path(file).read_text(encoding="utf-8-sig")
+        found = yaml.load(text, _Loader)
+    except OSError as error:
+        raise InputError(f"{file}: {error.strerror}; run this in the study's folder") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{file}: not valid YAML ({' '.join(str(error).split())})") from None
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from None
+    if not isinstance(found or {}, dict):
+        raise InputError(f"{file}: expected keys at the top level, found {found!r}")
+    return found or {}
