@@ -1,11 +1,14 @@
 """The strategy: cohorts, and the mean by hand and by law."""
 
 import csv
+import io
+import math
 import re
 
+import numpy as np
 import pytest
 import torch
-from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,7 +24,7 @@ from autoprune.federation.messages import (
 )
 from autoprune.federation.strategy import SeededFedAvg, TooFewClients, cohort, mean_of
 from autoprune.federation.training import IMPORTANCES, answer_shapes, importance
-from autoprune.federation.wire import Dense, Int8, arrays, only
+from autoprune.federation.wire import Dense, Int8, arrays, only, tensors
 from autoprune.models import Architecture, build, count_parameters, new_network
 from autoprune.models.state import flat, shapes, unflat
 from copies import ROOT
@@ -287,6 +290,97 @@ def test_a_reply_that_is_none_is_a_fault_and_no_traceback():
         content[name] = record
         strategy.aggregate_train(1, [*good, Message(content, reply_to=messages[1])])
         assert strategy.failures[1].startswith("reply cannot be read: ")
+
+
+def as_numpy(values):
+    """A flat array as Flower serialises it."""
+    stream = io.BytesIO()
+    np.save(stream, values)
+    return stream.getvalue()
+
+
+def in_the_place_of_weights(data):
+    def change(content):
+        like = next(iter(content.array_records["arrays"].values()))
+        found = Array(like.dtype, like.shape, like.stype, data)
+        content["arrays"] = ArrayRecord({"weights": found})
+
+    return change
+
+
+def with_metrics(**more):
+    def change(content):
+        content["metrics"] = MetricRecord({**content.metric_records["metrics"], **more})
+
+    return change
+
+
+def of_client(number):
+    def change(content):
+        content["client"] = ConfigRecord({"partition-id": number})
+
+    return change
+
+
+HUGE = b"\x93NUMPY\x01\x00v\x00" + (
+    b"{'descr': '<f4', 'fortran_order': False, 'shape': (1099511627776,), }".ljust(117) + b"\n"
+)
+BAD = {
+    "infinite examples": (with_metrics(**{"num-examples": math.inf}), "cannot be read"),
+    "more examples than it has": (with_metrics(**{"num-examples": 2**62}), "its partition has 5"),
+    "no examples": (with_metrics(**{"num-examples": 0}), "0 examples"),
+    "a loss that is no number": (with_metrics(**{"train-loss": math.nan}), "training loss is nan"),
+    "another partition": (of_client(2), "says that it is of client 2"),
+    "no bytes": (in_the_place_of_weights(b""), "cannot be read"),
+    "a zip": (in_the_place_of_weights(b"PK\x03\x04" + bytes(40)), "cannot be read"),
+    "four terabytes": (in_the_place_of_weights(HUGE), "cannot be read"),
+    "complex numbers": (in_the_place_of_weights(as_numpy(np.ones(3, "c8"))), ""),
+    "objects": (in_the_place_of_weights(as_numpy(np.array([{}], object))), "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("how", BAD)
+@pytest.mark.parametrize("bad", [0, 1])
+def test_a_bad_reply_costs_its_client_the_round_and_nobody_else(how, bad):
+    """Be it the first one: the mean is that of the others, bit for bit."""
+    change, words = BAD[how]
+    strategy = SeededFedAvg(CNN, 3, 1, 0, sizes=[5, 5, 5])
+    state = new_network(CNN, 0).state_dict()
+    with LocalGrid("", 3, {}) as grid:
+        messages = list(strategy.configure_train(1, arrays(state), ConfigRecord(), grid))
+    contents = [reply(client, flat(state) + client, 5, 0.1) for client in range(3)]
+    change(contents[bad])
+    found, _ = strategy.aggregate_train(
+        1, [Message(own, reply_to=to) for own, to in zip(contents, messages, strict=True)]
+    )
+    assert strategy.failures.keys() == {bad}
+    assert words in strategy.failures[bad]
+    assert "\n" not in strategy.failures[bad]
+    others = [flat(state) + client for client in range(3) if client != bad]
+    expected = mean_of([({"all": own}, 5) for own in others])["all"]
+    assert torch.equal(flat(tensors(found)), expected)
+
+
+def test_a_reply_that_nobody_asked_for_or_that_comes_twice_counts_for_nothing(capsys):
+    strategy = SeededFedAvg(CNN, 2, 2, 0, sizes=[5, 5, 5])
+    state = new_network(CNN, 0).state_dict()
+    with LocalGrid("", 3, {}) as grid:
+        messages = list(strategy.configure_train(1, arrays(state), ConfigRecord(), grid))
+        outside = next(
+            n for n in grid.get_node_ids() if n not in [m.metadata.dst_node_id for m in messages]
+        )
+    first, second = strategy.clients
+    good = [
+        Message(reply(client, flat(state), 5, 0.1), reply_to=to)
+        for client, to in zip(strategy.clients, messages, strict=True)
+    ]
+    again = Message(reply(first, flat(state) + 9, 5, 0.1), reply_to=messages[0])
+    stranger = Message(reply(second, flat(state) + 9, 5, 0.1), reply_to=messages[1])
+    stranger.metadata._src_node_id = outside
+    found, _ = strategy.aggregate_train(1, [good[0], again, stranger, good[1]])
+    assert strategy.failures == {}
+    assert torch.equal(flat(tensors(found)), flat(state))
+    assert capsys.readouterr().err.count("a reply that was not asked for; left out") == 2
 
 
 @pytest.mark.parametrize("architecture", [CNN, RESNET], ids=["cnn", "resnet"])

@@ -125,6 +125,8 @@ def read_update(
     elif asked:
         raise Unusable("the importance that was asked for is missing")
     client, loss = sender(content), float(number(metrics, "train-loss"))
+    if not math.isfinite(loss):
+        raise Unusable(f"its training loss is {loss}")
     return Update(client, state, _examples(content, "trained"), loss, answers)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
@@ -58,6 +59,7 @@ class Run:
             settings.min_clients,
             settings.seed,
             self.wire,
+            np.diff(self.partition.offsets).tolist(),
         )
         self.evaluation = Evaluation(self.store, self.partition, settings.target, settings.seed)
         self.history: list[Row] = []

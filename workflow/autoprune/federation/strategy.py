@@ -1,5 +1,6 @@
 """The Strategy: Flower's FedAvg with seeded cohorts and an average that has one order."""
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
@@ -19,6 +20,7 @@ from autoprune.federation.messages import (
     REFRESH,
     STATISTICS,
     Measured,
+    Unusable,
     Update,
     count,
     fault_of,
@@ -97,7 +99,9 @@ class SeededFedAvg(FedAvg):
     ``architecture`` is that of the weights in hand; the server sets it before each round. After a
     round, ``clients`` are the cohort, ``failures`` those that were left out, with reasons, and
     ``answers`` the mean of what the others were asked for (``ask``) besides their weights.
-    ``wire`` encodes the weights, ``traffic`` counts the bytes since ``begin``.
+    ``wire`` encodes the weights, ``traffic`` counts the bytes since ``begin``. ``sizes`` are the
+    numbers of training images of all clients, against which replies are held; None where the server
+    cannot know.
     """
 
     def __init__(
@@ -107,6 +111,7 @@ class SeededFedAvg(FedAvg):
         min_clients: int,
         seed: int,
         wire: Dense | None = None,
+        sizes: Sequence[int] | None = None,
     ) -> None:
         super().__init__(fraction_evaluate=0.0, min_evaluate_nodes=0)
         self.architecture = architecture
@@ -116,6 +121,7 @@ class SeededFedAvg(FedAvg):
         self.clients_per_round = clients_per_round
         self.min_clients = min_clients
         self.seed = seed
+        self.sizes = sizes
         self.clients: list[int] = []
         self._nodes: dict[int, int] = {}
         self._like: State = {}
@@ -252,24 +258,41 @@ class SeededFedAvg(FedAvg):
     ) -> tuple[list[R], dict[int, str]]:
         """Replies that can be read, in the order of the clients, and what is wrong with others.
 
-        Counts the bytes of all that came.
+        Counts the bytes of all that came. Whatever a client sends costs nobody but that client its
+        round; what a node sends that was not asked, or sends again, counts for nothing.
         """
-        client_of = {self._nodes[client]: client for client in clients}
+        waiting = {self._nodes[client]: client for client in clients}
         failures = dict.fromkeys(clients, "no reply in time")
         usable = {}
         for message in replies:
-            client = client_of[message.metadata.src_node_id]
+            client = waiting.pop(message.metadata.src_node_id, None)
+            if client is None:
+                node = message.metadata.src_node_id
+                print(f"node {node}: a reply that was not asked for; left out", file=sys.stderr)
+                continue
             if message.has_error():
                 failures[client] = reason_of(message)
                 continue
-            self.traffic.up(without_optimizer(message.content))
             try:
-                usable[client] = read(message.content)
-            except (KeyError, TypeError, ValueError) as error:
+                self.traffic.up(without_optimizer(message.content))
+                found = read(message.content)
+                self.judge(client, found)
+            except Exception as error:  # of what somebody else has sent, anything may be raised
                 failures[client] = fault_of(error)
             else:
+                usable[client] = found
                 del failures[client]
         return [usable[client] for client in clients if client in usable], failures
+
+    def judge(self, client: int, found: Update | Measured) -> None:
+        """Raise Unusable where a reply contradicts what is known of the client that it is from."""
+        if found.client != client:
+            raise Unusable(f"says that it is of client {found.client}")
+        if self.sizes is not None and found.examples != self.sizes[client]:
+            raise Unusable(
+                f"says that it has {found.examples} examples, its partition has "
+                f"{self.sizes[client]}"
+            )
 
 
 def without_optimizer(content: RecordDict) -> RecordDict:
