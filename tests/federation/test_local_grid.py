@@ -39,6 +39,8 @@ def add_partition(message: Message, context: Context) -> Message:
     context.state["calls"] = calls
     if config.get("raises") == client:
         raise ValueError("no data here")
+    if config.get("exits") == client:
+        sys.exit("enough")
     if config.get("dies") == client:
         os.kill(os.getpid(), signal.SIGKILL)
     if config.get("dies-once") == client and not Path(str(config["mark"])).exists():
@@ -102,6 +104,12 @@ def test_a_client_that_raises_is_an_error_reply_and_the_others_answer(grid):
     replies = list(grid.send_and_receive(messages(grid, raises=2)))
     assert [r.has_error() for r in replies] == [False, False, True, False]
     assert replies[2].error.reason == "ValueError: no data here"
+
+
+def test_a_client_that_exits_ends_nobody_else(grid):
+    replies = list(grid.send_and_receive(messages(grid, exits=2)))
+    assert [reply.has_error() for reply in replies] == [n == 2 for n in range(len(replies))]
+    assert replies[2].error.reason == "SystemExit: enough"
 
 
 def test_workers_are_other_processes():

@@ -55,7 +55,8 @@ class Clients:
         context = Context(RUN_ID, node, own, decode(state), dict(self.run_config))
         try:
             reply = load_app(self.app)(delivered, context)
-        except Exception as error:  # any exception is the client's, and the round's to judge
+        # any exception is the client's, sys.exit too, and the round's to judge
+        except (Exception, SystemExit) as error:
             reason = f"{type(error).__name__}: {error}"
             reply = Message(
                 Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason), reply_to=delivered
