@@ -1,11 +1,14 @@
 """Accuracies over classes and clients, by hand."""
 
+import math
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from autoprune.federation.evaluation import class_accuracies, client_accuracies, worst
+from autoprune.core.files import read_json, write_json
+from autoprune.federation.evaluation import class_accuracies, client_accuracies, in_json, worst
+from autoprune.measure.table import number
 
 LABELS = np.array([0, 0, 0, 2, 2, 3])
 RIGHT = np.array([1, 1, 0, 1, 0, 0], dtype=bool)
@@ -41,3 +44,11 @@ def test_others_answer_by_their_mix_of_labels():
 def test_the_worst_tenth_is_one_client_at_least():
     assert worst(np.array([0.5, 0.1, 0.9]), 0.1) == pytest.approx(0.1)
     assert worst(np.linspace(0, 1, 21), 0.1) == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("loss", [0.5, math.inf, math.nan])
+def test_a_loss_of_any_size_is_written_and_read(tmp_path, loss):
+    """A network that is far off must not end a run at its very last file."""
+    write_json(tmp_path / "evaluation.json", {"test_loss": in_json(loss)})
+    found = number(read_json(tmp_path / "evaluation.json")["test_loss"], "test_loss", "here")
+    assert found == loss or (math.isnan(found) and math.isnan(loss))

@@ -114,12 +114,17 @@ class Evaluation:
             "test_accuracy_worst_decile": worst(of_clients, DECILE),
             "test_clients": len(of_clients),
             "test_clients_by": by,
-            "test_loss": loss,
+            "test_loss": in_json(loss),
             "test_examples": len(labels),
             "validation_accuracy": rows[-1].validation_accuracy,
-            "validation_loss": rows[-1].validation_loss,
+            "validation_loss": in_json(rows[-1].validation_loss),
             "validation_examples": len(self.units["validation"]),
         }
+
+
+def in_json(loss: float | None) -> float | str | None:
+    """A loss as a JSON file holds it, which has no infinite numbers: as text, which reads back."""
+    return loss if loss is None or math.isfinite(loss) else str(loss)
 
 
 def class_accuracies(right: np.ndarray, labels: np.ndarray) -> np.ndarray:
