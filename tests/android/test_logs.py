@@ -1,11 +1,13 @@
 """The logs of phone benchmark tools: real ones, other writings of them, and cut-off ones."""
 
+import dataclasses
 import json
 
 import pytest
 
 from autoprune.core.errors import InputError
 from autoprune.phone.logs import parse
+from autoprune.phone.session import read_log
 from stages import run_stage
 
 # of each real log: tool, median, mean, min, max, std, p5, p90, p95, runs, threads, graph
@@ -179,7 +181,75 @@ def test_what_is_no_log_is_one_line(tmp_path):
     assert command(tmp_path / "nowhere").stderr.endswith(
         "cannot be read (No such file or directory)\n"
     )
-    (tmp_path / "utf16").write_text("count=1", encoding="utf-16")
-    assert "not a text file in UTF-8" in command(tmp_path / "utf16").stderr
+    (tmp_path / "binary").write_bytes(b"\x7fELF\0\0")
+    assert "not a text file" in command(tmp_path / "binary").stderr
     (tmp_path / "empty").write_text("")
     assert "no line of a known tool" in command(tmp_path / "empty").stderr
+
+
+PLAIN = """STARTING!
+Num threads: [2]
+Graph: [/data/local/tmp/net.tflite]
+Loaded model /data/local/tmp/net.tflite
+count=70 first=9100 curr=7000 min=6900 max=9100 avg=7050 std=300 p5=6910 median=7000 p95=7400
+count=140 first=7100 curr=7010 min=6890 max=8000 avg=7020 std=90 p5=6900 median=7005 p95=7200
+Inference timings in us: Init: 42, First inference: 9100, Warmup (avg): 7050, Inference (avg): 7020
+"""
+LAYOUTS = {  # of logcat, by -v; of a console; of Android Studio
+    "threadtime": "11-05 10:11:12.345  4321  4321 I tflite  : {}",
+    "year and zone": "2025-11-05 10:11:12.345 +0100  4321  4321 I tflite  : {}",
+    "uid": "11-05 10:11:12.345  shell  4321  4321 I tflite  : {}",
+    "epoch": "        1762333872.345  4321  4321 I tflite  : {}",
+    "time": "11-05 10:11:12.345 I/tflite  ( 4321): {}",
+    "brief": "I/tflite  ( 4321): {}",
+    "tag": "I/tflite  : {}",
+    "process": "I( 4321) {}  (tflite)",
+    "thread": "I( 4321: 4321) {}",
+    "long": "[ 11-05 10:11:12.345  4321: 4321 I/tflite ]\n{}\n",
+    "color": "\x1b[38;5;40m11-05 10:11:12.345  4321  4321 I tflite  : {}\x1b[0m",
+    "Android Studio": "2025-11-05 10:11:12.345  4321-4321  tflite  org.tensorflow.lite  I  {}",
+    "indented": "   INFO: {}",
+    "a blank behind": "{} ",
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_run_is_the_same_in_every_layout(layout):
+    found = parse("\n".join(map(LAYOUTS[layout].format, PLAIN.splitlines())), "log")
+    assert found.tool.startswith("tflite_benchmark_")
+    expected = parse(PLAIN, "log")
+    assert dataclasses.replace(found, tool=expected.tool) == expected
+    assert (expected.median_ms, expected.runs, expected.threads) == (7.005, 140, 2)
+
+
+def test_encodings_that_logs_come_in(tmp_path):
+    path = tmp_path / "log.txt"
+    for content in (
+        PLAIN.encode("utf-16"),
+        b"\xef\xbb\xbf" + PLAIN.encode(),
+        "I/other: gr\u00f6\u00dfe\n".encode("latin-1") + PLAIN.encode(),
+    ):
+        path.write_bytes(content)
+        assert parse(read_log(path), "log") == parse(PLAIN, "log")
+    path.write_bytes(b"PK\x03\x04\0\0")
+    with pytest.raises(InputError, match=r"log\.txt: not a text file"):
+        read_log(path)
+
+
+def test_a_run_behind_the_measurement_and_commas_are_refused():
+    begun = PLAIN + "STARTING!\nNum threads: [1]\nGraph: [/data/local/tmp/net.tflite]\n"
+    with pytest.raises(InputError, match="behind the measurement another run begins"):
+        parse(begun, "log")
+    with pytest.raises(InputError, match="found decimal commas, expected points"):
+        parse(PLAIN.replace("7020\n", "7020,5\n"), "log")
+
+
+def test_onnxruntime_before_1_17():
+    lines = ["Setting intra_op_num_threads to 1", "Total inference requests: 640"]
+    lines += ["Average inference time cost: 7.81438 ms"]
+    with pytest.raises(InputError, match="run it again, with -s"):
+        parse("\n".join(lines), "log")
+    for name in ("Min", "Max", "P50", "P90", "P95", "P99", "P999"):
+        lines.append(f"{name} Latency: 0.0078 s")
+    found = parse("\n".join(lines), "log")
+    assert (found.median_ms, found.mean_ms, found.runs) == (pytest.approx(7.8), 7.81438, 640)

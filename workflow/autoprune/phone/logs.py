@@ -14,12 +14,19 @@ from typing import Any
 from autoprune.core.errors import InputError
 from autoprune.phone.measurement import Figure, Measurement, in_ms, measurement
 
-# "07-14 13:20:57.778 24964 24964 I tflite  : " of logcat, with or without a year, and as -v time
-# or -v brief have it: "I/tflite  (24964): "; then "INFO: " or "VERBOSE: "
+# What Android puts before a line: a date, year and zone or not, or seconds since 1970; then, by
+# logcat's -v, threadtime, year, zone, epoch and uid: "24964 24964 I tflite  : ", brief and time:
+# "I/tflite  (24964): ", tag: "I/tflite  : ", process: "I(24964) " and the tag behind the line,
+# thread: "I(24964:24964) "; or Android Studio: "24964-24964  tflite  a.package  I  "
+WHEN = r"(?:(?:(?:\d{4}-)?\d\d-\d\d \d\d:\d\d:\d\d\.\d+(?: [-+]\d{4})?|\d{9,}\.\d+)\s+(?:\w+\s+)?)?"
 LOGCAT = re.compile(
-    r"^(?:(?:\d{4}-)?\d\d-\d\d \d\d:\d\d:\d\d\.\d+\s+)?"
-    r"(?:\d+\s+\d+ [VDIWEF] (?P<tag>\w+) *|[VDIWEF]/(?P<short>\w+) *\( *\d+\)): ?"
+    rf"^{WHEN}(?:\d+\s+\d+ [VDIWEF] (?P<tag>\w+) *: ?"
+    r"|[VDIWEF]/(?P<short>\w+) *(?:\( *\d+\))? ?: ?"
+    r"|\d+-\d+\s+(?P<studio>\w+)\s+\S+\s+[VDIWEF]\s+"
+    r"|[VDIWEF]\( *\d+(?:: *\d+)?\) )"
 )
+BEHIND = re.compile(r"^(?P<text>[VDIWEF]\( *\d+\) .*)  \((?P<behind>\w+)\)$")  # of -v process
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 INFO = re.compile(r"^(?:INFO|VERBOSE): ")
 
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
@@ -40,10 +47,12 @@ LITERT_INIT = re.compile(rf"^Model initialization: ({NUMBER}) ms$")
 NODES = re.compile(r"^Replacing (\d+) out of (\d+) node\(s\) with delegate")
 GRAPH = re.compile(r"^Graph: \[(.+)\]$")
 LOADED = re.compile(r"^Loaded model (.+)$")
+COMMA = re.compile(r"^(?:Inference|Average inference) timings in us: .*\d,\d")
+BEGINS = re.compile(r"^(?:STARTING!|Min num runs: |Num threads: |Graph: |Loaded model )")
 THREADS = re.compile(r"^(?:Num threads|#threads used for CPU inference): \[(\d+)\]$")
 
 # onnxruntime_perf_test: the mean in ms, all percentiles in s
-ORT_MEAN = re.compile(rf"^Average inference time cost total: ({NUMBER}) ms$")
+ORT_MEAN = re.compile(rf"^Average inference time cost(?: total)?: ({NUMBER}) ms$")  # until 1.16
 ORT_RUNS = re.compile(r"^Total inference requests: (\d+)$")
 ORT_FIRST = re.compile(rf"^First inference time cost: ({NUMBER}) ms$")
 ORT_INIT = re.compile(rf"^Session creation time cost: ({NUMBER}) s$")
@@ -57,6 +66,7 @@ EXECUTED = re.compile(rf"^Model executed successfully (\d+) time\(s\) in ({NUMBE
 MODEL_FILE = re.compile(r"^Model file (.+) is loaded\.$")
 
 # ExecuTorch's minibench writes a JSON list of metrics, those in ms named so
+MINIBENCH = re.compile(r"\s*\[\s*(?:[\]{]|$)")  # which "[ 11-05 10:11" of logcat's -v long is not
 MINIBENCH_MEAN = "avg_inference_latency(ms)"
 
 
@@ -66,9 +76,9 @@ def parse(text: str, name: str) -> Measurement:
     Raises InputError for a log without a finished measurement, with two, that contradicts itself,
     or of a tool that is not known.
     """
-    if text.lstrip().startswith("["):
+    if MINIBENCH.match(text):
         return _minibench(text, name)
-    lines = [line.rstrip("\r") for line in text.split("\n")]
+    lines = [COLOUR.sub("", line).strip() for line in text.split("\n")]
     for reader, known in READERS:
         if any(known(line) for line in map(plain, lines)):
             return reader(lines, name)
@@ -80,13 +90,16 @@ def parse(text: str, name: str) -> Measurement:
 
 
 def plain(line: str) -> str:
-    """A line without what logcat or the console put before it."""
-    return INFO.sub("", LOGCAT.sub("", line))
+    """A line without what logcat or the console put before it, or behind it."""
+    return INFO.sub("", LOGCAT.sub("", BEHIND.sub(r"\g<text>", line)))
 
 
 def _tflite(lines: list[str], name: str) -> Measurement:
     texts = [plain(line) for line in lines]
-    apk = any("tflite" in match.groups() for match in map(LOGCAT.match, lines) if match)
+    tagged = [
+        match for line in lines for match in (LOGCAT.match(line), BEHIND.match(line)) if match
+    ]
+    apk = any("tflite" in match.groups() for match in tagged)
     litert = any(LITERT_BLOCK in text for text in texts)
     ends = [
         (place, (TIMINGS.match(text) or OLD_TIMINGS.match(text)))
@@ -95,6 +108,10 @@ def _tflite(lines: list[str], name: str) -> Measurement:
     ]
     if litert:  # both may be printed of one measurement: the block is the last
         ends = [end for end in ends if end[1] is None]
+    if not ends and (comma := next(filter(COMMA.match, texts), None)):
+        raise InputError(
+            f"{name}: {comma[:60]!r}: found decimal commas, expected points; run it with LC_ALL=C"
+        )
     if not ends:
         raise InputError(
             f"{name}: no finished measurement: the line of timings is missing; run again"
@@ -102,6 +119,10 @@ def _tflite(lines: list[str], name: str) -> Measurement:
     if len(ends) > 1:
         raise InputError(f"{name}: {len(ends)} measurements, expected one; give a log each")
     place, timing = ends[0]
+    if any(BEGINS.match(text) for text in texts[place:]):
+        raise InputError(
+            f"{name}: behind the measurement another run begins, which has no end; give a log each"
+        )
     counts = [COUNT.match(text) for text in texts[:place] if COUNT.match(text)]
     if not counts:
         raise InputError(f"{name}: no line count=... before the timings; give the whole log")
@@ -150,7 +171,8 @@ def _onnxruntime(lines: list[str], name: str) -> Measurement:
     needed = ("Min", "Max", "P50", "P90", "P95", "P99", "P999")
     if not means or not runs or any(key not in latencies for key in needed):
         raise InputError(
-            f"{name}: no finished measurement: the latencies up to P999 are missing; run it again"
+            f"{name}: no finished measurement: the latencies up to P999 are missing; run it again, "
+            "with -s"
         )
     names = {"Min": "min", "Max": "max", "P50": "median", "P90": "p90", "P95": "p95", "P99": "p99"}
     figures = {names[key]: figure for key, figure in latencies.items() if key in names}

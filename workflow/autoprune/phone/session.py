@@ -1,5 +1,6 @@
 """A session of runs on one phone: session.json, runs.csv and raw logs, held against each other."""
 
+import codecs
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,13 +39,20 @@ class Session:
 
 
 def read_log(path: Path) -> str:
-    """A log as text; raises InputError when it is not there or not UTF-8."""
+    """A log as text; raises InputError when it is not there or no text.
+
+    Numbers are ASCII in every encoding that logs come in: of another app's line, a letter may be
+    lost. What Windows calls Unicode is UTF-16 with a mark in front.
+    """
     try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not a text file in UTF-8 ({error.reason})") from None
+        content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16", errors="replace")
+    if b"\0" in content:
+        raise InputError(f"{path}: not a text file; give the log that the tool printed")
+    return content.decode("utf-8-sig", errors="replace")
 
 
 def read_session(folder: Path, known: Models, now: datetime | None = None) -> Session:
