@@ -9,8 +9,9 @@ from typing import Literal
 import pytest
 from pydantic import Field, model_validator
 
+from autoprune.core.block import Block
 from autoprune.core.errors import InputError
-from autoprune.core.options import Options, Refused, add_flags, from_config, from_flags
+from autoprune.core.options import WrongValue, add_flags, from_flags, read
 from autoprune.data.prepare import sources
 from autoprune.data.prepare.__main__ import main
 
@@ -18,7 +19,7 @@ WORKFLOW = Path(__file__).parents[2] / "workflow"
 HEAVY = ["torch", "torchvision", "pandas", "pyarrow", "PIL", "scipy", "sklearn", "datasets"]
 
 
-class Example(Options):
+class Example(Block):
     """Every kind of option."""
 
     place: Path = Field(description="A place.")
@@ -48,8 +49,8 @@ def test_flags_and_configuration_give_the_same_options():
     words = ["--place", "x", "--share", 0.25, "--kind", "b", "--level", 3, "--ends", 1, 2]
     found = parsed(*words, "--names", "one", "two")
     values = {"place": "x", "share": 0.25, "kind": "b", "level": 3, "ends": [1, 2]}
-    assert found == from_config(Example, {**values, "names": ["one", "two"]})
-    assert parsed("--place", "x") == from_config(Example, {"place": "x"})
+    assert found == read(Example, {**values, "names": ["one", "two"]})
+    assert parsed("--place", "x") == read(Example, {"place": "x"})
     assert parsed("--place", "x", "--plain").plain
 
 
@@ -73,11 +74,11 @@ WRONG = {
 @pytest.mark.parametrize("case", WRONG)
 def test_a_wrong_value_is_refused_with_its_key(case):
     values, message = WRONG[case]
-    with pytest.raises(Refused, match=message) as caught:
-        from_config(Example, {"place": "x", **values})
+    with pytest.raises(WrongValue, match=message) as caught:
+        read(Example, {"place": "x", **values})
     assert "\n" not in str(caught.value)
-    with pytest.raises(Refused, match="key 'place' is missing"):
-        from_config(Example, {})
+    with pytest.raises(WrongValue, match="key 'place' is missing"):
+        read(Example, {})
 
 
 def test_a_wrong_flag_is_named():
@@ -124,9 +125,9 @@ def test_what_is_read_is_watched(tmp_path):
 
 
 def test_what_is_not_a_source_or_does_not_go_together_is_refused(tmp_path):
-    with pytest.raises(Refused, match="source: found 'tape'; known are digits, faces"):
+    with pytest.raises(WrongValue, match="source: found 'tape'; known are digits, faces"):
         sources.check_options("tape", {})
-    with pytest.raises(Refused, match="options: leaf needs train and test, or folder alone"):
+    with pytest.raises(WrongValue, match="options: leaf needs train and test, or folder alone"):
         sources.check_options("leaf", {"folder": "x", "train": "y"})
     with pytest.raises(InputError, match="leaf needs train and test"):
         main(["leaf", "--name", "x", "--output", str(tmp_path / "out")])

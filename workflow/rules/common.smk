@@ -24,6 +24,7 @@ from autoprune.publish.selection import TIMED, searched, selected
 from autoprune.study.config import ablation_flags, check, followed, resolve
 from autoprune.study.grid import Run, runs_of, told
 from autoprune.study.methods import follows_dense, follows_plan, keeps_scores
+from autoprune.study.overlay import read_overlay
 from autoprune.study.scheduling import fork_stages, quote_python
 
 quote_python()
@@ -38,6 +39,8 @@ CONFIGFILES = [
 ]
 
 try:
+    for file in CONFIGFILES:
+        read_overlay(file)  # what Snakemake has read of it may hide a key that is given twice
     check(config, CONFIGFILES)
     resolve(config)
     # found by their files, as methods are

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -59,3 +60,10 @@ def once(found: list[Any]) -> list[Any]:
         if item in found[:place]:
             raise wrong(f"found {item!r} twice")
     return found
+
+
+def plain(annotation: Any) -> Any:
+    """A field's type without the None that it may be too, and without what constrains it."""
+    if get_origin(annotation) in (Union, UnionType):
+        annotation = next(kind for kind in get_args(annotation) if kind is not type(None))
+    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation

@@ -1,38 +1,42 @@
-"""A pydantic model says what may be set; command-line flags and one-line refusals come from it."""
+"""A block of settings read from what is written, or from the command-line flags that it makes."""
 
 import argparse
-import types
+import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from autoprune.core.block import Block
+from autoprune.core.block import plain
 from autoprune.core.errors import InputError
-from autoprune.core.refusal import from_written, refusal
+from autoprune.core.refusal import refusal
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class Options(Block):
-    """What may be set of something that has flags: a block whose fields are text there."""
-
-
-class Refused(InputError):
-    """A value that a model does not take: ``key`` is its path, () for several that do not fit."""
+class WrongValue(InputError):
+    """A value that a block does not take: ``key`` is its path, () for several that do not fit."""
 
     def __init__(self, key: Sequence[str | int], reason: str) -> None:
         super().__init__(f"{'.'.join(map(str, key))}: {reason}" if key else reason)
         self.key, self.reason = tuple(key), reason
 
 
-def from_config(model: type[Model], values: Mapping[str, Any]) -> Model:
-    """The model of values as YAML has them, text no number; raises Refused."""
+def from_written(model: type[Model], given: Mapping[str, Any]) -> Model:
+    """A block of values as YAML and JSON have them: a list may be a tuple, text no number.
+
+    Raises ValidationError.
+    """
+    return model.model_validate_json(json.dumps(given, default=str))
+
+
+def read(model: type[Model], given: Mapping[str, Any]) -> Model:
+    """``from_written``; raises WrongValue."""
     try:
-        return from_written(model, values)
+        return from_written(model, given)
     except ValidationError as error:
-        raise Refused(*refusal(error, model)) from None
+        raise WrongValue(*refusal(error, model)) from None
 
 
 def from_flags(model: type[Model], args: argparse.Namespace) -> Model:
@@ -54,7 +58,7 @@ def add_flags(parser: argparse._ActionsContainer, model: type[BaseModel]) -> Non
     """Add a flag for each field; what is given is checked by ``from_flags``."""
     for name, field in model.model_fields.items():
         more: dict[str, Any] = {"help": _help(field)}
-        kind = _plain(field.annotation)
+        kind = plain(field.annotation)
         if kind is bool:
             more["action"] = argparse.BooleanOptionalAction if field.default else "store_true"
         elif get_origin(kind) in (list, tuple):
@@ -68,17 +72,10 @@ def add_flags(parser: argparse._ActionsContainer, model: type[BaseModel]) -> Non
         )
 
 
-def _plain(annotation: Any) -> Any:
-    """A field's type without the None that it may be too, and without what constrains it."""
-    if get_origin(annotation) in (Union, types.UnionType):
-        annotation = next(kind for kind in get_args(annotation) if kind is not type(None))
-    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
-
-
 def _help(field: FieldInfo) -> str:
     """A flag's help: description, what may be chosen, default; argparse takes % for its own."""
     words = [field.description or ""]
-    kind = _plain(field.annotation)
+    kind = plain(field.annotation)
     if get_origin(kind) is Literal:
         words.append(f"{{{', '.join(map(str, get_args(kind)))}}}")
     default = field.get_default(call_default_factory=True)

@@ -122,27 +122,35 @@ def methods() -> list[str]:
 @cache
 def declared(package: str, module: str, name: str) -> Any:
     """The literal that a module gives a name, at its top or in a class; None where it does not."""
-    path = ROOT.joinpath(PACKAGE, package, f"{module}.py")
-    for part in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(part, ast.Assign) and ast.unparse(part.targets[0]) == name:
-            return ast.literal_eval(part.value)
-    return None
+    value = _assigned(_source(f"{PACKAGE}.{package}.{module}")).get(name)
+    return None if value is None else ast.literal_eval(value)
 
 
 @cache
 def literals(name: str) -> dict[str, Any]:
-    """The literals that a module assigns at its top, and its ``__doc__``; read, not imported.
+    """The literals that a module assigns, and its ``__doc__``; read, not imported.
 
     Raises InputError when the module does not exist.
     """
     if _path(name) is None:
         raise InputError(f"{name}: no such module in {ROOT.name}/{PACKAGE}")
-    tree = ast.parse(_source(name))
-    found: dict[str, Any] = {"__doc__": ast.get_docstring(tree) or ""}
-    for part in tree.body:
-        if isinstance(part, ast.Assign) and isinstance(part.targets[0], ast.Name):
-            with suppress(ValueError, TypeError):  # no literal
-                found[part.targets[0].id] = ast.literal_eval(part.value)
+    source = _source(name)
+    found: dict[str, Any] = {"__doc__": ast.get_docstring(ast.parse(source)) or ""}
+    for key, value in _assigned(source).items():
+        with suppress(ValueError, TypeError):  # no literal
+            found[key] = ast.literal_eval(value)
+    return found
+
+
+@cache
+def _assigned(source: str) -> dict[str, ast.expr]:
+    """What a source assigns to names at its top and in its classes, the first of each name."""
+    found: dict[str, ast.expr] = {}
+    top = ast.parse(source).body
+    for body in (top, *(part.body for part in top if isinstance(part, ast.ClassDef))):
+        for part in body:
+            if isinstance(part, ast.Assign) and isinstance(part.targets[0], ast.Name):
+                found.setdefault(part.targets[0].id, part.value)
     return found
 
 

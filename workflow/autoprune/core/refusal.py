@@ -3,17 +3,14 @@
 Nothing but words: code versions leave this module out (``core.provenance``).
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from types import UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from autoprune.core.errors import InputError
+from autoprune.core.block import plain
 
-Model = TypeVar("Model", bound=BaseModel)
 Path = list[str | int]
 WANTED = {  # by how the kind of mistake begins
     "int": "a whole number",
@@ -34,23 +31,6 @@ BOUNDS = {
     "less_than": ("a number below", "lt"),
     "less_than_equal": ("at most", "le"),
 }
-
-
-def read(model: type[Model], given: Mapping[str, Any], where: str = "") -> Model:
-    """A block of settings; raises InputError naming the key, behind ``where`` they are from."""
-    try:
-        return from_written(model, given)
-    except ValidationError as error:
-        path, reason = refusal(error, model)
-        raise InputError(": ".join(filter(None, [where, dotted(path), reason]))) from None
-
-
-def from_written(model: type[Model], given: Any) -> Model:
-    """A block of values as YAML and JSON have them: a list may be a tuple, text no number.
-
-    Raises ValidationError.
-    """
-    return model.model_validate_json(json.dumps(given, default=str))
 
 
 def refusal(
@@ -100,13 +80,7 @@ def keys_at(model: Any, path: Sequence[str | int]) -> list[str]:
     """The keys of the block at a path in a block, as they are written."""
     for part in path:
         fields = getattr(model, "model_fields", None)
-        model = fields[str(part)].annotation if fields else get_args(model)[-1]
-        while not hasattr(model, "model_fields") and get_origin(model) in (
-            Annotated,
-            Union,
-            UnionType,
-        ):
-            model = get_args(model)[0]  # None comes last
+        model = plain(fields[str(part)].annotation) if fields else plain(get_args(model)[-1])
     return [field.alias or name for name, field in model.model_fields.items()]
 
 

@@ -6,10 +6,11 @@ Needs neither torch nor flwr, so that a configuration is checked without waiting
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from autoprune.core.block import Block
-from autoprune.core.refusal import read
+from autoprune.core.errors import InputError
+from autoprune.core.options import read
 
 StandsFor = Annotated[
     Literal["none", "femnist", "celeba"],
@@ -28,7 +29,6 @@ Family = Annotated[
 ]
 Widths = Annotated[
     tuple[Annotated[int, Field(ge=1)], ...],
-    BeforeValidator(lambda found: tuple(found) if isinstance(found, list) else found),
     Field(
         min_length=1,
         description="Filters of the prunable convolutions before pruning, in the family's order.",
@@ -124,4 +124,7 @@ class Settings(Training, Arm):
         if isinstance(widths, str):
             values["widths"] = [int(w) if w.isdecimal() else w for w in widths.split()]
         own = {n: values.pop(n) for n in list(values) if n not in Settings.model_fields}
-        return read(Settings, values | {"method_settings": own}, where)
+        try:
+            return read(Settings, values | {"method_settings": own})
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from autoprune.core.block import Block
 from autoprune.core.errors import InputError
-from autoprune.core.refusal import read
+from autoprune.core.options import read
 from autoprune.models import Architecture
 from autoprune.models.layers import Network
 

@@ -9,8 +9,8 @@ from pydantic import ValidationError
 from autoprune.core.block import Block
 from autoprune.core.errors import InputError
 from autoprune.core.labels import METHODS, said
-from autoprune.core.options import Refused
-from autoprune.core.refusal import dotted, from_written, refusal, unknown
+from autoprune.core.options import WrongValue, from_written, read
+from autoprune.core.refusal import dotted, refusal, unknown
 from autoprune.data.prepare.sources import check_options
 from autoprune.federation.settings import Training
 from autoprune.measure import formats as exports
@@ -61,12 +61,10 @@ def check(config: Mapping[str, Any], files: Files) -> None:
     ``files`` are the configuration files in the order they were merged; the message names the
     last one that sets the key.
     """
-    for file in files:
-        read_overlay(file)  # what Snakemake has read of it may hide a key that is given twice
     try:
-        from_written(settings.Config, config)
-    except ValidationError as error:
-        _refuse(files, *refusal(error, settings.Config))
+        read(settings.Config, config)
+    except WrongValue as error:
+        _refuse(files, [*error.key], error.reason)
     _check_methods(config, files, ["methods"], config["methods"])
     _check_variants(config, files)
     for name, dataset in config["datasets"].items():
@@ -87,7 +85,7 @@ def check(config: Mapping[str, Any], files: Files) -> None:
 def _check_dataset(files: Files, path: Path_, dataset: Mapping[str, Any]) -> None:
     try:
         check_options(dataset["source"], dataset["options"])
-    except Refused as error:
+    except WrongValue as error:
         _refuse(files, [*path, *error.key], error.reason)
 
 

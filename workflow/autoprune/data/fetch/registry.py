@@ -6,13 +6,14 @@ from typing import Annotated
 import yaml
 from pydantic import Field
 
+from autoprune.core.block import Block
 from autoprune.core.errors import InputError
-from autoprune.core.options import Options, Refused, from_config
+from autoprune.core.options import WrongValue, read
 
 REGISTRY = Path(__file__).with_name("downloads.yaml")
 
 
-class Entry(Options):
+class Entry(Block):
     """One file of the registry; downloads.yaml says what each field is."""
 
     file: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$")
@@ -41,7 +42,7 @@ def load_entry(name: str, registry: Path = REGISTRY) -> Entry:
     if not isinstance(entries[name], dict):
         raise InputError(f"{registry}: {name}: not an entry, expected keys and values")
     try:
-        return from_config(Entry, {**entries[name], "name": name})
-    except Refused as error:
+        return read(Entry, {**entries[name], "name": name})
+    except WrongValue as error:
         key = ".".join(map(str, [name, *error.key]))
         raise InputError(f"{registry}: {key}: {error.reason}") from None

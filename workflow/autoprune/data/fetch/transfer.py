@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from pydantic import Field
 
+from autoprune.core.block import Block
 from autoprune.core.errors import InputError
 from autoprune.core.files import read_json, write_json
-from autoprune.core.options import Options
 
 if TYPE_CHECKING:
     import requests
@@ -33,7 +33,7 @@ class Refused(Exception):
         self.wait = wait  # seconds that the server asks for
 
 
-class Patience(Options):
+class Patience(Block):
     """How long to try."""
 
     timeout: float = Field(

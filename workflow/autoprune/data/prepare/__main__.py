@@ -7,15 +7,16 @@ from pathlib import Path
 
 from pydantic import Field
 
+from autoprune.core.block import Block
 from autoprune.core.errors import run_main
-from autoprune.core.options import Options, add_flags, from_flags
+from autoprune.core.options import add_flags, from_flags
 from autoprune.data.prepare import sources
 from autoprune.data.prepare.preprocess import Preprocessing, chosen, preprocessed
 from autoprune.data.prepare.workers import given_cores
 from autoprune.data.prepare.write import write_store
 
 
-class Work(Options):
+class Work(Block):
     """How the work is done."""
 
     workers: int = Field(

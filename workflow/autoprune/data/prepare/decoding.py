@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from autoprune.core.errors import InputError
 from autoprune.data.prepare import sources
-from autoprune.data.prepare.images import Images
+from autoprune.data.prepare.images import Images, Samples
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -201,6 +201,37 @@ class Own(sources.Split):
     def polarity(self) -> str:
         """The store's polarity."""
         return self.drawn or ("colour" if self.channels == 3 else "dark-on-light")
+
+    def samples(
+        self,
+        root: Path,
+        files: Sequence[File],
+        clients: Sequence[str],
+        labels: Sequence[str],
+        *,
+        of: Path,
+        target: str,
+        splits: np.ndarray | None = None,
+    ) -> Samples:
+        """What the files below ``root`` make: client and label of each, whatever order they have.
+
+        ``of`` is where the labels are from, for messages, ``target`` what they are called there;
+        ``splits`` as of ``sources.by_client``, which see.
+        """
+        form = self.form(root, files[0])
+        client_ids, numbers = np.unique(clients, return_inverse=True)
+        classes, classed = sources.class_numbers([*labels], str(of))
+        return sources.by_client(
+            self,
+            images=images(root, files, form),
+            labels=classed,
+            clients=numbers,
+            client_ids=client_ids.tolist(),
+            targets=[{"name": self.name_of_target or target, "classes": classes}],
+            polarity=self.polarity,
+            kind="real",
+            splits=splits,
+        )
 
     def form(self, root: Path, first: File) -> Form:
         """The form that all images get; without a size that of the image ``first``."""

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from autoprune.core.block import Block
 from autoprune.core.errors import InputError
-from autoprune.core.options import Options
 from autoprune.data.prepare.images import BLOCK, Images, Samples
 
 Blocks = Iterable[tuple[np.ndarray, np.ndarray]]
@@ -17,7 +17,7 @@ Pixel = Annotated[int, Field(ge=0)]
 Level = Annotated[float, Field(ge=-1e6, le=1e6)]
 
 
-class Preprocessing(Options):
+class Preprocessing(Block):
     """What is done to every image when the store is written, in this order."""
 
     crop: tuple[Pixel, Pixel] | None = Field(

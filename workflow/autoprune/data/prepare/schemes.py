@@ -8,8 +8,8 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from autoprune.core import seeds
+from autoprune.core.block import Block
 from autoprune.core.errors import InputError
-from autoprune.core.options import Options
 from autoprune.data.store import ClientStore
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ MISFIT = {
 }
 
 
-class Division(Options):
+class Division(Block):
     """How the training images are divided among clients."""
 
     scheme: Literal[

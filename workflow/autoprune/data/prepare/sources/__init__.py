@@ -20,8 +20,9 @@ import numpy as np
 from pydantic import Field
 
 from autoprune.core import seeds
+from autoprune.core.block import Block
 from autoprune.core.errors import InputError
-from autoprune.core.options import Options, Refused, from_config, marked
+from autoprune.core.options import WrongValue, marked, read
 from autoprune.data.prepare.images import Images, Samples
 
 Item = TypeVar("Item")
@@ -38,7 +39,7 @@ TEST_FRACTION = Field(
 )
 
 
-class Seeded(Options):
+class Seeded(Block):
     """Options of a source that draws anything at random."""
 
     seed: int = Field(0, ge=0, description="Of the split, and of what a generator draws.")
@@ -84,19 +85,19 @@ def names() -> list[str]:
 
 
 def load(name: str) -> ModuleType:
-    """A source's module; raises Refused when there is none of that name."""
+    """A source's module; raises WrongValue when there is none of that name."""
     if name not in names():
-        raise Refused(["source"], f"found {name!r}; known are {', '.join(names())}")
+        raise WrongValue(["source"], f"found {name!r}; known are {', '.join(names())}")
     return importlib.import_module(f"{__name__}.{name}")
 
 
 def check_options(source: str, options: Mapping[str, Any]) -> None:
-    """Raise Refused, whose key is ``source`` or ``options`` and a key in it, for what is wrong."""
+    """Raise WrongValue for what is wrong; its key is ``source`` or ``options`` and a key in it."""
     model = load(source).Options
     try:
-        from_config(model, options)
-    except Refused as error:
-        raise Refused(["options", *error.key], error.reason) from None
+        read(model, options)
+    except WrongValue as error:
+        raise WrongValue(["options", *error.key], error.reason) from None
 
 
 def generates(source: str) -> bool:

@@ -3,8 +3,6 @@
 import sys
 from pathlib import Path
 
-import numpy as np
-
 from autoprune.core.errors import InputError
 from autoprune.data.prepare import decoding, sources
 from autoprune.data.prepare.images import Samples
@@ -42,18 +40,9 @@ def prepare(options: Options, processes: int = 1) -> Samples:
     if ignored:
         print(f"{options.folder}: {ignored} files left out that are no images", file=sys.stderr)
     files = [("/".join(parts), "") for parts in found]
-    form = options.form(options.folder, files[0])
-    client_ids, clients = np.unique([client for client, _, _ in found], return_inverse=True)
-    classes, labels = sources.class_numbers([label for _, label, _ in found], str(options.folder))
-    return sources.by_client(
-        options,
-        images=decoding.images(options.folder, files, form),
-        labels=labels,
-        clients=clients,
-        client_ids=client_ids.tolist(),
-        targets=[{"name": options.name_of_target or "label", "classes": classes}],
-        polarity=options.polarity,
-        kind=KIND,
+    clients, labels, _ = zip(*found, strict=True)
+    return options.samples(
+        options.folder, files, clients, labels, of=options.folder, target="label"
     )
 
 

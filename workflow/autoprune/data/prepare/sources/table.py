@@ -56,18 +56,13 @@ def prepare(options: Options, processes: int = 1) -> Samples:
                 f"{place}: {options.split_column} is {split!r}, expected one of {', '.join(SPLITS)}"
             )
     files = [(path, f"{place}: ") for path, place in zip(paths, places, strict=True)]
-    form = options.form(table.parent, files[0])
-    client_ids, numbers = np.unique(clients, return_inverse=True)
-    classes, classed = sources.class_numbers(labels, str(table))
-    return sources.by_client(
-        options,
-        images=decoding.images(table.parent, files, form),
-        labels=classed,
-        clients=numbers,
-        client_ids=client_ids.tolist(),
-        targets=[{"name": options.name_of_target or options.label_column, "classes": classes}],
-        polarity=options.polarity,
-        kind=KIND,
+    return options.samples(
+        table.parent,
+        files,
+        clients,
+        labels,
+        of=table,
+        target=options.label_column,
         splits=np.array([SPLITS[split] for split in splits[0]]) if splits else None,
     )
 
