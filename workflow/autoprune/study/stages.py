@@ -204,6 +204,8 @@ class Stages:
 
     def become(self, request: dict[str, Any], given: list[Any]) -> None:
         """Make this fork what `python -m` begins with."""
+        with suppress(OSError):  # as the server does, whoever is first; if neither can, it kills us
+            os.setpgid(0, request["group"])
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for number in request["ignored"]:
@@ -253,11 +255,10 @@ class Stages:
 
     def note(self, link: socket.socket, facts: dict[str, Any]) -> None:
         """Leave for Snakemake's benchmark what a client's stage is, or what it used."""
-        file = self.running[link][1]
         with suppress(OSError):
-            new = file.with_suffix(".new")
+            new = self.running[link][1].with_suffix(".new")
             new.write_text(json.dumps(facts), encoding="utf-8")
-            new.replace(file)
+            new.replace(self.running[link][1])
 
     def end(self) -> None:
         """Snakemake has ended: so do its stages, in their own way while there is time."""
