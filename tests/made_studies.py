@@ -22,8 +22,8 @@ from stages import run_stage
 ROOT = Path(__file__).parents[1]
 HISTORY = (
     "round,train_loss,validation_accuracy,validation_loss,test_accuracy,parameters,"
-    "parameters_with_statistics,nonzeros,widths,clients,bytes_down,bytes_up,payload_down,"
-    "payload_up,shrunk,searching,restarted,live"
+    "parameters_with_statistics,nonzeros,widths,clients,usable,late,raised,refused,unanswered,"
+    "bytes_down,bytes_up,payload_down,payload_up,shrunk,searching,restarted,live"
 )
 WRAPPING = 60  # bytes of a message that are no numbers
 UNITS = 10  # held-out clients, all alike
@@ -72,8 +72,9 @@ def write_run(
     every: int = 2,
     test_examples: int = 400,
     settings: dict | None = None,
+    late: int = 0,
 ) -> Path:
-    """One run folder. Bytes are 4 a parameter, each way and client.
+    """One run folder. Bytes are 4 a parameter, each way and client; ``late`` clients a round fail.
 
     Accuracy climbs from chance; a ``test_accuracy`` that is given is that of every evaluation
     after round 0, on validation images too.
@@ -111,7 +112,8 @@ def write_run(
                 size + 10,
                 size + 10,
                 " ".join(map(str, widths)),
-                clients if at else 0,
+                *((clients, clients - late, late) if at else (0, 0, 0)),
+                *(0, 0, 0),
                 sent,
                 sent,
                 max(sent - WRAPPING * clients, 0),

@@ -79,6 +79,18 @@ def two_pairs(run_folder):
     return make
 
 
+@pytest.mark.parametrize("late", [0, 2])
+def test_a_claim_on_runs_with_failures_says_so(two_pairs, tmp_path, published, counts, late):
+    """Each that the runs answer, be they pruned or dense; two of five clients in 32 rounds."""
+    table = table_of(two_pairs([(0.8, 0.79)] * 2, late=late), tmp_path, published, counts)
+    answered = table[table["ours"].notna() & table["n"].notna()]["tested_on"]
+    assert len(answered) > 4
+    said = answered.str.contains(r"; \d+ of \d+ replies failed")
+    assert said.all() if late else not said.any(), answered.to_string()
+    (row,) = rows_of(table, "reduction of bytes")
+    assert ("64 of 160 replies failed" in row["tested_on"]) == bool(late)
+
+
 def test_the_abstract_by_hand(two_pairs, tmp_path, published, counts):
     folders = two_pairs([(0.80, 0.7961), (0.80, 0.7959)], share=0.5)
     table = table_of(folders, tmp_path, published, counts)

@@ -14,6 +14,7 @@ from autoprune.federation import batch_norm, client_app
 from autoprune.federation.__main__ import CLIENT_APP, settings_of
 from autoprune.federation.local_grid import LocalGrid
 from autoprune.federation.run import Run
+from autoprune.federation.strategy import TooFewClients
 from autoprune.federation.training import predict, to_input
 from autoprune.models import Architecture, build, load_state, new_network
 from autoprune.models.weights import load_weights
@@ -238,6 +239,10 @@ def raising(found):
 BAD = {
     "ValueError: no images here": raising,
     "statistics: not finite": lambda found: {n: t / 0 for n, t in found.items()},
+    "statistics: a variance below 0": lambda found: {n: t - 9 for n, t in found.items()},
+    "statistics: a variance below 0, or numbers beyond": lambda found: {
+        n: t + 1e30 for n, t in found.items()
+    },
     "statistics: found float32 of shape": lambda found: dict(list(found.items())[1:]),
 }
 
@@ -249,6 +254,28 @@ def test_a_client_that_fails_then_is_left_out_and_recorded(flags, tmp_path, monk
     rows = history(tmp_path)[1:]
     assert all(f"refresh: {words}" in row["failures"] for row in rows)
     assert all(len(row["failures"].split("; ")) == 1 for row in rows)
+
+
+def test_a_state_that_nobody_can_train_on_is_no_checkpoint(flags, tmp_path, monkeypatch, capsys):
+    """Finite weights whose answers are not: round 3 fails, and the run can go on after round 1."""
+    original, rounds = client_app.answered, []
+
+    def poisoned(content, *others):
+        sent = original(content, *others)
+        rounds.append(content.config_records["config"]["server-round"])
+        return torch.full_like(sent, 3e38) if rounds[-1] == 2 else sent
+
+    monkeypatch.setattr(client_app, "answered", poisoned)
+    words = flags(tmp_path, rounds=4, checkpoint_every=1)
+    with pytest.raises(TooFewClients, match="round 3: 0 usable replies of 3"):
+        executed(words)
+    assert "not written after round 2: the network's answers are not finite" in (
+        capsys.readouterr().err
+    )
+    monkeypatch.setattr(client_app, "answered", original)
+    executed(words)
+    assert "going on after round 1" in capsys.readouterr().err
+    assert [row["usable"] for row in history(tmp_path)] == ["0", "3", "3", "3", "3"]
 
 
 def test_where_none_answers_the_averages_stay(flags, tmp_path, monkeypatch):

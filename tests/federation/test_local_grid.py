@@ -141,6 +141,16 @@ def test_a_timeout_returns_the_replies_there_are():
         assert again == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_client_that_hangs_costs_its_own_round_only(workers):
+    """In one worker too, where the others wait behind it."""
+    with LocalGrid(APP, NODES, {}, workers=workers, client_timeout=2) as grid:
+        replies = grid.send_and_receive(messages(grid, sleeps=1))
+        assert [r.metadata.src_node_id - FIRST_NODE for r in replies] == [0, 2, 3]
+        again = [r.metadata.src_node_id - FIRST_NODE for r in grid.send_and_receive(messages(grid))]
+        assert again == [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize("strategy", [FedAvg, FedProx, FedAdam])
 def test_flowers_strategies_run_unchanged(grid, strategy):
     extra = {"proximal_mu": 0.1} if strategy is FedProx else {}

@@ -18,10 +18,11 @@ from autoprune import methods
 from autoprune.core.errors import InputError
 from autoprune.federation import simulation
 from autoprune.federation.__main__ import settings_of
-from autoprune.federation.checkpoint import load
+from autoprune.federation.checkpoint import Checkpoint, save
 from autoprune.federation.run import CHECKPOINT
 from autoprune.federation.settings import Settings
 from autoprune.federation.training import to_input
+from autoprune.models import Architecture, new_network
 from autoprune.pruning.plan import Plan
 from copies import ROOT
 from stages import run_stage
@@ -124,12 +125,23 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(
 
 
 def test_a_checkpoint_of_other_settings_is_passed_over(train, finished, tmp_path, contents):
-    """Written by a run with other local epochs and a broken one: both start from round 1."""
-    (tmp_path / CHECKPOINT).write_bytes((finished / "weights.safetensors").read_bytes())
-    assert load(tmp_path / CHECKPOINT, "any") is None
+    """One of a run with another mark, and one that is no checkpoint: both start from round 1."""
+    architecture = Architecture("cnn", (12, 14), (1, 28, 28), 5)
+    other = Checkpoint(2, architecture, new_network(architecture, 0).state_dict(), {}, [])
+    save(tmp_path / CHECKPOINT, "another run", other)
     done = train(tmp_path, "autoprune", "inherit")
     assert done.returncode == 0
-    assert "starting from round 1" in done.stderr
+    assert "of other settings, data or code; starting from round 1" in done.stderr
+    assert contents(tmp_path) == contents(finished)
+
+
+def test_a_damaged_checkpoint_is_set_aside_with_one_line(train, finished, tmp_path, contents):
+    (tmp_path / CHECKPOINT).write_bytes((finished / "weights.safetensors").read_bytes())
+    done = train(tmp_path, "autoprune", "inherit")
+    assert done.returncode == 0
+    first = done.stderr.splitlines()[0]
+    assert f"{CHECKPOINT}: damaged (it is not what its own digest says); set aside as" in first
+    assert first.endswith("starting from round 1")
     assert contents(tmp_path) == contents(finished)
 
 
@@ -244,7 +256,8 @@ def test_a_failed_client_is_left_out_and_recorded(train, tiny, tmp_path):
     rows = history(tmp_path / "run")
     assert all(row["failures"].startswith("2: IndexError") for row in rows[1:])
     assert rows[0]["failures"] == ""
-    assert rows[1]["clients"] == "6"
+    counts = ("clients", "usable", "late", "raised", "refused")
+    assert [rows[1][name] for name in counts] == ["6", "5", "0", "1", "0"]
     done = train(tmp_path / "stopped", partition=broken, clients_per_round=6, min_clients=6)
     assert done.returncode == 1
     assert "5 usable replies of 6, min_clients is 6; client 2: IndexError" in done.stderr

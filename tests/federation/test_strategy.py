@@ -4,25 +4,31 @@ import csv
 import io
 import math
 import re
+import statistics
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 import torch
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
+from flwr.common.constant import ErrorCode
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autoprune.federation.average import mean_of, too_far
 from autoprune.federation.client_app import SQUARED_GRADIENTS
 from autoprune.federation.communication import Traffic, decode, encode, payload, size
 from autoprune.federation.local_grid import LocalGrid
 from autoprune.federation.messages import (
+    REASON,
     Unusable,
+    Update,
     instruction,
     read_instruction,
     read_update,
     reply,
 )
-from autoprune.federation.strategy import SeededFedAvg, TooFewClients, cohort, mean_of
+from autoprune.federation.strategy import SeededFedAvg, TooFewClients, cohort
 from autoprune.federation.training import IMPORTANCES, answer_shapes, importance
 from autoprune.federation.wire import Dense, Int8, arrays, only, tensors
 from autoprune.models import Architecture, build, count_parameters, new_network
@@ -359,6 +365,64 @@ def test_a_bad_reply_costs_its_client_the_round_and_nobody_else(how, bad):
     others = [flat(state) + client for client in range(3) if client != bad]
     expected = mean_of([({"all": own}, 5) for own in others])["all"]
     assert torch.equal(flat(tensors(found)), expected)
+
+
+def test_failures_are_counted_by_kind_and_fit_in_a_cell():
+    """Of six clients one is late, one raises in many words, one says nonsense; three are left."""
+    strategy = SeededFedAvg(CNN, 6, 1, 0)
+    state = new_network(CNN, 0).state_dict()
+    with LocalGrid("", 6, {}) as grid:
+        messages = list(strategy.configure_train(1, arrays(state), ConfigRecord(), grid))
+    says = "Traceback\nValueError: \x1b[31mred; <b>bold</b>\x07 " + 9999 * "x"
+    raised = Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, says), reply_to=messages[1])
+    nonsense = Message(RecordDict(), reply_to=messages[2])
+    good = [Message(reply(c, flat(state), 5, 0.1), reply_to=messages[c]) for c in (3, 4, 5)]
+    strategy.aggregate_train(1, [raised, nonsense, *good])
+    assert asdict(strategy.replies) == {
+        "usable": 3, "late": 1, "raised": 1, "refused": 1, "unanswered": 0
+    }  # fmt: skip
+    assert strategy.failures[0] == "no reply in time"
+    assert strategy.failures[1].startswith("ValueError: [31mred, <b>bold</b> xxx")
+    assert len(strategy.failures[1]) == REASON
+    assert strategy.failures[2].startswith("reply cannot be read: ")
+
+
+@given(
+    st.lists(st.floats(0, 2.0**127, width=32), min_size=1, max_size=9),
+    st.floats(1, 100),
+)
+def test_who_moves_further_than_the_bound_is_left_out(moves, bound):
+    """By a plain loop; with a bound of 1 or more never all of them, so that a mean is left."""
+    before = {"w": torch.zeros(2)}
+    updates = [
+        Update(client, {"w": torch.tensor([move, 0.0])}, 5, 0.1)
+        for client, move in enumerate(moves)
+    ]
+    usual = statistics.median(moves)
+    expected = {client for client, move in enumerate(moves) if move > bound * usual}
+    assert too_far(updates, before, bound).keys() == expected
+    assert len(expected) < len(moves)
+
+
+def test_an_update_far_from_the_others_enters_no_mean():
+    state = new_network(CNN, 0).state_dict()
+    found = {}
+    for bound in (0, 3):
+        strategy = SeededFedAvg(CNN, 4, 1, 0, max_update_ratio=bound)
+        with LocalGrid("", 4, {}) as grid:
+            messages = strategy.configure_train(1, arrays(state), ConfigRecord(), grid)
+        moves = (1, 1, 1, 1e30)
+        replies = [
+            Message(reply(c, flat(state) + move, 5, 0.1), reply_to=message)
+            for c, (move, message) in enumerate(zip(moves, messages, strict=True))
+        ]
+        mean, _ = strategy.aggregate_train(1, replies)
+        found[bound] = float(flat(tensors(mean)).max()), strategy.replies.refused
+    assert found[0][0] > 1e29
+    assert found[0][1] == 0
+    assert found[3][0] < 3
+    assert found[3][1] == 1
+    assert "more than 3 times the round's median" in strategy.failures[3]
 
 
 def test_a_reply_that_nobody_asked_for_or_that_comes_twice_counts_for_nothing(capsys):

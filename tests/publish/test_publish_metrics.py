@@ -68,6 +68,16 @@ def test_figures_of_a_run(run_folder):
     assert "0" not in set(table[table["metric"] == "train_loss"]["round"])
 
 
+def test_clients_that_failed_are_counted_and_are_no_saving(run_folder):
+    """Two of five clients late in each of four rounds: the bytes bought what three sent."""
+    table = collect([run_folder(rounds=4, late=2)])
+    found = [value(table, f"{name}_replies") for name in ("usable", "failed", "late", "raised")]
+    assert found == [12, 8, 8, 0]
+    assert value(table, "bytes_per_usable_reply") == value(table, "bytes_total") / 12
+    whole = collect([run_folder(rounds=4, seed=2)])
+    assert value(whole, "failed_replies") == 0
+
+
 def test_the_command_writes_sorted_relative_and_repeatable(run_folder, tmp_path, stage):
     folders = [run_folder(seed=seed).relative_to(tmp_path) for seed in (10, 9)]
     for name, order in (("a.csv", folders), ("b.csv", folders[::-1])):
@@ -143,6 +153,10 @@ BREAKAGES = {
     "no traffic": (
         lambda f: edit_history(f, lambda rows: [r.update(bytes_up=0, bytes_down=0) for r in rows]),
         "expected traffic",
+    ),
+    "replies of nobody": (
+        lambda f: edit_history(f, lambda rows: rows[1].update(usable=9)),
+        "round 1: usable, late, raised, refused: found 9 in all, expected 5 as clients",
     ),
     "no clients": (
         lambda f: edit_history(f, lambda rows: [row.update(clients=0) for row in rows]),

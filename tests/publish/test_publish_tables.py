@@ -10,12 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from autoprune.core.labels import LABELS, arm_order, decimal
+from autoprune.evidence.ablations import table as ablations
+from autoprune.evidence.comparisons import table as comparisons
 from autoprune.evidence.results import table as results
 from autoprune.measure.metrics import collect
 from autoprune.measure.table import read_metrics, to_csv
 from autoprune.publish.page import table_page
 from autoprune.publish.render_table import markdown_table
-from autoprune.publish.tables.results import NOTES
+from autoprune.publish.tables.results import NOTES, notes
 from made_studies import WRAPPING, rows_of, shown
 
 RENDER = "publish.render_table"
@@ -26,6 +28,39 @@ def tabulate(folders, tmp_path):
     collect(folders).to_csv(tmp_path / "m.csv", index=False)
     raw = results(read_metrics(tmp_path / "m.csv"))
     return rows_of(raw), shown("results", raw).to_dict("records")
+
+
+def test_what_rests_on_runs_with_failures_says_so(run_folder, tmp_path):
+    """The results, the comparisons, the ablations."""
+    arms = ("dense", "fedavg"), ("autoprune", "reinit"), ("autoprune", "inherit")
+    late = {"reinit": 2}
+    folders = [
+        run_folder(seed=seed, method=method, variant=variant, late=late.get(variant, 0))
+        for method, variant in arms
+        for seed in (1, 2)
+    ]
+    collect(folders).to_csv(tmp_path / "m.csv", index=False)
+    metrics = read_metrics(tmp_path / "m.csv")
+    words = "16 of 40 replies failed"  # two of five clients in each of four rounds of two runs
+    raw = results(metrics)
+    assert raw.set_index("variant")["failed_replies"].to_dict() == {
+        "fedavg": "", "reinit": "16 of 40", "inherit": ""
+    }  # fmt: skip
+    table = shown("results", raw).set_index("method")["rounds × clients"]
+    assert [words in text for text in table] == [False, True, False]
+    assert "autoprune, fresh weights 16 of 40" in notes(rows_of(raw))[-1]
+    pair = "glyphs-cnn/autoprune"
+    changes = [
+        ("weights", f"{pair}/reinit", f"{pair}/inherit"),
+        ("pruning", f"{pair}/inherit", "glyphs-cnn/dense/fedavg"),
+    ]
+    for name, found in (
+        ("comparisons", comparisons(metrics, "inherit")),
+        ("ablations", ablations(metrics, changes)),
+    ):
+        rows = shown(name, found).astype(str).agg(" ".join, axis=1)
+        assert rows.str.contains("replies failed").any(), name
+        assert not rows.str.contains("replies failed").all(), name
 
 
 def test_numbers_by_hand(run_folder, tmp_path):

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 HISTORY = (
     *("round", "train_loss", "validation_accuracy", "validation_loss", "test_accuracy"),
     *("parameters", "parameters_with_statistics", "nonzeros", "widths", "clients"),
+    *("usable", "late", "raised", "refused", "unanswered"),
     *("bytes_down", "bytes_up", "payload_down", "payload_up"),
     *("shrunk", "searching", "restarted", "live"),
 )
@@ -101,7 +102,8 @@ def write_run(folder: Path, dataset: str, method: str, variant: str, seed: int) 
         sent, carried = [2 * [bytes_ * size if at else 0] for bytes_ in (20, 16)]
         rows.append(
             [at, round(2 / (1 + at), 4) if at else "", accuracy, 1 - accuracy, accuracy, size,
-             size + 10, size, " ".join(map(str, widths)), 5 if at else 0, *sent, *carried,
+             size + 10, size, " ".join(map(str, widths)), *2 * [5 if at else 0], *4 * [0],
+             *sent, *carried,
              int(small and at == 2), int(small and at < 5),
              int(variant == "reinit" and at == 2), f"1.0000 {0.5 if small else 1:.4f}"]
         )  # fmt: skip

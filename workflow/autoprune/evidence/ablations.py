@@ -9,6 +9,7 @@ from autoprune.core.errors import InputError
 from autoprune.evidence.ablated import Ablation, split_arm
 from autoprune.evidence.inference import Estimate, Sample, simultaneous
 from autoprune.evidence.statistics import Summary, files_behind, final_figures, require, summarise
+from autoprune.evidence.texts import failed
 
 INPUTS = {"metrics": "<results>/metrics.csv"}
 OPTIONS = ("ablation",)
@@ -54,6 +55,7 @@ def ablations(metrics: pd.DataFrame, pairs: Sequence[Ablation]) -> list[dict[str
                 "accuracy_with": summarise(100 * one["accuracy"]),
                 "accuracy_without": summarise(100 * other["accuracy"]),
                 "largest": None,
+                "failed_replies": failed(one, other),
                 "source_files": files_behind(sources, NEEDED, one, other),
             }
         )
@@ -72,6 +74,7 @@ def ablations(metrics: pd.DataFrame, pairs: Sequence[Ablation]) -> list[dict[str
             "accuracy_without": NOTHING,
             "difference": Estimate(by_seed.n, by_seed.mean, by_seed.low, by_seed.high),
             "largest": gaps.abs().max(),
+            "failed_replies": failed(values),
             "source_files": files_behind(sources, NEEDED, values),
         }
     )
@@ -90,5 +93,6 @@ def table(metrics: pd.DataFrame, ablation: Sequence[Ablation] = ()) -> pd.DataFr
         row |= {"n": found.n, "difference_points": found.mean}
         row |= {"difference_low": found.low, "difference_high": found.high}
         row |= {"largest_points": record["largest"], "p_adjusted": found.p}
+        row |= {"failed_replies": record["failed_replies"]}
         rows.append(row | {"source_files": record["source_files"]})
     return pd.DataFrame(rows)

@@ -34,6 +34,7 @@ from autoprune.evidence.statistics import (
     size_of,
     summarise,
 )
+from autoprune.evidence.texts import failed
 from autoprune.measure.table import PAIR
 
 INPUTS = {"metrics": "<results>/metrics.csv", "units": "<results>/units.csv"}
@@ -105,6 +106,7 @@ def arm_facts(
         "rise": gap,
         "still_rising": still_rising(gap, study.margin),
         "dead_runs": sum(curve.dead for curve in own),
+        "failed_replies": failed(frames[arm]),
         "margin": study.margin,
         **size_of(frames[arm], frames[reference]),
         **{name: summarise(100 * frames[arm][name]) for name in ACCURACIES},
@@ -137,7 +139,7 @@ def raw(records: list[dict[str, Any]]) -> pd.DataFrame:
         row |= {"trained_rounds": record["trained_rounds"]}
         row |= {"rise_points": record["rise"].mean, "rise_low": record["rise"].low}
         row |= {"still_rising": {True: "yes", False: "no", None: ""}[record["still_rising"]]}
-        row |= {"dead_runs": record["dead_runs"]}
+        row |= {name: record[name] for name in ("dead_runs", "failed_replies")}
         row |= {"n": seeds.n, "difference_points": seeds.mean}
         row |= {"difference_low": seeds.low, "difference_high": seeds.high}
         row |= {"with_clients_low": wider.low, "with_clients_high": wider.high}

@@ -11,6 +11,7 @@ from autoprune.evidence.statistics import (
     require,
     summarise,
 )
+from autoprune.evidence.texts import failed
 from autoprune.measure.table import RUN
 
 INPUTS = {"metrics": "<results>/metrics.csv"}
@@ -83,6 +84,7 @@ def table(metrics: pd.DataFrame) -> pd.DataFrame:
         row["seeds"] = " ".join(map(str, runs["seed"]))
         row["rounds"] = _range(runs["rounds"])
         row["clients_per_round"] = _range(runs["clients_per_round"])
+        row["failed_replies"] = failed(runs)
         for name, summary in summaries.items():
             row |= _columns(name, summary)
         row["final_widths"] = "; ".join(

@@ -30,17 +30,42 @@ def some_dead(dead: int, n: int) -> str:
     return f"{dead} of {n} dead" if dead else ""
 
 
-def remarks(still_rising: str, dead: int, n: int) -> str:
+def remarks(still_rising: str, dead: int, n: int, failures: str = "") -> str:
     """What to know of an arm's accuracy, to stand behind it: " (still rising) (1 of 5 dead)".
 
-    ``still_rising`` is "yes", "no" or "" as in the comparisons; ``dead`` of ``n`` runs.
+    ``still_rising`` is "yes", "no" or "" as in the comparisons; ``dead`` of ``n`` runs;
+    ``failures`` as of ``failed``.
     """
-    found = ["still rising"] if still_rising == "yes" else []
-    return "".join(f" ({remark})" for remark in [*found, some_dead(dead, n)] if remark)
+    rising = "still rising" if still_rising == "yes" else ""
+    known = (rising, some_dead(dead, n), some_failed(failures))
+    return "".join(f" ({remark})" for remark in known if remark)
+
+
+def failed(*of: pd.DataFrame) -> str:
+    """How many replies to training were left out of these runs' averages: "3 of 400"; "" for none.
+
+    A run's own and, where it stands beside a dense one, that one's (columns ending in _dense). Runs
+    that do not say it, of earlier versions, count for nothing.
+    """
+    out, asked = 0, 0
+    for runs in of:
+        for end in ("", "_dense"):
+            if f"failed_replies{end}" in runs:
+                lost = int(runs[f"failed_replies{end}"].sum())
+                out, asked = out + lost, asked + lost + int(runs[f"usable_replies{end}"].sum())
+    return f"{out} of {asked}" if out else ""
+
+
+def some_failed(share: str) -> str:
+    """A remark on ``failed``: "3 of 400 replies failed"; "" for none."""
+    return f"{share} replies failed" if share else ""
 
 
 def tested_on(runs: pd.DataFrame) -> str:
-    """What runs are made of: data set/model pairs, seeds, rounds and clients; loud on stand-ins."""
+    """What runs are made of: data set/model pairs, seeds, rounds and clients; loud on stand-ins.
+
+    And, where clients were left out of an average, how many replies of how many.
+    """
     size = [
         f"{rounds:.4g} rounds × {clients:.4g} clients"
         for rounds, clients in zip(runs["rounds"], runs["clients_per_round"], strict=True)
@@ -53,6 +78,7 @@ def tested_on(runs: pd.DataFrame) -> str:
         parts.append(f"{dataset_label(dataset, kind)}/{label(model)}{own}")
     common = f"; {size[0]}" if len(set(size)) == 1 else ""
     text = f"{', '.join(parts)}{common}; seeds {' '.join(map(str, sorted(set(runs['seed']))))}"
+    text += f"; {some_failed(failed(runs))}" if failed(runs) else ""
     kinds = set(runs["data_kind"])
     if kinds == {"stand-in"}:
         return f"STAND-IN DATA ONLY: {text}"

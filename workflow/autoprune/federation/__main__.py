@@ -97,7 +97,8 @@ def main(argv: Sequence[str] | None) -> None:
 def run_locally(settings: Settings, clients: int, workers: int) -> None:
     """Run the ServerApp on a LocalGrid, its workers ended afterwards."""
     run_config = settings.run_config()
-    with LocalGrid(CLIENT_APP, clients, run_config, workers=workers) as grid:
+    limit = settings.client_timeout or None
+    with LocalGrid(CLIENT_APP, clients, run_config, workers=workers, client_timeout=limit) as grid:
         app(grid, Context(RUN_ID, 0, {}, RecordDict(), run_config))
 
 

@@ -59,6 +59,15 @@ def statistics(network: Network, images: Tensor) -> dict[str, Tensor]:
     return pooled(batches)
 
 
+def possible(found: Mapping[str, Tensor]) -> bool:
+    """Whether these can be anybody's statistics, and pooled without an overflow of float32."""
+    return all(
+        bool(values.square().isfinite().all())
+        and (name.endswith(MEAN) or bool((values >= 0).all()))
+        for name, values in found.items()
+    )
+
+
 def pooled(parts: Sequence[tuple[Mapping[str, Tensor], int]]) -> dict[str, Tensor]:
     """``statistics`` of parts of images, each with its number of them, as those of all together.
 

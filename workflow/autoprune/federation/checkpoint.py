@@ -1,5 +1,6 @@
 """A run's state between rounds in one file, so that a killed run goes on where it was."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -14,6 +15,7 @@ from autoprune.models import Architecture
 from autoprune.models.weights import load_weights, save_weights
 
 STATE, WIRE, CLIENT = "state/", "wire/", "client/"  # prefixes of the tensors' names
+DIGEST = "sha256"  # the note that holds the digest of all others
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Checkpoint:
 
 
 def save(path: str | Path, mark: str, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint, whole or not at all, marked with the run's fingerprint."""
+    """Write a checkpoint, whole or not at all, with the run's fingerprint and its own digest."""
     notes = {
         "fingerprint": mark,
         "round": str(checkpoint.round),
@@ -51,21 +53,37 @@ def save(path: str | Path, mark: str, checkpoint: Checkpoint) -> None:
         f"{CLIENT}{node}": torch.frombuffer(bytearray(content), dtype=torch.uint8)
         for node, content in checkpoint.clients.items()
     }
+    notes[DIGEST] = digest(checkpoint.architecture, tensors, notes)
     save_weights(path, checkpoint.architecture, tensors, notes)
 
 
-def load(path: str | Path, mark: str) -> Checkpoint | None:
-    """Read a checkpoint; None when there is none, or one that is broken or of another run.
+def digest(
+    architecture: Architecture, tensors: Mapping[str, torch.Tensor], notes: Mapping[str, str]
+) -> str:
+    """Hex SHA-256 of all that a checkpoint says, whatever order it stands in."""
+    said = {name: text for name, text in notes.items() if name != DIGEST}
+    found = hashlib.sha256(json.dumps([architecture.to_json(), said], sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        found.update(tensor.detach().contiguous().numpy().tobytes())
+    return found.hexdigest()
 
-    Whether one was passed over is printed to stderr by the caller, who knows the run.
+
+def load(path: str | Path, mark: str) -> Checkpoint | None:
+    """Read a checkpoint; None when there is none, or one of another run.
+
+    Raises InputError for one that is not, to the bit, what ``save`` wrote.
     """
     if not Path(path).exists():
         return None
     try:
         architecture, tensors, notes = load_weights(path)
-    except InputError:
-        return None
-    if notes.get("fingerprint") != mark:
+        whole = notes.get(DIGEST) == digest(architecture, tensors, notes)
+    except Exception as error:  # of a damaged header anything may be raised
+        raise InputError(f"{path}: damaged ({type(error).__name__}: {error})") from None
+    if not whole:
+        raise InputError(f"{path}: damaged (it is not what its own digest says)")
+    if notes["fingerprint"] != mark:
         return None
     return Checkpoint(
         int(notes["round"]),

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from autoprune.core.files import write_text
 from autoprune.data.partition import Partition
 from autoprune.data.store import ClientStore
 from autoprune.federation.history import Row
 from autoprune.federation.live import live_filters, sample
-from autoprune.federation.training import predict
+from autoprune.federation.training import predict, to_input
 from autoprune.models.layers import Network, to_channels_last
 
 HELD_OUT = ("validation", "test")
@@ -76,6 +77,12 @@ class Evaluation:
         labels = self.store.labels[rows, self.column]
         images, pixel_range = self.store.images[rows], self.store.pixel_range
         return labels, *predict(to_channels_last(network), images, labels, pixel_range)
+
+    def answers(self, network: Network) -> bool:
+        """Whether the network's answers to a training image are finite numbers."""
+        images = to_input(self.store.images[self.sample[:1]], self.store.pixel_range)
+        with torch.no_grad():
+            return bool(network.eval()(images).isfinite().all())
 
     def _by_unit(self, of_images: dict[str, np.ndarray]) -> dict[int, int]:
         """The sum of a number of each image over the images of each unit, of both splits."""

@@ -18,6 +18,8 @@ class Row:
     ``clients`` and back, ``payload_*`` are the bytes of the numbers in them, without any header.
     ``shrunk``: the network lost filters at the start of the round. ``searching``: the search was
     on. ``restarted``: the weights were set anew at its start.
+    ``usable``, ``late``, ``raised`` and ``refused`` are the replies of the ``clients`` to its
+    training, ``unanswered`` other questions of it without an answer: see replies.Replies.
     ``failures``: clients that were left out, "client: reason" each, joined by "; ".
     ``live``: where the round was evaluated, the fraction of each prunable layer's filters that fire
     on any of a sample of training images, in the order of ``widths``.
@@ -33,6 +35,11 @@ class Row:
     nonzeros: int
     widths: str
     clients: int
+    usable: int
+    late: int
+    raised: int
+    refused: int
+    unanswered: int
     bytes_down: int
     bytes_up: int
     payload_down: int

@@ -5,6 +5,7 @@ cross as the bytes that Flower would send.
 """
 
 import importlib
+import math
 import multiprocessing
 import time
 from collections.abc import Iterable, Mapping
@@ -26,6 +27,7 @@ from autoprune.federation.communication import decode, encode
 
 RUN_ID = 1
 FIRST_NODE = SUPERLINK_NODE_ID + 1  # node of partition 0; the server itself is a node to Flower
+READY = b"ready"  # a worker's first word
 TRIES = 2  # a client whose worker dies is tried on a new one, then given up
 
 
@@ -68,6 +70,7 @@ def serve(connection: Connection, clients: Clients) -> None:
     """A worker's life: take a message, answer it, until the grid hangs up."""
     load_app(clients.app)
     with suppress(EOFError, OSError):  # of the connection: what the app raises, call() keeps
+        connection.send_bytes(READY)
         while True:
             for part in clients.call(connection.recv_bytes(), connection.recv_bytes()):
                 connection.send_bytes(part)
@@ -85,6 +88,15 @@ class Worker:
         self.process.start()
         theirs.close()
         self.message_id = ""
+        self.deadline = math.inf  # by time.monotonic(), of the message in hand
+        self._began = False
+
+    def begin(self) -> None:
+        """Wait until it has loaded the app: no client's time limit pays for that."""
+        if not self._began:
+            self._began = True
+            with suppress(EOFError, OSError):  # it has died; the next to write to it finds out
+                self.connection.recv_bytes()
 
     def send(self, message_id: str, message: bytes, state: bytes) -> None:
         """Hand the worker a message; raises OSError when it has died."""
@@ -99,24 +111,36 @@ class Worker:
     def stop(self) -> None:
         """End the process, whatever it is doing."""
         self.connection.close()
-        self.process.terminate()
+        self.process.kill()  # SIGTERM may be caught, and there is nothing to tidy up
         self.process.join()
 
 
 class LocalGrid(Grid):
     """``nodes`` clients that run ``app`` ("module:attribute"), ``workers`` of them at a time.
 
-    With one worker the app runs in this process. Every node has the given run configuration and
-    ``partition-id`` and ``num-partitions`` in its node configuration, as in Flower's simulation.
+    With one worker the app runs in this process, unless clients have a ``client_timeout`` in
+    seconds: one that hangs can then be ended, and counts as one that never answered. Every node has
+    the given run configuration and ``partition-id`` and ``num-partitions`` in its node
+    configuration, as in Flower's simulation.
     Use as a context manager: leaving it ends the workers.
     """
 
-    def __init__(self, app: str, nodes: int, run_config: UserConfig, *, workers: int = 1) -> None:
+    def __init__(
+        self,
+        app: str,
+        nodes: int,
+        run_config: UserConfig,
+        *,
+        workers: int = 1,
+        client_timeout: float | None = None,
+    ) -> None:
         TaskIdentity.task_id, TaskIdentity.run_id = 1, RUN_ID
         TaskIdentity.node_id = SUPERLINK_NODE_ID
         self._clients = Clients(app, nodes, run_config)
         self._run = Run.create_empty(RUN_ID)
-        self._workers = [Worker(self._clients) for _ in range(workers if workers > 1 else 0)]
+        self._client_timeout = client_timeout or math.inf
+        processes = workers if workers > 1 or client_timeout else 0
+        self._workers = [Worker(self._clients) for _ in range(processes)]
         self._states: dict[int, bytes] = {}
         self._queue: dict[str, Message] = {}
         self._sent = 0
@@ -188,26 +212,24 @@ class LocalGrid(Grid):
         return self._deliver(list(self.push_messages(messages)), timeout)
 
     def _deliver(self, message_ids: list[str], timeout: float | None) -> list[Message]:
-        deadline = None if timeout is None else time.monotonic() + timeout
+        for worker in self._workers:
+            worker.begin()
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
         waiting = {message_id: self._queue.pop(message_id) for message_id in message_ids}
         run = self._in_workers if self._workers else self._in_process
         replies = run(waiting, deadline)
         return [replies[message_id] for message_id in message_ids if message_id in replies]
 
-    def _in_process(
-        self, waiting: dict[str, Message], deadline: float | None
-    ) -> dict[str, Message]:
+    def _in_process(self, waiting: dict[str, Message], deadline: float) -> dict[str, Message]:
         replies = {}
         for message_id, message in waiting.items():
-            if deadline is not None and time.monotonic() > deadline:
+            if time.monotonic() > deadline:
                 break
             answer = self._clients.call(*self._parts(message))
             replies[message_id] = self._reply(message, *answer)
         return replies
 
-    def _in_workers(
-        self, waiting: dict[str, Message], deadline: float | None
-    ) -> dict[str, Message]:
+    def _in_workers(self, waiting: dict[str, Message], deadline: float) -> dict[str, Message]:
         replies: dict[str, Message] = {}
         tries = dict.fromkeys(waiting, 0)
         todo = list(waiting)[::-1]
@@ -218,13 +240,18 @@ class LocalGrid(Grid):
                 tries[message_id] += 1
                 busy.append(worker)
                 with suppress(OSError):  # it has died; the end of its pipe says so below
+                    worker.begin()  # one that took a dead one's place
                     worker.send(message_id, *self._parts(waiting[message_id]))
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            ready = wait([worker.connection for worker in busy], left)
-            if not ready:
-                for worker in busy:  # late: their answers must not meet the next round
-                    self._replace(worker)
-                break
+                worker.deadline = min(deadline, time.monotonic() + self._client_timeout)
+            left = min(worker.deadline for worker in busy) - time.monotonic()
+            connections = [worker.connection for worker in busy]
+            ready = wait(connections, None if left == math.inf else max(0.0, left))
+            if not ready:  # late: their answers must not meet the next round
+                late = [worker for worker in busy if worker.deadline <= time.monotonic()]
+                busy = [worker for worker in busy if worker not in late]
+                idle += [self._replace(worker) for worker in late]
+                if time.monotonic() >= deadline:
+                    todo.clear()
             for worker in [worker for worker in busy if worker.connection in ready]:
                 busy.remove(worker)
                 message_id = worker.message_id

@@ -18,6 +18,8 @@ REFRESH, STATISTICS = "query.refresh", "statistics"
 ASK, IMPORTANCE = "query.importance", "answers"
 OPTIMIZER = "optimizer"  # the record of an optimizer's state that goes from client to client
 
+REASON = 200  # characters of what a client says that went wrong
+
 
 class Unusable(ValueError):
     """A reply that the server leaves out; the message says why in a few words."""
@@ -141,17 +143,28 @@ def sender(content: RecordDict) -> int:
     return whole(content.config_records["client"], "partition-id")
 
 
+def without_optimizer(content: RecordDict) -> RecordDict:
+    """A message without the optimizer's state: an accident of simulations, nothing that is sent."""
+    return RecordDict({name: record for name, record in content.items() if name != OPTIMIZER})
+
+
 def reason_of(reply: Message) -> str:
     """The last line of an error reply, where Python puts what was raised."""
     lines = str(reply.error.reason).strip().splitlines()
-    return lines[-1].strip() if lines else "no reason given"
+    return _words(lines[-1]) if lines else "no reason given"
 
 
 def fault_of(error: Exception) -> str:
     """What a reply that raised this on being read is left out for."""
     if isinstance(error, Unusable):
         return str(error)
-    return f"reply cannot be read: {type(error).__name__}: {error}"
+    return _words(f"reply cannot be read: {type(error).__name__}: {error}")
+
+
+def _words(text: str) -> str:
+    """What somebody else wrote, fit for a cell of a list that "; " joins: one short plain line."""
+    plain = "".join(letter if letter.isprintable() else " " for letter in text.replace(";", ","))
+    return " ".join(plain.split())[:REASON]
 
 
 def count(shapes: Shapes) -> int:

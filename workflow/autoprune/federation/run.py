@@ -11,6 +11,7 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from autoprune import methods
+from autoprune.core.errors import InputError
 from autoprune.core.files import write_json
 from autoprune.data.partition import Partition
 from autoprune.data.store import ClientStore
@@ -32,6 +33,7 @@ from autoprune.models.layers import Network
 from autoprune.models.weights import save_weights
 
 CHECKPOINT = "checkpoint.safetensors"
+DAMAGED = "checkpoint.damaged"  # what such a file is renamed to until the run has ended
 
 
 class Run:
@@ -60,9 +62,12 @@ class Run:
             settings.seed,
             self.wire,
             np.diff(self.partition.offsets).tolist(),
+            settings.max_update_ratio,
         )
         self.evaluation = Evaluation(self.store, self.partition, settings.target, settings.seed)
         self.history: list[Row] = []
+        # seconds for a cohort's replies; the local grid itself gives each client as many
+        self.limit = None if isinstance(grid, LocalGrid) else settings.client_timeout or None
         self.output = Path(settings.output)
         self.checkpoint = self.output / CHECKPOINT
         self.mark = fingerprint(settings, self.store, self.partition)
@@ -78,7 +83,8 @@ class Run:
         with Progress(self.output, self.settings.rounds, self.history) as progress:
             self.train(first, progress)
             self.write_outputs()
-            self.checkpoint.unlink(missing_ok=True)
+            for left in (self.checkpoint, self.output / DAMAGED):
+                left.unlink(missing_ok=True)
 
     def train(self, first: int, progress: Progress) -> None:
         """The rounds from ``first`` on; see ``execute``."""
@@ -90,16 +96,29 @@ class Run:
                     finished = self.state(server_round)
                     progress.round()
                     if server_round % self.settings.checkpoint_every == 0:
-                        checkpoints.save(self.checkpoint, self.mark, finished)
+                        self.keep(finished)
         except (Interrupted, TooFewClients):
-            if finished.round:
-                checkpoints.save(self.checkpoint, self.mark, finished)
+            if finished.round and self.keep(finished):
                 print(
                     f"{self.checkpoint}: written after round {finished.round}; "
                     "the same command goes on there",
                     file=sys.stderr,
                 )
             raise
+
+    def keep(self, finished: checkpoints.Checkpoint) -> bool:
+        """Write a checkpoint, unless the network answers what no client could train on."""
+        network = new_network(finished.architecture, self.settings.seed)
+        load_state(network, finished.state)
+        if not self.evaluation.answers(network):
+            print(
+                f"{self.checkpoint}: not written after round {finished.round}: the network's "
+                "answers are not finite numbers",
+                file=sys.stderr,
+            )
+            return False
+        checkpoints.save(self.checkpoint, self.mark, finished)
+        return True
 
     def state(self, server_round: int) -> checkpoints.Checkpoint:
         """A copy of what a later ``resume`` needs, as it stands after this round."""
@@ -116,14 +135,18 @@ class Run:
 
     def resume(self) -> int:
         """The first round to run: after the checkpoint's, or 1."""
-        found = checkpoints.load(self.checkpoint, self.mark)
+        try:
+            found = checkpoints.load(self.checkpoint, self.mark)
+        except InputError as error:
+            self.checkpoint.replace(self.output / DAMAGED)
+            print(f"{error}; set aside as {DAMAGED}, starting from round 1", file=sys.stderr)
+            found = None
         if self.method.encoding != "dense" and not isinstance(self.grid, LocalGrid):
             found = None  # what the clients kept is lost with Flower's runtime
         if found is None:
             if self.checkpoint.exists():
                 print(
-                    f"{self.checkpoint}: of other settings, data or code, or not whole; "
-                    "starting from round 1",
+                    f"{self.checkpoint}: of other settings, data or code; starting from round 1",
                     file=sys.stderr,
                 )
             self.history = [self.row(0, evaluated=True)]
@@ -151,7 +174,7 @@ class Run:
             strategy.architecture = before
             state = self.network.state_dict()
             method.learn_of_all(
-                server_round, strategy.ask_all(server_round, kind, state, self.grid)
+                server_round, strategy.ask_all(server_round, kind, state, self.grid, self.limit)
             )
         self.architecture, self.network = method.before_round(server_round, before, self.network)
         strategy.architecture = self.architecture
@@ -183,13 +206,13 @@ class Run:
         client after client.
         """
         if self.settings.optimizer_state == "fresh":
-            return self.grid.send_and_receive(messages)
+            return self.grid.send_and_receive(messages, timeout=self.limit)
         replies: list[Message] = []
         for message in messages:
             if replies and replies[-1].has_content():
                 carried = {OPTIMIZER: replies[-1].content.array_records[OPTIMIZER]}
                 message.content = RecordDict({**message.content, **carried})
-            replies += self.grid.send_and_receive([message])
+            replies += self.grid.send_and_receive([message], timeout=self.limit)
         return replies
 
     def refresh(self, server_round: int) -> None:
@@ -202,7 +225,7 @@ class Run:
         if not statistics:
             return
         messages = self.strategy.configure_refresh(server_round, state)
-        replies = self.grid.send_and_receive(messages)
+        replies = self.grid.send_and_receive(messages, timeout=self.limit)
         load_state(self.network, state | self.strategy.aggregate_refresh(replies, statistics))
 
     def row(
@@ -226,6 +249,7 @@ class Run:
             nonzeros=self.wire.nonzeros(self.network.state_dict()),
             widths=" ".join(map(str, self.architecture.widths)),
             clients=len(strategy.clients),
+            **asdict(strategy.replies),
             **asdict(strategy.traffic),
             shrunk=int(shrunk),
             searching=int(searching),

@@ -62,6 +62,19 @@ class Training(Block):
         description="Usable replies that a round needs. A client that fails is left out and named "
         "in `history.csv`.",
     )
+    client_timeout: float = Field(
+        0,
+        ge=0,
+        description="Seconds that a client has for its part of a round (on Flower's runtimes, that "
+        "all of a cohort have, who work side by side there); one that has not answered by then is "
+        "left out. 0 for no limit: with one, results depend on the machine.",
+    )
+    max_update_ratio: float = Field(
+        0,
+        ge=0,
+        description="How many times as far as the median of the round's clients one may move the "
+        "weights (Euclidean norm); who moves them further is left out. 0 for any distance.",
+    )
     evaluate_every: int = Field(ge=1, description="Rounds between validations.")
     checkpoint_every: int = Field(
         ge=1, description="Rounds between checkpoints: what a killed run loses at most."

@@ -10,13 +10,13 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 
 from autoprune.core.seeds import generator
-from autoprune.federation.batch_norm import pooled
+from autoprune.federation.average import mean_of, too_far
+from autoprune.federation.batch_norm import pooled, possible
 from autoprune.federation.communication import Traffic
 from autoprune.federation.local_grid import LocalGrid
 from autoprune.federation.messages import (
     ASK,
     IMPORTANCE,
-    OPTIMIZER,
     REFRESH,
     STATISTICS,
     Measured,
@@ -29,7 +29,9 @@ from autoprune.federation.messages import (
     read_update,
     reason_of,
     sender,
+    without_optimizer,
 )
+from autoprune.federation.replies import LATE, RAISED, REFUSED, Failure, Replies
 from autoprune.federation.training import answer_shapes
 from autoprune.federation.wire import Dense, tensors
 from autoprune.federation.wire import arrays as to_arrays
@@ -54,21 +56,6 @@ def cohort(seed: int, server_round: int, clients: int, size: int) -> list[int]:
     size = min(size, clients)
     chosen = generator(seed, "cohort", server_round).choice(clients, size, replace=False)
     return sorted(int(client) for client in chosen)
-
-
-def mean_of(weighted: Sequence[tuple[State, int]]) -> dict[str, torch.Tensor]:
-    """Clients' tensors averaged by their number of examples (McMahan et al. 2017, FedAvg).
-
-    Batch-norm statistics are averaged alike. Summed in float64 in the order given, then rounded
-    once to the tensors' type: the mean of equal clients is those clients, bit for bit.
-    """
-    total = sum(examples for _, examples in weighted)
-    first = weighted[0][0]
-    mean = {name: torch.zeros(tensor.shape, dtype=torch.float64) for name, tensor in first.items()}
-    for state, examples in weighted:
-        for name, tensor in state.items():
-            mean[name].add_(tensor, alpha=examples / total)
-    return {name: mean[name].to(tensor.dtype) for name, tensor in first.items()}
 
 
 def partitions(grid: Grid) -> dict[int, int]:
@@ -99,9 +86,9 @@ class SeededFedAvg(FedAvg):
     ``architecture`` is that of the weights in hand; the server sets it before each round. After a
     round, ``clients`` are the cohort, ``failures`` those that were left out, with reasons, and
     ``answers`` the mean of what the others were asked for (``ask``) besides their weights.
-    ``wire`` encodes the weights, ``traffic`` counts the bytes since ``begin``. ``sizes`` are the
-    numbers of training images of all clients, against which replies are held; None where the server
-    cannot know.
+    ``wire`` encodes the weights; ``traffic`` counts the bytes since ``begin``, ``replies`` what
+    became of its questions. ``sizes`` are the numbers of training images of all clients, against
+    which replies are held; None where the server cannot know. ``max_update_ratio`` as in Settings.
     """
 
     def __init__(
@@ -112,6 +99,7 @@ class SeededFedAvg(FedAvg):
         seed: int,
         wire: Dense | None = None,
         sizes: Sequence[int] | None = None,
+        max_update_ratio: float = 0,
     ) -> None:
         super().__init__(fraction_evaluate=0.0, min_evaluate_nodes=0)
         self.architecture = architecture
@@ -122,6 +110,7 @@ class SeededFedAvg(FedAvg):
         self.min_clients = min_clients
         self.seed = seed
         self.sizes = sizes
+        self.max_update_ratio = max_update_ratio
         self.clients: list[int] = []
         self._nodes: dict[int, int] = {}
         self._like: State = {}
@@ -131,15 +120,16 @@ class SeededFedAvg(FedAvg):
 
     def begin(self) -> None:
         """A round begins: nothing was sent in it and nobody has failed."""
-        self.traffic = Traffic()
+        self.traffic, self.replies = Traffic(), Replies()
         self.failures: dict[int, str] = {}
 
     def ask_all(
-        self, server_round: int, kind: str, state: State, grid: Grid
+        self, server_round: int, kind: str, state: State, grid: Grid, limit: float | None = None
     ) -> dict[str, torch.Tensor]:
         """Send all clients a state and have each answer the importance ``kind`` of its weights.
 
         Returns the mean of the answers, each client counting alike, in which nobody trains.
+        ``limit``: seconds that every AT_A_TIME clients have; None for no limit.
         Raises TooFewClients when fewer than ``min_clients`` answer as they should.
         """
         self._nodes = self._nodes or partitions(grid)
@@ -147,18 +137,19 @@ class SeededFedAvg(FedAvg):
         asked = answer_shapes(kind, build(self.architecture))
         total = torch.zeros(count(asked), dtype=torch.float64)
         everybody = sorted(self._nodes)
-        failed: dict[int, str] = {}
+        failed: dict[int, Failure] = {}
         for start in range(0, len(everybody), AT_A_TIME):
             clients = everybody[start : start + AT_A_TIME]
             messages = [self._message(client, content, ASK, server_round) for client in clients]
             answers, failures = self._usable(
                 clients,
-                grid.send_and_receive(messages),
+                grid.send_and_receive(messages, timeout=limit),
                 lambda content: read_measured(content, IMPORTANCE, count(asked)),
             )
             failed |= failures
             for answer in answers:
                 total += answer.values
+        self.replies.unanswered += len(failed)
         self._require(server_round, "answers", len(everybody), failed)
         return unflat((total / (len(everybody) - len(failed))).float(), asked)
 
@@ -207,6 +198,11 @@ class SeededFedAvg(FedAvg):
         ``failures``. Raises TooFewClients when fewer than ``min_clients`` remain.
         """
         updates, failures = self._of_cohort(replies, self.read)
+        if self.max_update_ratio:
+            far = too_far(updates, self._like, self.max_update_ratio)
+            failures |= {client: Failure(REFUSED, reason) for client, reason in far.items()}
+            updates = [update for update in updates if update.client not in far]
+        self.replies.count(len(updates), [failure.kind for failure in failures.values()])
         self._require(server_round, "replies", len(self.clients), failures)
         examples = sum(update.examples for update in updates)
         loss = sum(update.train_loss * update.examples for update in updates) / examples
@@ -224,19 +220,25 @@ class SeededFedAvg(FedAvg):
         Failures join the round's, with "refresh: " before the reason. Empty when all failed.
         """
         of = shapes(like)
-        usable, failures = self._of_cohort(
-            replies, lambda content: read_measured(content, STATISTICS, count(of))
-        )
-        refreshed = {client: f"refresh: {reason}" for client, reason in failures.items()}
+
+        def read(content: RecordDict) -> Measured:
+            found = read_measured(content, STATISTICS, count(of))
+            if not possible(unflat(found.values, of)):
+                raise Unusable("statistics: a variance below 0, or numbers beyond all bounds")
+            return found
+
+        usable, failures = self._of_cohort(replies, read)
+        self.replies.unanswered += len(failures)
+        refreshed = {client: f"refresh: {why.reason}" for client, why in failures.items()}
         self.failures = dict(sorted((refreshed | self.failures).items()))
         return pooled([(unflat(own.values, of), own.examples) for own in usable]) if usable else {}
 
-    def _require(self, server_round: int, what: str, of: int, failures: dict[int, str]) -> None:
+    def _require(self, server_round: int, what: str, of: int, failures: dict[int, Failure]) -> None:
         """Record the failures; raise TooFewClients unless ``min_clients`` are left."""
-        self.failures |= failures
+        self.failures |= {client: failure.reason for client, failure in sorted(failures.items())}
         usable = of - len(failures)
         if usable < self.min_clients:
-            first = next(iter(failures.items()), None)
+            first = next(iter(self.failures.items()), None)
             why = f"; client {first[0]}: {first[1]}" if first else ""
             raise TooFewClients(
                 f"round {server_round}: {usable} usable {what} of {of}, "
@@ -245,7 +247,7 @@ class SeededFedAvg(FedAvg):
 
     def _of_cohort(
         self, replies: Iterable[Message], read: Callable[[RecordDict], R]
-    ) -> tuple[list[R], dict[int, str]]:
+    ) -> tuple[list[R], dict[int, Failure]]:
         """``_usable`` of the cohort's replies; tells the wire who holds what was sent."""
         usable, failures = self._usable(self.clients, replies, read)
         for client in self.clients:
@@ -255,14 +257,14 @@ class SeededFedAvg(FedAvg):
 
     def _usable(
         self, clients: list[int], replies: Iterable[Message], read: Callable[[RecordDict], R]
-    ) -> tuple[list[R], dict[int, str]]:
+    ) -> tuple[list[R], dict[int, Failure]]:
         """Replies that can be read, in the order of the clients, and what is wrong with others.
 
         Counts the bytes of all that came. Whatever a client sends costs nobody but that client its
         round; what a node sends that was not asked, or sends again, counts for nothing.
         """
         waiting = {self._nodes[client]: client for client in clients}
-        failures = dict.fromkeys(clients, "no reply in time")
+        failures = dict.fromkeys(clients, Failure(LATE, "no reply in time"))
         usable = {}
         for message in replies:
             client = waiting.pop(message.metadata.src_node_id, None)
@@ -271,14 +273,14 @@ class SeededFedAvg(FedAvg):
                 print(f"node {node}: a reply that was not asked for; left out", file=sys.stderr)
                 continue
             if message.has_error():
-                failures[client] = reason_of(message)
+                failures[client] = Failure(RAISED, reason_of(message))
                 continue
             try:
                 self.traffic.up(without_optimizer(message.content))
                 found = read(message.content)
                 self.judge(client, found)
             except Exception as error:  # of what somebody else has sent, anything may be raised
-                failures[client] = fault_of(error)
+                failures[client] = Failure(REFUSED, fault_of(error))
             else:
                 usable[client] = found
                 del failures[client]
@@ -293,8 +295,3 @@ class SeededFedAvg(FedAvg):
                 f"says that it has {found.examples} examples, its partition has "
                 f"{self.sizes[client]}"
             )
-
-
-def without_optimizer(content: RecordDict) -> RecordDict:
-    """A message without the optimizer's state: an accident of simulations, nothing that is sent."""
-    return RecordDict({name: record for name, record in content.items() if name != OPTIMIZER})

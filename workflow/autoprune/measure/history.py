@@ -10,10 +10,12 @@ from typing import Any, NamedTuple, get_args
 
 from autoprune.core.errors import InputError
 from autoprune.federation.history import Row as Written
+from autoprune.federation.replies import Replies
 from autoprune.measure.table import number
 
 # what of a round's record is measured: all but the words on clients that were left out
 HISTORY = tuple(field.name for field in fields(Written) if field.name != "failures")
+REPLIES = tuple(field.name for field in fields(Replies))
 MAY_BE_EMPTY = {field.name for field in fields(Written) if NoneType in get_args(field.type)}
 
 
@@ -99,6 +101,7 @@ def total_rows(history: list[dict[str, Any]], source: Path) -> Iterator[Row]:
         "bytes_down": down,
         "bytes_up": up,
         "bytes_total": down + up,
+        **replies(trained, source, down + up),
         **payload_totals(trained),
         "bytes_down_per_client_per_round": down / visits,
         "bytes_up_per_client_per_round": up / visits,
@@ -115,6 +118,33 @@ def total_rows(history: list[dict[str, Any]], source: Path) -> Iterator[Row]:
         values["validation_accuracy_best"] = max(evaluated)
     for name, value in values.items():
         yield Row(None, name, value, source)
+
+
+def replies(trained: list[dict[str, Any]], source: Path, traffic: float) -> dict[str, float]:
+    """What became of the questions of all rounds, and what a usable reply cost in bytes.
+
+    What a client that failed did not send is no saving: ``bytes_per_usable_reply`` has the bytes
+    of all messages over the replies that were of use. Raises InputError where they contradict the
+    cohorts.
+    """
+    found = {name: sum(row[name] for row in trained) for name in REPLIES}
+    of_training = [name for name in REPLIES if name != "unanswered"]
+    for row in trained:
+        if sum(row[name] for name in of_training) != row["clients"]:
+            raise InputError(
+                f"{source}: round {row['round']:g}: {', '.join(of_training)}: found "
+                f"{sum(row[name] for name in of_training):g} in all, expected {row['clients']:g} "
+                "as clients; train the run again"
+            )
+    usable = found.pop("usable")
+    if usable < 1:
+        raise InputError(f"{source}: usable: found 0 in all rounds, expected at least 1")
+    return {
+        "usable_replies": usable,
+        "failed_replies": sum(row["clients"] for row in trained) - usable,
+        **{f"{name}_replies": number for name, number in found.items()},
+        "bytes_per_usable_reply": traffic / usable,
+    }
 
 
 def payload_totals(trained: list[dict[str, Any]]) -> dict[str, float]:

@@ -48,6 +48,7 @@ OF_UNIT = {
         *(f"{what}_{way}" for what in ("bytes", "payload") for way in ("down", "up", "total")),
         *("bytes_cumulative", "payload_cumulative"),
         *("bytes_down_per_client_per_round", "bytes_up_per_client_per_round"),
+        "bytes_per_usable_reply",
     ),
     "bits": ("bits", "precision"),
     "standard deviations": ("k",),

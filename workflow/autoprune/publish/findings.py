@@ -37,7 +37,7 @@ NEEDED = {
     "comparisons": [
         *("dataset", "data_kind", "margin_points", "model", "method", "variant", "question", "n"),
         *("accuracy_percent", "accuracy_sd", "nonzeros", "trained_rounds", "still_rising"),
-        *("dead_runs", "accuracy_n"),
+        *("dead_runs", "accuracy_n", "failed_replies"),
         *DIFFERENCE,
     ],
     "ablations": ["ablation", "n", *DIFFERENCE],
@@ -188,7 +188,12 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     by = {name: part.set_index(keys) for name, part in rows.groupby("question")}
     shown = []
     for key, row in by[ROUNDS].iterrows():
-        known = remarks(row["still_rising"], int(row["dead_runs"]), int(row["accuracy_n"]))
+        known = remarks(
+            row["still_rising"],
+            int(row["dead_runs"]),
+            int(row["accuracy_n"]),
+            "" if pd.isna(row["failed_replies"]) else row["failed_replies"],
+        )
         spread = "" if pd.isna(row["accuracy_sd"]) else f" ± {decimal(row['accuracy_sd'], 1)}"
         cells = {
             "method": arm_label(*key),

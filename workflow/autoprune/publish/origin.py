@@ -26,6 +26,7 @@ RESTS_ON = {
     "trained_rounds": ["rounds"],
     "dead_runs": ["rounds"],
     "live_filters": ["rounds"],
+    "failed_replies": ["failed_replies", "usable_replies"],
     "with_clients": ["test_accuracy"],
     "communication_factor": ["bytes_total"],
     "communication_factor_payload": ["payload_total"],

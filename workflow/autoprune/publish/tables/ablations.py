@@ -6,7 +6,7 @@ The last row is what reporting the last round does to the test accuracy, over al
 from collections.abc import Sequence
 
 from autoprune.evidence.inference import CORRECTION
-from autoprune.evidence.texts import with_interval, with_spread
+from autoprune.evidence.texts import remarks, with_interval, with_spread
 from autoprune.publish.tables import Column, Row, plain, summary, written
 
 TITLE = "Ablations"
@@ -44,7 +44,10 @@ COLUMNS = [
     accuracy("without"),
     Column(
         "change, points",
-        lambda row: with_interval(summary(row, "n", CHANGE[0], "", *CHANGE[1:]), sign=True),
+        lambda row: (
+            with_interval(summary(row, "n", CHANGE[0], "", *CHANGE[1:]), sign=True)
+            + remarks("", 0, 0, row["failed_replies"])
+        ),
         CHANGE,
     ),
     Column("largest, points", lambda row: written(row, "largest_points"), ("largest_points",)),

@@ -95,7 +95,8 @@ def sent(row: Row) -> str:
 def accuracy(row: Row) -> str:
     """An arm's accuracy, and what to know of it."""
     text = with_spread(summary(row, "accuracy_n", "accuracy_percent", "accuracy_sd"))
-    return text + remarks(row["still_rising"], int(row["dead_runs"]), int(row["accuracy_n"]))
+    known = row["still_rising"], int(row["dead_runs"]), int(row["accuracy_n"])
+    return text + remarks(*known, row["failed_replies"])
 
 
 def difference(reading: str) -> Column:

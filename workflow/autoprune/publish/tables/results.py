@@ -9,9 +9,9 @@ seed and the files behind each row.
 
 from collections.abc import Sequence
 
-from autoprune.core.labels import by_layer, decimal
+from autoprune.core.labels import arm_label, by_layer, decimal
 from autoprune.evidence.statistics import Summary
-from autoprune.evidence.texts import with_interval, with_spread
+from autoprune.evidence.texts import remarks, with_interval, with_spread
 from autoprune.publish.tables import DATA, METHOD, MODEL, Column, Row, number, written
 from autoprune.publish.tables import summary as figures
 
@@ -38,10 +38,23 @@ STAND_IN_NOTE = (
     "that the pipeline works, not that the paper's figures hold."
 )
 
+FAILED_NOTE = (
+    "Replies that failed (of so many): {}. What failed clients did not send is no saving: "
+    "metrics.csv has the reasons and the bytes per usable reply."
+)
+
 
 def notes(rows: Sequence[Row]) -> list[str]:
-    """What stands below the table; of stand-ins where there are any."""
-    return [*NOTES, STAND_IN_NOTE] if any(row["data_kind"] == "stand-in" for row in rows) else NOTES
+    """What stands below the table; of stand-ins and failed clients where there are any."""
+    found = [STAND_IN_NOTE] if any(row["data_kind"] == "stand-in" for row in rows) else []
+    failures = [
+        f"{arm_label(row['method'], row['variant'])} {row['failed_replies']}"
+        for row in rows
+        if row["failed_replies"]
+    ]
+    if failures:
+        found += [FAILED_NOTE.format(", ".join(failures))]
+    return [*NOTES, *found]
 
 
 def summary(row: Row, name: str, scale: float = 1) -> Summary:
@@ -79,7 +92,10 @@ COLUMNS = [
     METHOD,
     Column(
         "rounds × clients",
-        lambda row: f"{row['rounds']} × {row['clients_per_round']}",
+        lambda row: (
+            f"{row['rounds']} × {row['clients_per_round']}"
+            f"{remarks('', 0, 0, row['failed_replies'])}"
+        ),
         paper="left out",
     ),
     Column(
