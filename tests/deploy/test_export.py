@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -20,6 +22,7 @@ from autoprune.federation.training import to_input
 from autoprune.measure import formats as exports
 from autoprune.measure.complexity import complexity
 from autoprune.measure.export import calibration_rows, compared
+from autoprune.measure.program import save_program
 from autoprune.models import Architecture, new_network
 from stages import run_flags, run_stage
 
@@ -196,11 +199,55 @@ def test_an_export_is_the_same_again_and_holds_no_local_path(pruned, name, tmp_p
         )
         found.append({p.relative_to(folder): p.read_bytes() for p in folder.glob("*/*")})
     assert found[0] == found[1]
-    assert len(found[0]) == 6
+    assert len(found[0]) == 8
     places = (root, tmp_path.parent, Path.home(), Path(sys.prefix), Path(tempfile.gettempdir()))
     for path, content in found[0].items():
         for place in places:
             assert f"{place}/".encode() not in content, (path, place)
+
+
+PLAIN = """
+import sys, numpy, torch
+images = torch.from_numpy(numpy.load(sys.argv[2]))
+
+network = torch.export.load(sys.argv[1]).module()
+logits = network(images)
+
+assert "autoprune" not in sys.modules
+numpy.save(sys.argv[3], logits.detach().numpy())
+"""
+
+
+@pytest.mark.parametrize("architecture", NETWORKS, ids=str)
+def test_a_pruned_network_reloads_in_plain_pytorch(architecture, tmp_path):
+    """Without this package: epsilon, padding and statistics are in the file, for any batch."""
+    network = new_network(architecture, 0).eval()
+    for buffer in network.buffers():
+        buffer.add_(0.01)  # batch-norm statistics that are not the initial ones
+    images = np.random.default_rng(0).random((5, *architecture.input_shape), dtype=np.float32)
+    np.save(tmp_path / "images.npy", images)
+    save_program(network, architecture.input_shape, tmp_path / "network.pt2")
+    files = [str(tmp_path / name) for name in ("network.pt2", "images.npy", "logits.npy")]
+    without = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
+    subprocess.run(
+        [sys.executable, "-W", "error::UserWarning:torch", "-c", PLAIN, *files],
+        check=True, cwd=tmp_path, env=without,
+    )  # fmt: skip
+    with torch.no_grad():
+        expected = network(torch.from_numpy(images)).numpy()
+    assert np.array_equal(np.load(tmp_path / "logits.npy"), expected)
+
+
+def test_onnx_files_suit_onnx_runtime_1_17(run, tmp_path):
+    """It loads operator sets up to 20 and file versions up to 9; 1.17.3 was seen to run them."""
+    _, flags = run
+    command("measure.export", *flags, "--output", str(tmp_path))
+    for model in json.loads((tmp_path / "onnx/manifest.json").read_text())["models"]:
+        written = onnx.load(tmp_path / "onnx" / model["file"])
+        found = {name.domain: name.version for name in written.opset_import}
+        assert (found[""], written.ir_version) == (model["opset"], model["ir_version"])
+        assert model["opset"] <= 20
+        assert model["ir_version"] <= 9
 
 
 def test_the_rounded_variants_stand_beside_the_exact_one(pruned, tmp_path):

@@ -22,6 +22,7 @@ rule export:
         manifest="<results>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}/export/{format}/manifest.json",
         fp32="<results>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}/export/{format}/{dataset}-{model}-{method}-{variant}-s{seed}-fp32.{format}",
         int8="<results>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}/export/{format}/{dataset}-{model}-{method}-{variant}-s{seed}-int8.{format}",
+        torch="<results>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}/export/{format}/{dataset}-{model}-{method}-{variant}-s{seed}.pt2",
     log:
         "<logs>/export/{format}/{dataset}/{model}/{method}/{variant}/seed-{seed}.log",
     benchmark:
@@ -69,12 +70,17 @@ use rule export as export_rounded with:
             precision=["fp32", "int8"],
         ),
         expand(
+            "<results>/runs/{{dataset}}/{{model}}/{{method}}/{{variant}}/seed-{{seed}}/export/{{format}}-r{multiple}/{{dataset}}-{{model}}-{{method}}-{{variant}}-s{{seed}}-r{multiple}.pt2",
+            multiple=MULTIPLES,
+        ),
+        expand(
             "<results>/runs/{{dataset}}/{{model}}/{{method}}/{{variant}}/seed-{{seed}}/export/{{format}}-r{multiple}/manifest.json",
             multiple=MULTIPLES,
         ),
         manifest="<results>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}/export/{format}/manifest.json",
         fp32="<results>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}/export/{format}/{dataset}-{model}-{method}-{variant}-s{seed}-fp32.{format}",
         int8="<results>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}/export/{format}/{dataset}-{model}-{method}-{variant}-s{seed}-int8.{format}",
+        torch="<results>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}/export/{format}/{dataset}-{model}-{method}-{variant}-s{seed}.pt2",
     wildcard_constraints:
         format="|".join(FORMATS),
         method="|".join(SCORED),

@@ -16,6 +16,7 @@ from autoprune.data.store import ClientStore
 from autoprune.federation.training import to_input
 from autoprune.measure import formats as exports
 from autoprune.measure.complexity import complexity
+from autoprune.measure.program import save_program
 from autoprune.models import Architecture, build, load_state
 from autoprune.models.layers import Network
 from autoprune.models.weights import load_weights
@@ -79,8 +80,9 @@ def export(
     """Write a finished run's network, and its variants with widths rounded to ``multiples``.
 
     Each into a folder of ``output`` of its own, FORMAT or FORMAT-rMULTIPLE, as NAME-fp32, NAME-int8
-    and manifest.json. Raises InputError when the run is not whole, the format's packages are
-    absent, or a float32 file does not compute what PyTorch does; that variant is not written then.
+    and manifest.json, and as NAME.pt2, which plain PyTorch loads. Raises InputError when the run is
+    not whole, the format's packages are absent, or a float32 file does not compute what PyTorch
+    does; that variant is not written then.
     """
     files = exports.load(format_name)
     about = read_json(run / "run.json")
@@ -108,7 +110,8 @@ def export(
             expected = network(compared_on).numpy()
         models, written = [], [f"{name}-{precision}.{format_name}" for precision in PRECISIONS]
         folder = output / f"{format_name}{suffix}"
-        with whole_folder(folder, ["manifest.json", *written]) as scratch:
+        with whole_folder(folder, ["manifest.json", f"{name}.pt2", *written]) as scratch:
+            save_program(network, architecture.input_shape, scratch[f"{name}.pt2"])
             fp32, int8 = (scratch[file] for file in written)
             files.export_fp32(network, architecture.input_shape, fp32)
             files.export_int8(network, architecture.input_shape, calibration, fp32, int8)
@@ -117,6 +120,7 @@ def export(
                 found = exports.logits(infer, compared_on.numpy())
                 model: dict[str, Any] = {"model_id": file, "file": file}
                 model |= {"sha256": sha256_file(scratch[file]), "precision": precision, **facts}
+                model |= getattr(files, "facts", lambda path: {})(scratch[file])
                 model |= compared(file, precision, found, expected)
                 models.append(model | {"test_accuracy": accuracy(infer, store, target)})
                 print(f"{file}: test accuracy {models[-1]['test_accuracy']:.4f}", flush=True)

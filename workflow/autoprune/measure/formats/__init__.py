@@ -8,7 +8,8 @@ A format is a module of this package that defines
   ``export_int8(network, input_shape, images, fp32, path)``, which writes the quantised one, by the
   ranges that calibration ``images`` reach; ``fp32`` is the other's file;
 - ``infer(path)``: a function from one image (1, channel, height, width) to logits (1, class);
-- ``timed(path, image)``: a function without arguments, one inference on one thread.
+- ``timed(path, image)``: a function without arguments, one inference on one thread;
+- perhaps ``facts(path)``, what the manifest says of a file besides.
 """
 
 import importlib

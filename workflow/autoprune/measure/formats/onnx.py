@@ -23,6 +23,8 @@ from autoprune.models.layers import Network
 
 ENGINE, LAYOUT = "onnxruntime", "NCHW"
 INPUT, OUTPUT = "images", "logits"
+# the oldest that the exporter writes without a conversion: ONNX Runtime 1.14 and later load it
+OPSET, IR = 18, 8
 
 
 def export_fp32(network: Network, input_shape: tuple[int, int, int], path: str | Path) -> None:
@@ -36,6 +38,7 @@ def export_fp32(network: Network, input_shape: tuple[int, int, int], path: str |
             dynamo=True,
             input_names=[INPUT],
             output_names=[OUTPUT],
+            opset_version=OPSET,
             verbose=False,
         )
     assert program is not None
@@ -85,6 +88,7 @@ class _Calibration(CalibrationDataReader):
 
 def write(model: Any, path: str | Path) -> None:
     """Write a model without what the exporter notes of the machine and its source files."""
+    model.ir_version = IR
     del model.metadata_props[:]
     for graph in (model.graph, *model.functions):
         del graph.metadata_props[:]
@@ -97,6 +101,12 @@ def write(model: Any, path: str | Path) -> None:
         del tensor.metadata_props[:]
     with whole_file(path) as scratch:
         scratch.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def facts(path: str | Path) -> dict[str, int]:
+    """What a runtime must know to load the file: ``opset`` and ``ir_version``."""
+    model = onnx.load(str(path), load_external_data=False)
+    return {"opset": model.opset_import[0].version, "ir_version": model.ir_version}
 
 
 def session(path: str | Path) -> onnxruntime.InferenceSession:
