@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,19 @@ from autoprune.core.errors import InputError
 from autoprune.data.prepare import workers as processes
 
 BLOCK = 4096  # rows moved at once, so that sorting images never needs a second copy of them all
+
+
+class Expected(NamedTuple):
+    """How large data will be: clients, images, (height, width, channels), classes of the target.
+
+    A source says it in ``expected(options)``, where it is known before anything is read.
+    """
+
+    clients: int
+    train: int
+    held_out: int
+    shape: tuple[int, int, int]
+    classes: int
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,8 +2,9 @@
 
 A source is a module with ``KIND`` ("real" or "stand-in"), a model ``Options`` of what may be set,
 and ``prepare(options, workers)``, which returns ``Samples``. To add one, add a file and name it in
-the config; nothing else lists the sources. The workflow imports a source to check its options, so
-what is slow to import is imported where it is used.
+the config; nothing else lists the sources. Where the size of the data is known before they are
+read, ``expected(options)`` says it to ``autoprune.estimate``. The workflow imports a source to
+check its options, so what is slow to import is imported where it is used.
 """
 
 import importlib
@@ -91,11 +92,14 @@ def load(name: str) -> ModuleType:
     return importlib.import_module(f"{__name__}.{name}")
 
 
-def check_options(source: str, options: Mapping[str, Any]) -> None:
-    """Raise WrongValue for what is wrong; its key is ``source`` or ``options`` and a key in it."""
-    model = load(source).Options
+def check_options(source: str, options: Mapping[str, Any]) -> Block:
+    """The options as the source's model; WrongValue for what is wrong, ``options`` before its key.
+
+    Its key is ``source`` where there is no such source.
+    """
+    model: type[Block] = load(source).Options
     try:
-        read(model, options)
+        return read(model, options)
     except WrongValue as error:
         raise WrongValue(["options", *error.key], error.reason) from None
 

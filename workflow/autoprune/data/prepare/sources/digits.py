@@ -3,7 +3,7 @@
 import numpy as np
 
 from autoprune.data.prepare import sources
-from autoprune.data.prepare.images import Samples
+from autoprune.data.prepare.images import Expected, Samples
 
 KIND = "real"
 SIDE = 28  # pixels; the size of FEMNIST, so that the same networks take both
@@ -14,6 +14,12 @@ class Options(sources.Seeded):
     """What may be set."""
 
     test_fraction: float = sources.TEST_FRACTION
+
+
+def expected(options: Options) -> Expected:
+    """How large the data will be; they are one pool, of no client's."""
+    test = round(1797 * options.test_fraction)
+    return Expected(1, 1797 - test, test, (SIDE, SIDE, 1), 10)
 
 
 def prepare(options: Options, processes: int = 1) -> Samples:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from autoprune.core import seeds
 from autoprune.data.prepare import sources
-from autoprune.data.prepare.images import Samples
+from autoprune.data.prepare.images import Expected, Samples
 
 KIND = "stand-in"
 SIDE = 84  # pixels, as TFF's CelebA
@@ -43,6 +43,13 @@ class Options(sources.Generated):
 
     clients: int = Field(80, ge=1, description="Identities that are drawn, each with their looks.")
     samples: int = Field(25, ge=1, description=sources.SAMPLES)
+
+
+def expected(options: Options) -> Expected:
+    """How large the data will be, by the mean size of a client."""
+    images = options.clients * options.samples
+    test = round(images * options.test_fraction)
+    return Expected(options.clients, images - test, test, (SIDE, SIDE, 3), 2)
 
 
 def prepare(options: Options, processes: int = 1) -> Samples:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from autoprune.core import seeds
 from autoprune.data.prepare import sources
-from autoprune.data.prepare.images import Samples
+from autoprune.data.prepare.images import Expected, Samples
 from autoprune.data.prepare.sources import CHARACTERS as CLASSES
 
 KIND = "stand-in"
@@ -51,6 +51,13 @@ class Options(sources.Generated):
 
     clients: int = Field(60, ge=1, description="Writers that are drawn, each with a hand.")
     samples: int = Field(100, ge=1, description=sources.SAMPLES)
+
+
+def expected(options: Options) -> Expected:
+    """How large the data will be, by the mean size of a client."""
+    images = options.clients * options.samples
+    test = round(images * options.test_fraction)
+    return Expected(options.clients, images - test, test, (SIDE, SIDE, 1), len(CLASSES))
 
 
 def prepare(options: Options, processes: int = 1) -> Samples:

@@ -11,7 +11,7 @@ from autoprune.core.files import whole_file
 from autoprune.data.fetch.download import alone
 from autoprune.data.fetch.transfer import PAGE, is_page, meter
 from autoprune.data.prepare import sources
-from autoprune.data.prepare.images import Samples
+from autoprune.data.prepare.images import Expected, Samples
 
 KIND = "real"
 MAX_BYTES = 60 * 10**9  # more than the largest is: a CelebA database has every image twice
@@ -47,6 +47,19 @@ class Options(sources.Counted):
         if self.unpacked and not self.archive:
             raise ValueError("unpacked goes with archive; leave it out")
         return self
+
+
+# TensorFlow Federated's documentation of load_data has these numbers
+EXPECTED = {
+    "emnist_all": Expected(3400, 671_585, 77_483, (28, 28, 1), 62),
+    "celeba": Expected(8408, 180_429, 19_859, (84, 84, 3), 2),
+}
+
+
+def expected(options: Options) -> Expected | None:
+    """How large the published files are; None for another file, or a split that was chosen."""
+    name = (options.archive or options.database or Path()).name.partition(".")[0]
+    return None if options.split else EXPECTED.get(name)
 
 
 def prepare(options: Options, processes: int = 1) -> Samples:

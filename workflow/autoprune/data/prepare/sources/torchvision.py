@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from autoprune.core import seeds
 from autoprune.core.errors import InputError
 from autoprune.data.prepare import sources
-from autoprune.data.prepare.images import Samples
+from autoprune.data.prepare.images import Expected, Samples
 from autoprune.data.prepare.readers import idx
 
 KIND = "real"
@@ -50,6 +50,12 @@ class Options(sources.Seeded):
                 f"dataset {self.dataset}"
             )
         return self
+
+
+def expected(options: Options) -> Expected:
+    """How large the data will be: 60,000 and 10,000 images, one pool but for QMNIST's writers."""
+    train, test = options.samples or 60_000, options.test_samples or 10_000
+    return Expected(539 if options.writers else 1, train, test, (28, 28, 1), 10)
 
 
 def prepare(options: Options, processes: int = 1) -> Samples:

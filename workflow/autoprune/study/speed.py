@@ -1,0 +1,97 @@
+"""How fast this machine trains and evaluates a network, and what a message of it weighs."""
+
+import resource
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from autoprune.federation import batch_norm
+from autoprune.federation.average import mean_of
+from autoprune.federation.communication import decode, encode, size
+from autoprune.federation.messages import STATISTICS, instruction, measured, reply
+from autoprune.federation.training import predict, to_input, train, workspace
+from autoprune.federation.wire import only
+from autoprune.models import Architecture, load_state, new_network
+from autoprune.models.state import flat, shapes, unflat
+
+SECONDS = 0.6  # that each network is timed for
+Asked = tuple[Architecture, tuple[tuple[str, Any], ...], int]
+DECIDING = ("local_epochs", "batch_size", "learning_rate", "epsilon", "precision")
+
+
+class Speed(NamedTuple):
+    """Seconds of one core: a client's part of a round, and an image of an evaluation."""
+
+    visit: float
+    image: float
+
+
+def timed(architecture: Architecture, settings: Mapping[str, Any], images: int) -> Speed:
+    """How fast this machine is with a client of so many images; see Speed."""
+    torch.set_num_threads(1)
+    stream = np.random.default_rng(0)
+    channels, height, width = architecture.input_shape
+    pixels = stream.integers(0, 256, (max(images, 256), height, width, channels), np.uint8)
+    labels = stream.integers(0, architecture.classes, len(pixels))
+    network, state = workspace(architecture), new_network(architecture, 0).state_dict()
+    of = shapes(state)
+    how = {name: settings[name] for name in DECIDING if name != "local_epochs"}
+    how["epochs"] = 1
+
+    def visit() -> None:  # what a client and the server do for one message, of one epoch
+        came = decode(encode(instruction(architecture, flat(state), 1)))
+        load_state(network, unflat(only(came, "arrays"), of))
+        own = to_input(pixels[:images]), torch.from_numpy(labels[:images])
+        loss = train(network, *own, shuffle=stream, **how)
+        back = decode(encode(reply(0, flat(network.state_dict()), images, loss)))
+        mean_of([(unflat(only(back, "arrays"), of), images)])
+
+    def evaluate() -> None:
+        predict(network, pixels[:256], labels[:256])
+
+    return Speed(settings["local_epochs"] * _mean(visit), _mean(evaluate) / 256)
+
+
+def _mean(work: Any) -> float:
+    """Seconds of this process that a piece of work takes, its first time left out."""
+    work()
+    began, times = time.process_time(), 0
+    while (spent := time.process_time() - began) < SECONDS or not times:
+        work()
+        times += 1
+    return spent / times
+
+
+def traffic(architecture: Architecture, refreshed: bool) -> tuple[int, int]:
+    """Bytes that a client's part of a round takes, and of one with an evaluation besides."""
+    network = new_network(architecture, 0)
+    weights = flat(network.state_dict())
+    down = size(instruction(architecture, weights, 1))
+    plain = down + size(reply(0, weights, 100, 0.1))
+    names = batch_norm.names(network)
+    if not refreshed or not names:
+        return plain, 0
+    statistics = flat({name: network.state_dict()[name] for name in names})
+    return plain, down + size(measured(0, STATISTICS, statistics, 100))
+
+
+def work(asked: Sequence[Asked]) -> tuple[list[Speed], float]:
+    """``timed`` of each, and the largest memory of this process, in bytes."""
+    speeds = [timed(architecture, dict(how), images) for architecture, how, images in asked]
+    return speeds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def measure(asked: Sequence[Asked], processes: int) -> tuple[dict[Asked, Speed], float]:
+    """``work`` in so many processes at once: mean speeds, and the largest memory of one."""
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        found = list(pool.map(work, [asked] * processes))
+    speeds = {
+        one: Speed(*np.mean([speeds[place] for speeds, _ in found], axis=0))
+        for place, one in enumerate(asked)
+    }
+    return speeds, max(memory for _, memory in found)
