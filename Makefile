@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 WORKERS ?= 2
 workers := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: study status verify reference archive test test-all fast lint format docs findings litert executorch lock newest clean
+.PHONY: study status verify reference archive test test-all fast lint format docs findings litert executorch lock newest audit clean
 
 study: .venv/installed
 	@$(run) $(bin)/python -m autoprune.check.unlock
@@ -99,6 +99,13 @@ newest:
 	$(PYTHON) -m venv .venv
 	sed -E 's/==([0-9]+)\.\*$$/>=\1/; s/==/>=/' envs/requirements.in | $(bin)/python -m pip install --quiet --upgrade --requirement /dev/stdin
 	@touch .venv/installed
+
+# Known vulnerabilities of what the lock file pins; asks PyPI's advisories, so not in make test
+audit:
+	$(PYTHON) -m venv .venv.audit
+	.venv.audit/bin/python -m pip install --quiet pip-audit
+	.venv.audit/bin/pip-audit --strict --disable-pip --no-deps --requirement envs/requirements.lock
+	rm -rf .venv.audit
 
 clean:
 	rm -rf results .snakemake

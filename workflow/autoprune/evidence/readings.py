@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from autoprune.evidence.statistics import LAST, Summary, held_out, summarise
+from autoprune.core.evaluations import LAST
+from autoprune.evidence.statistics import Summary, held_out, summarise
 from autoprune.evidence.texts import some_dead
 from autoprune.measure.table import PAIR, RUN
 

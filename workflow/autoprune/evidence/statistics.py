@@ -10,13 +10,13 @@ import pandas as pd
 from scipy.special import stdtrit  # scipy.stats.t asks it too, and takes a second to load
 
 from autoprune.core.errors import InputError
+from autoprune.core.evaluations import LAST
 from autoprune.measure.table import RUN
 
 CONFIDENCE = 0.95
 TWIN = ["dataset", "model", "seed"]
 BASELINE = ("dense", "fedavg")
 UNRESOLVED = {"verdict": "not resolved", "resolved": "no"}
-LAST = 5  # evaluations whose mean is an accuracy: single ones swing by points
 LEAST_MARGIN = 1.0  # accuracy points
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from autoprune.core.evaluations import LAST
 from autoprune.core.files import write_text
 from autoprune.data.partition import Partition
 from autoprune.data.store import ClientStore
@@ -24,7 +25,6 @@ from autoprune.models.layers import Network, to_channels_last
 
 HELD_OUT = ("validation", "test")
 BLOCKS = 100  # enough for an interval, few enough for a table; images of a block share nothing
-LAST = 5  # evaluations whose mean is the accuracy of a run: single ones swing by points
 DECILE = 0.1
 
 

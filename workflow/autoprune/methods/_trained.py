@@ -9,10 +9,9 @@ from pydantic import Field
 
 from autoprune.core.block import Block
 from autoprune.core.errors import InputError
+from autoprune.core.evaluations import LAST
 from autoprune.methods._following import Following
 from autoprune.models import Architecture
-
-LAST = 5  # evaluations whose mean is the final accuracy, as in the results: single ones swing
 
 
 def read_accuracies(path: str) -> list[tuple[int, float]]:
