@@ -173,8 +173,8 @@ def test_the_real_stages_have_versions_of_their_own():
     for stage in ("measure.metrics", "evidence.results", "evidence.claims", "publish.draw"):
         names = provenance.closure(f"autoprune.{stage}")
         federation = {name for name in names if name.startswith("autoprune.federation")}
-        # the record of a round says which columns a history has
-        assert federation <= {"autoprune.federation", "autoprune.federation.history"}
+        # the record of a round and of its replies says which columns a history has
+        assert federation <= {f"autoprune.federation{of}" for of in ("", ".history", ".replies")}
 
 
 def test_versions_name_no_host_or_path():

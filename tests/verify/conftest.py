@@ -35,7 +35,8 @@ def write_run(results, method, variant, seed):
             bytes_sent, payload = (size * 12, size * 8) if at else (0, 0)
             loss = "" if at == 0 else 2.3 - at / 7
             row = [at, loss, accuracy, 2.5 - at / 9, accuracy, size, size, size, widths]
-            row += [3 if at else 0, *2 * [bytes_sent], *2 * [payload], int(small), int(pruned)]
+            row += [*2 * [3 if at else 0], *4 * [0]]  # clients, all of them usable
+            row += [*2 * [bytes_sent], *2 * [payload], int(small), int(pruned)]
             writer.writerow([*row, int(small), "1.0000 0.6667"])
     size = 70 if pruned else 100
     scores = {name: accuracy for name in metrics.SCORES if "accuracy" in name}
