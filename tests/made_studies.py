@@ -284,6 +284,7 @@ def _make_tables() -> None:
     from autoprune.measure import complexity, metrics
     from autoprune.publish import findings, render_table
     from autoprune.publish.items import items
+    from autoprune.publish.selection import TIMED
 
     runs = [str(run) for run in Path("results/runs").glob("*/*/*/*/seed-*")]
     files = ["--output", "results/metrics.csv", "--units", "results/units.csv"]
@@ -292,13 +293,13 @@ def _make_tables() -> None:
     complexity.main(["--published", "config/published.tsv", "--output", counts])
     measured = ["--metrics", "results/metrics.csv"]
     forms = {"csv": "csv", "html": "html", "markdown": "md", "latex": "tex"}
-    for name, flags in {
-        "results": measured,
-        "claims": [*measured, "--published=config/published.tsv", "--counts", counts, "--margin=1"],
-        "comparisons": [*measured, "--reference", "reinit", "--margin", "1"],
-        "ablations": measured,
+    more = {
+        "claims": ["--published=config/published.tsv", "--counts", counts, "--margin=1"],
+        "comparisons": ["--reference", "reinit", "--margin", "1"],
         "partition": ["--partitions", "results/data/glyphs/partition/partition.json"],
-    }.items():
+    }
+    for name in sorted({*items("tables")} - {*TIMED}):  # nothing was measured
+        flags = more.get(name, []) + measured * ("metrics" in items("evidence")[name].inputs)
         files = [f"--{flag}=results/tables/{name}.{ending}" for flag, ending in forms.items()]
         tabulate.main([name, *flags, files[0]])
         render_table.main([name, *files])

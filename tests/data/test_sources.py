@@ -1,6 +1,7 @@
 """A source declares its options once: flags, the configuration's check and what is watched."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -119,15 +120,99 @@ def test_what_is_read_is_watched(tmp_path):
     watched = sources.files_read("leaf", options)
     assert watched == [str(tmp_path / name) for name in ("a.json", "deep/b.json")]
     assert sources.files_read("table", {"table": str(tmp_path / "notes.md")}) == []
-    assert [name for name in sources.names() if sources.generates(name)] == [
-        *("digits", "faces", "glyphs")
-    ]
+    assert all(sources.generates(name) for name in ("digits", "faces", "glyphs"))
+    assert not any(sources.generates(name) for name in ("folder", "leaf", "table", "tff"))
 
 
 def test_what_is_not_a_source_or_does_not_go_together_is_refused(tmp_path):
-    with pytest.raises(WrongValue, match="source: found 'tape'; known are digits, faces"):
+    with pytest.raises(WrongValue, match=r"source: found 'tape'; known are .*digits, .*glyphs"):
         sources.check_options("tape", {})
     with pytest.raises(WrongValue, match="options: leaf needs train and test, or folder alone"):
         sources.check_options("leaf", {"folder": "x", "train": "y"})
     with pytest.raises(InputError, match="leaf needs train and test"):
         main(["leaf", "--name", "x", "--output", str(tmp_path / "out")])
+
+
+MINE = """'A source.'
+
+import numpy as np
+from autoprune.data.prepare import sources
+
+KIND = "real"
+
+
+class Options(sources.Split):
+    "What may be set."
+
+
+def prepare(options, processes=1):
+    rows = np.arange(40)
+    return sources.by_client(
+        options,
+        images=np.tile(rows.astype("uint8"), (1, 6, 6, 1)).T,
+        labels=rows[:, None] % 4,
+        clients=rows % 2,
+        client_ids=["a", "b"],
+        targets=[{"name": "label", "classes": ["0", "1", "2", "3"]}],
+        polarity="light-on-dark",
+        kind=KIND,
+    )
+"""
+WRONG_SOURCES = [  # what stands in a source, what instead, and what is said of it
+    ("'A source.'", "", r"mine\.py: a docstring is missing; see autoprune\.data\.prepare\.sources"),
+    ("KIND =", "SORT =", r"mine\.py: KIND is missing"),
+    ("class Options", "class Settings", r"mine\.py: Options is missing"),
+    ("def prepare", "def prepared", r"mine\.py: prepare is missing"),
+    ("def prepare", "define prepare", r"mine\.py, line 13: invalid syntax"),
+    (
+        "sources.Split",
+        "sources.Counted",
+        "by_client: options: found no test_fraction, expected sou",
+    ),
+    (
+        "rows[:, None] % 4",
+        "rows % 4",
+        r"found shape \(40,\), expected \(40, 1\): a column a target",
+    ),
+    ("rows[:, None] %", "rows[:, None] //", "labels of 'label': found numbers 0 to 9, expected 0 "),
+    ('"uint8"', "float", "images: found float64, expected uint8"),
+    ("(1, 6, 6, 1)", "(6, 6, 1)", r"images: found shape \(40, 6, 6\), expected \(N, height, width"),
+    ('"real"', '"made-up"', "source mine: kind: found 'made-up', expected real or stand-in"),
+    (
+        '"light-on-dark"',
+        '"bright"',
+        "polarity: found 'bright', expected dark-on-light or light-on-",
+    ),
+]
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    """A source beside the others, of a given text; how it is prepared."""
+    monkeypatch.setattr(sources, "__path__", [*sources.__path__, str(tmp_path)])
+
+    def prepare(text):
+        (tmp_path / "mine.py").write_text(text)
+        sys.modules.pop("autoprune.data.prepare.sources.mine", None)
+        main(["mine", "--name", "x", "--output", str(tmp_path / "out")])
+
+    yield prepare
+    sys.modules.pop("autoprune.data.prepare.sources.mine", None)
+
+
+def test_a_source_is_one_file(mine, tmp_path):
+    mine(MINE)
+    assert (tmp_path / "out/header.json").is_file()
+
+
+@pytest.mark.parametrize(("old", "new", "message"), WRONG_SOURCES)
+def test_what_a_source_lacks_or_has_wrong_is_one_line(mine, tmp_path, capsys, old, new, message):
+    assert old in MINE
+    with pytest.raises(InputError) as caught:
+        mine(MINE.replace(old, new))
+    assert re.search(message, str(caught.value))
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(SystemExit):  # the others are not in its way
+        main(["digits", "--help"])
+    assert "--test-fraction" in capsys.readouterr().out

@@ -167,11 +167,12 @@ def test_an_empty_split_is_refused_and_nothing_is_left(tmp_path, missing):
     assert not (tmp_path / "store").exists()
 
 
-def test_samples_that_contradict_each_other_are_a_programming_error(tmp_path):
+def test_samples_that_contradict_each_other_are_refused_and_nothing_is_left(tmp_path):
     given_ = settings_of(np.random.default_rng(0), 9, 3, 2)
     given_["labels"] = given_["labels"] + 2
-    with pytest.raises(ValueError, match="class number"):
+    with pytest.raises(InputError, match="labels of 'a': found numbers 2 to 3, expected 0 to 1"):
         write_store(tmp_path / "store", **given_)
+    assert not (tmp_path / "store").exists()
 
 
 def test_a_failed_write_leaves_the_old_files_and_no_new_ones(tmp_path):

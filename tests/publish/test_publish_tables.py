@@ -15,6 +15,7 @@ from autoprune.evidence.comparisons import table as comparisons
 from autoprune.evidence.results import table as results
 from autoprune.measure.metrics import collect
 from autoprune.measure.table import read_metrics, to_csv
+from autoprune.publish.items import items
 from autoprune.publish.page import table_page
 from autoprune.publish.render_table import markdown_table
 from autoprune.publish.tables.results import NOTES, notes
@@ -199,7 +200,7 @@ def test_a_missing_table_is_one_line_and_no_file(tmp_path, stage):
     flags = ["--metrics", "none.csv", "--csv", "r.csv"]
     for table, said in (
         ("results", "error: none.csv: no such file; run autoprune.measure.metrics first\n"),
-        ("result", "error: table: unknown 'result'; known are ablations, claims, comparisons, "),
+        ("result", f"error: table: unknown 'result'; known are {', '.join(items('evidence'))}\n"),
     ):
         done = stage("evidence.tabulate", table, *flags[-2 * (table == "result") :], cwd=tmp_path)
         assert done.returncode == 1
@@ -207,7 +208,7 @@ def test_a_missing_table_is_one_line_and_no_file(tmp_path, stage):
     forms = ["--html", "r.html", "--markdown", "r.md", "--latex", "r.tex"]
     for table, said in (
         ("results", "error: r.csv: no such file; make the tables first\n"),
-        ("result", "error: table: unknown 'result'; known are ablations, claims, comparisons, "),
+        ("result", f"error: table: unknown 'result'; known are {', '.join(items('tables'))}\n"),
     ):
         done = stage(RENDER, table, "--csv", "r.csv", *forms, cwd=tmp_path)
         assert done.returncode == 1

@@ -10,6 +10,9 @@ import sys
 import pytest
 
 from autoprune.check import trace
+from autoprune.publish import tables
+from autoprune.publish.items import items
+from autoprune.publish.tables import results
 
 AT_THE_END = "question=equal rounds"
 CELL = ("dataset=glyphs", "model=cnn", "method=autoprune", "variant=reinit")
@@ -89,6 +92,21 @@ def test_a_number_of_the_partition_leads_to_its_data(finished, stage):
     assert links["partition"]["clients"] == 6
 
 
+@pytest.mark.parametrize("behind", [("kb_a_point",), ("kb_a_point", "bytes_total_mean")])
+def test_a_derived_number_leads_to_what_it_is_made_of(project, monkeypatch, capsys, behind):
+    path = project / "results/tables/results.csv"
+    head, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([f"kb_a_point,{head}", *(f"2.5,{row}" for row in rows), ""]))
+    columns = [*results.COLUMNS, tables.plain("kb_a_point", behind=behind)]
+    monkeypatch.setattr(results, "COLUMNS", columns)
+    monkeypatch.chdir(project)
+    trace.main(["results", "kb_a_point", *CELL])
+    said = capsys.readouterr().out
+    none = "rows used: none: kb_a_point is derived, no metric has its name"
+    assert (none in said, "bytes_total" in said) == (len(behind) == 1, len(behind) == 2)
+    assert "autoprune/reinit/seed-2" in said
+
+
 def test_a_recomputed_count_leads_to_its_file(finished, stage):
     with (finished / "results/tables/claims.csv").open(newline="") as stream:
         rows = [row["claim"] for row in csv.DictReader(stream)]
@@ -106,10 +124,7 @@ def test_a_recomputed_count_leads_to_its_file(finished, stage):
         (["results", "test_accuracy", "methd=x"], "no column 'methd'; columns are dataset"),
         (["results", "test_accuracy", "method=autoprune"], "2 rows fit; add variant="),
         (["results", "99:test_accuracy"], "no row with row=99; there is 1, 2, 3"),
-        (
-            ["speeds", "1:ours"],
-            "known are ablations, claims, comparisons, latency, partition, results",
-        ),
+        (["speeds", "1:ours"], f"known are {', '.join(items('tables'))}\n"),
         (["latency", "1:speed_up"], "latency.csv: no such file"),
     ],
 )

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from autoprune.check.causes import Causes, causes, changed_platform, changed_versions
 from autoprune.check.compare import KINDS, Tolerances, compare, size
 from autoprune.check.reference import Record, gather
-from autoprune.check.report import MOVED, OTHER_VERSIONS, SAME, report, verdict
+from autoprune.check.report import MOVED, OTHER_VERSIONS, SAME, last_line, report, verdict
 from autoprune.core import environment
 from autoprune.measure.table import GIVEN
 
@@ -145,6 +145,23 @@ def test_wording_is_no_number_but_a_verdict_is_one(record):
     found = judged(before, changed(before, "tables/claims", "rule", "the mean of all pairs"))
     assert (found.moved(), len(found.allowed())) == ([], 1)
     assert judged(before, changed(before, "tables/claims", "verdict", "holds")).moved()
+
+
+def test_of_a_table_that_moved_alone_its_own_module_is_the_first_suspect(record):
+    """Whatever else was edited since: that would have moved figures of runs."""
+    tables, made = copy.deepcopy(record.tables), copy.deepcopy(record.made)
+    del tables["tables/partition"], made["modules"]["autoprune.evidence.partition"]
+    made["modules"] |= {"autoprune.core.block": "0" * 16, "autoprune.publish.axes": "0" * 16}
+    before = Record(tables, made)
+
+    def said(results):
+        found, why = judged(before, results), causes(before, results)
+        return last_line(found, why, any_versions=False).partition("suspect: ")[2]
+
+    assert said(record) == "autoprune.evidence.partition new, of no run"
+    assert said(changed(record, "runs", "macs", "1", run=DENSE)).startswith("autoprune.core.block")
+    del before.tables["tables/claims"], made["modules"]["autoprune.evidence.claims"]
+    assert said(record) == "autoprune.evidence.claims new, of no run"
 
 
 def test_paths_and_timings_are_no_part_of_a_reference(record, made_up):

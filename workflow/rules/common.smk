@@ -1,7 +1,7 @@
 """What all rules share: the checked configuration, the study's runs, code versions, the shell.
 
 in:  the configuration that Snakemake has read
-out: CONFIGFILES, DATASETS, TABLES, FIGURES, TABLE_FILES, FIGURE_FILES, runs(), stage(),
+out: CONFIGFILES, DATASETS, TABLES, FIGURES, CSVS, TABLE_FILES, FIGURE_FILES, runs(), stage(),
      what_failed(), the functions of inputs and params
 """
 
@@ -45,6 +45,7 @@ try:
     resolve(config)
     # found by their files, as methods are
     TABLES, FIGURES = (selected(config, kind) for kind in KINDS)
+    CSVS = items("evidence")  # of tables, and of figures alone
 except InputError as error:
     sys.exit(f"error: {error}")
 
@@ -67,8 +68,13 @@ config["captions"] = {
 
 
 def shown(wildcards):
-    """The table or figure that a rule makes."""
+    """The table or figure that a rule makes for people."""
     return items("tables" if "table" in wildcards.keys() else "figures")[wildcards[0]]
+
+
+def made(wildcards):
+    """The CSV or figure that a rule makes."""
+    return CSVS[wildcards.table] if "table" in wildcards.keys() else shown(wildcards)
 
 
 def category(wildcards):
@@ -82,11 +88,11 @@ def labels(wildcards):
 
 
 def files_shown(wildcards):
-    """The input files of a table or figure by flag, as its module declares them."""
+    """The input files of a CSV or figure by flag, as its module declares them."""
     places = {"dataset": DATASETS, "searched": SEARCHED, "measured": MEASURED}
     return {
         flag: expand(pattern, **places) if "{" in pattern else pattern
-        for flag, pattern in shown(wildcards).inputs.items()
+        for flag, pattern in made(wildcards).inputs.items()
     }
 
 
@@ -96,13 +102,13 @@ def file_flags(wildcards, input):
 
 
 def options(wildcards):
-    """The flags of the study's settings that a table takes."""
+    """The flags of the study's settings that a CSV takes."""
     known = {
         "reference": ["--reference", config["controls"]["reference"]],
         "margin": margin_flags(),
         "ablation": ablation_flags(config),
     }
-    return [word for option in shown(wildcards).options for word in known[option]]
+    return [word for option in made(wildcards).options for word in known[option]]
 
 
 def set_shell(*folders):

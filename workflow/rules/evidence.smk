@@ -8,7 +8,7 @@ out: <results>/tables/*.csv, <results>/null/, <results>/published_nulls.csv,
 
 
 rule tabulate:
-    """The CSV of one table, from the files and settings that its module in evidence asks for."""
+    """A table's CSV, or a figure's, from the files and settings that its module asks for."""
     input:
         unpack(files_shown),
     output:
@@ -18,7 +18,7 @@ rule tabulate:
     benchmark:
         "<benchmarks>/tabulate/{table}.tsv"
     wildcard_constraints:
-        table="|".join(items("tables")),
+        table="|".join(CSVS),
     params:
         files=file_flags,
         options=options,

@@ -14,6 +14,7 @@ from autoprune.core.provenance import code_version
 from autoprune.data.partition import Partition
 from autoprune.data.store import ClientStore
 from autoprune.measure.table import RUN, read_metrics
+from autoprune.publish import tables
 from autoprune.publish.origin import metrics_behind, origin
 
 SAME, DIFFERS = "as recorded", "DIFFERS from what the run recorded"
@@ -48,7 +49,7 @@ def chain(table: Path, row: pd.Series, number: int, column: str, check_data: boo
     files = [located(results, name) for names in behind.runs.values() for name in names]
     runs: dict[Path, list[Link]] = {file.parent: [] for file in files}
     if runs:
-        made.behind.append(metrics_link(results, row, column, files, runs))
+        made.behind.append(metrics_link(results, table.stem, row, column, files, runs))
     others = [located(results, name) for name in behind.others if name.endswith(".json")]
     made.behind += [Link(str(file), file_facts(file)) for file in others]
     runs |= {results / "runs" / name: [] for name in behind.networks}
@@ -59,14 +60,22 @@ def chain(table: Path, row: pd.Series, number: int, column: str, check_data: boo
 
 
 def metrics_link(
-    results: Path, row: pd.Series, column: str, files: Sequence[Path], runs: dict[Path, list[Link]]
+    results: Path,
+    table: str,
+    row: pd.Series,
+    column: str,
+    files: Sequence[Path],
+    runs: dict[Path, list[Link]],
 ) -> Link:
     """metrics.csv, and in ``runs`` the values of each run that the cell was made from."""
     path = results / "metrics.csv"
     metrics = read_metrics(path)
-    wanted = metrics[metrics["round"].isna() & metrics["metric"].isin(metrics_behind(row, column))]
+    final = metrics[metrics["round"].isna()]
+    names = metrics_behind(row, column)
+    if not set(names) & set(final["metric"]):
+        names = metrics_below(table, row, column)
     used = 0
-    for found in wanted.itertuples():
+    for found in final[final["metric"].isin(names)].itertuples():
         source = located(results, found.source_file)
         if source in files:
             runs[source.parent].append(value_link(found, source))
@@ -75,7 +84,14 @@ def metrics_link(
         "rule": "metrics",
         **code_facts("autoprune.measure.metrics"),
     }
-    return Link(str(path), facts | {"rows used": used})
+    derived = f"none: {column} is derived, no metric has its name"
+    return Link(str(path), facts | {"rows used": used or derived})
+
+
+def metrics_below(table: str, row: pd.Series, column: str) -> list[str]:
+    """The metrics of those columns of the CSV that a derived column of the table is made of."""
+    shown = [one.behind for one in tables.load(table).COLUMNS if one.behind[:1] == (column,)]
+    return [name for _, *parts in shown for part in parts for name in metrics_behind(row, part)]
 
 
 def value_link(found: Any, source: Path) -> Link:

@@ -121,16 +121,25 @@ def cause_lines(causes: Causes, shown: int | None) -> Iterator[str]:
         yield "  nothing: the same settings, code and versions"
 
 
+def suspected(code: Sequence[str], moved: Sequence[Change]) -> list[str]:
+    """Lines on modules, the likeliest first: where only published tables moved, their own, then
+    what is in no run's code."""
+    if any(change.kind != "published tables" for change in moved):
+        return [*code]
+    own = {f"autoprune.evidence.{change.where.partition(':')[0]}" for change in moved}
+    return sorted(code, key=lambda line: (line.split()[0] not in own, "of no run" not in line))
+
+
 def last_line(comparison: Comparison, causes: Causes, any_versions: bool) -> str:
     """The verdict in one line, with the first suspect."""
     found = verdict(comparison, causes, any_versions)
     compared = sum(comparison.compared.values())
     if found == MOVED:
-        suspects = [*causes.settings, *causes.versions, *causes.code]
+        moved = comparison.moved()
+        suspects = [*causes.settings, *causes.versions, *suspected(causes.code, moved)]
         if not suspects:
             suspects = ["nothing else differs: chance has got in, or files were edited"]
-        moved = len(comparison.moved())
-        return f"{MOVED}: {moved} of {compared} figures. First suspect: {suspects[0]}"
+        return f"{MOVED}: {len(moved)} of {compared} figures. First suspect: {suspects[0]}"
     if found == OTHER_VERSIONS:
         return (
             f"{OTHER_VERSIONS}: all {compared} figures are the reference's, but "

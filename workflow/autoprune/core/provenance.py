@@ -4,11 +4,12 @@ import ast
 import hashlib
 import json
 import platform
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 from autoprune.core.errors import InputError
 
@@ -83,14 +84,14 @@ def closure(*modules: str) -> set[str]:
 
 def _imports(name: str) -> list[str]:
     """Modules of the package that a module's source imports."""
-    return [n for n in _imported(_source(name)) if _path(n)]
+    return [n for n in _imported(*_source(name)) if _path(n)]
 
 
 @cache
-def _imported(source: str) -> list[str]:
+def _imported(source: str, path: Path) -> list[str]:
     """Names that may be modules of the package, in a source's imports."""
     names: list[str] = []
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(_tree(source, path)):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -109,7 +110,7 @@ def modules_with(package: str, name: str) -> list[str]:
     return sorted(
         path.stem
         for path in ROOT.joinpath(PACKAGE, package).glob("[a-z]*.py")
-        for part in ast.parse(path.read_text(encoding="utf-8")).body
+        for part in _tree(path.read_text(encoding="utf-8"), path).body
         if isinstance(part, ast.FunctionDef | ast.ClassDef) and part.name == name
     )
 
@@ -122,35 +123,51 @@ def methods() -> list[str]:
 @cache
 def declared(package: str, module: str, name: str) -> Any:
     """The literal that a module gives a name, at its top or in a class; None where it does not."""
-    value = _assigned(_source(f"{PACKAGE}.{package}.{module}")).get(name)
+    value = _assigned(*_source(f"{PACKAGE}.{package}.{module}")).get(name)
     return None if value is None else ast.literal_eval(value)
 
 
-@cache
-def literals(name: str) -> dict[str, Any]:
-    """The literals that a module assigns, and its ``__doc__``; read, not imported.
+class Outline(NamedTuple):
+    """What a module has at its top: docstring, literals, other values, functions' parameters."""
 
-    Raises InputError when the module does not exist.
+    doc: str
+    literals: Mapping[str, Any]
+    others: Collection[str]
+    functions: Mapping[str, Sequence[str]]
+
+
+@cache
+def outline(name: str) -> Outline:
+    """What a module has at its top; read, not imported.
+
+    Raises InputError when the module does not exist or is no Python.
     """
     if _path(name) is None:
         raise InputError(f"{name}: no such module in {ROOT.name}/{PACKAGE}")
-    source = _source(name)
-    found: dict[str, Any] = {"__doc__": ast.get_docstring(ast.parse(source)) or ""}
-    for key, value in _assigned(source).items():
+    source, path = _source(name)
+    tree, assigned, found = _tree(source, path), _assigned(source, path), {}
+    for key, value in assigned.items():
         with suppress(ValueError, TypeError):  # no literal
             found[key] = ast.literal_eval(value)
-    return found
+    functions = {
+        part.name: [word.arg for word in (*part.args.args, *part.args.kwonlyargs)]
+        for part in tree.body
+        if isinstance(part, ast.FunctionDef)
+    }
+    return Outline(ast.get_docstring(tree) or "", found, assigned.keys() - found, functions)
 
 
 @cache
-def _assigned(source: str) -> dict[str, ast.expr]:
+def _assigned(source: str, path: Path) -> dict[str, ast.expr]:
     """What a source assigns to names at its top and in its classes, the first of each name."""
     found: dict[str, ast.expr] = {}
-    top = ast.parse(source).body
+    top = _tree(source, path).body
     for body in (top, *(part.body for part in top if isinstance(part, ast.ClassDef))):
         for part in body:
-            if isinstance(part, ast.Assign) and isinstance(part.targets[0], ast.Name):
-                found.setdefault(part.targets[0].id, part.value)
+            if isinstance(part, ast.Assign | ast.AnnAssign) and part.value:
+                target = part.targets[0] if isinstance(part, ast.Assign) else part.target
+                if isinstance(target, ast.Name):
+                    found.setdefault(target.id, part.value)
     return found
 
 
@@ -164,18 +181,27 @@ def _path(name: str) -> Path | None:
 
 def essence(name: str) -> str:
     """A module's source without comments, layout and wording."""
-    return _essence(_source(name))
+    return _essence(*_source(name))
 
 
-def _source(name: str) -> str:
+def _source(name: str) -> tuple[str, Path]:
+    """A module's text and file."""
     path = _path(name)
     assert path is not None
-    return path.read_text(encoding="utf-8")
+    return path.read_text(encoding="utf-8"), path
+
+
+def _tree(source: str, path: Path) -> ast.Module:
+    """The text of a file as Python reads it; InputError, naming file and line, for what is none."""
+    try:
+        return ast.parse(source)
+    except SyntaxError as error:
+        raise InputError(f"{path}, line {error.lineno}: {error.msg}") from None
 
 
 @cache  # by the text: many stages share modules, and Snakemake asks for each job's stage
-def _essence(source: str) -> str:
-    return ast.unparse(_Wording().visit(ast.parse(source)))
+def _essence(source: str, path: Path) -> str:
+    return ast.unparse(_Wording().visit(_tree(source, path)))
 
 
 class _Wording(ast.NodeTransformer):

@@ -122,7 +122,8 @@ def require(values: pd.DataFrame, names: Iterable[str]) -> None:
         if not lacking.empty:
             run = "/".join(str(part) for part in lacking.iloc[0][RUN])
             raise InputError(
-                f"metrics: {run}: {name} is missing; run autoprune.measure.metrics again"
+                f"metrics: {run}: {name} is missing: no metric of a whole run has that name, or "
+                "autoprune.measure.metrics must run again"
             )
 
 

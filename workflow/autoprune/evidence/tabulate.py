@@ -10,6 +10,8 @@ import inspect
 from collections.abc import Sequence
 from types import ModuleType
 
+import pandas as pd
+
 from autoprune.core.errors import InputError, run_main
 from autoprune.core.files import write_text
 from autoprune.core.provenance import modules_with
@@ -50,19 +52,27 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("table", nargs="?", default="", help=f"one of {', '.join(known)}")
     name = parser.parse_known_args(argv)[0].table
-    if name in known:
+    if name and name not in known:
+        raise InputError(f"table: unknown {name!r}; known are {', '.join(known)}")
+    if name:
         module = importlib.import_module(f"autoprune.evidence.{name}")
         add_flags(parser, module)
     parser.add_argument("--csv", required=True, help="output: raw numbers")
     parser.add_argument("-h", "--help", action="help", help="show this")
     arguments = vars(parser.parse_args(argv))
-    if name not in known:
-        raise InputError(f"table: unknown {name!r}; known are {', '.join(known)}")
+    if not name:
+        raise InputError(f"table: none is named; known are {', '.join(known)}")
     output = arguments.pop("csv")
     given = {key: value for key, value in arguments.items() if key != "table" and value is not None}
     if "metrics" in given:
         given["metrics"] = read_metrics(given["metrics"])
-    write_text(output, to_csv(module.table(**given)))
+    made = module.table(**given)
+    if not isinstance(made, pd.DataFrame):
+        raise InputError(
+            f"{module.__file__}: table() returned {type(made).__name__}, expected a DataFrame of "
+            "pandas"
+        )
+    write_text(output, to_csv(made))
 
 
 if __name__ == "__main__":

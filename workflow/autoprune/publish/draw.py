@@ -6,17 +6,26 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from autoprune.core.errors import run_main
+from autoprune.core.errors import InputError, run_main
 from autoprune.measure.table import read_metrics
 from autoprune.publish import figures
-from autoprune.publish.items import items
+from autoprune.publish.items import items, known, place
 from autoprune.publish.plotting import save, use_theme
 
 
 def figure(name: str, **inputs: Any) -> Figure:
-    """A figure of its ``inputs``: metrics as a table, other files as paths."""
+    """A figure of its ``inputs``: metrics as a table, other files as paths.
+
+    Raises InputError when its module returns no figure, and as that does.
+    """
     use_theme()
-    return figures.load(name).draw(**inputs)
+    drawn = figures.load(name).draw(**inputs)
+    if not isinstance(drawn, Figure):
+        raise InputError(
+            f"{place('figures', name)}: draw() returned {type(drawn).__name__}, expected a Figure "
+            "of matplotlib"
+        )
+    return drawn
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -25,10 +34,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser("autoprune.publish.draw", description=__doc__, add_help=False)
     parser.add_argument("figure", nargs="?", default="", help=f"one of {', '.join(made)}")
     name = parser.parse_known_args(argv)[0].figure
-    inputs = made[name].inputs if name in made else {}
+    inputs = made[known("figures", name)].inputs if name else {}
     for flag, pattern in inputs.items():
         many = {"nargs": "*", "default": []} if "{" in pattern else {"required": True}
-        parser.add_argument(f"--{flag}", metavar="FILE", help=pattern, **many)
+        parser.add_argument(f"--{flag.replace('_', '-')}", metavar="FILE", help=pattern, **many)
     for form in ("svg", "pdf"):
         parser.add_argument(f"--{form}", required=True, help="output")
     parser.add_argument("-h", "--help", action="help", help="show this")

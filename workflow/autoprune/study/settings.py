@@ -12,6 +12,7 @@ from autoprune.core.block import Among, Block, once, wrong
 from autoprune.core.labels import METHODS
 from autoprune.core.provenance import modules_with
 from autoprune.core.refusal import unknown
+from autoprune.data.prepare import sources
 from autoprune.data.prepare.preprocess import Preprocessing
 from autoprune.data.prepare.schemes import Division
 from autoprune.federation.settings import Family, StandsFor, Target, Training, Widths
@@ -20,7 +21,7 @@ from autoprune.pruning.settings import Rule
 
 # by file: importing them would take a second of torch
 MODELS = modules_with("models", "build")
-SOURCES = modules_with("data/prepare/sources", "prepare")
+SOURCES = sources.names()
 UNSET: Any = None  # of a key that may be left out, but not set to nothing
 
 

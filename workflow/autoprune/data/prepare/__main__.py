@@ -1,6 +1,7 @@
 """Stage: write one source's samples as a client store."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +14,7 @@ from autoprune.core.options import add_flags, from_flags
 from autoprune.data.prepare import sources
 from autoprune.data.prepare.preprocess import Preprocessing, chosen, preprocessed
 from autoprune.data.prepare.workers import given_cores
-from autoprune.data.prepare.write import write_store
+from autoprune.data.prepare.write import check_samples, write_store
 
 
 class Work(Block):
@@ -30,7 +31,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line; each module of ``data.prepare.sources`` is a sub-command."""
     parser = argparse.ArgumentParser(prog="python -m autoprune.data.prepare", description=__doc__)
     commands = parser.add_subparsers(dest="source", required=True, metavar="SOURCE")
-    for name in sources.names():
+    words = sys.argv[1:] if argv is None else argv
+    # only what is asked for: another that cannot be loaded is in nobody's way
+    for name in [name for name in sources.names() if name in words[:1]] or sources.names():
         source = sources.load(name)
         summary = (source.__doc__ or "").splitlines()[0]
         command = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
@@ -48,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     source = sources.load(args.source)
     asked, workers = from_flags(Preprocessing, args), from_flags(Work, args).workers
     samples = source.prepare(from_flags(source.Options, args), workers)
+    check_samples(samples, f"source {args.source}")
     steps = chosen(samples, asked)
     samples = preprocessed(samples, steps)
     write_store(

@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,15 +42,16 @@ def write_store(
     None for the range that gives the training split's pixels mean 0 and standard deviation 1.
     ``preprocessing`` is what was done to the images. Both are only recorded. Raises InputError for
     an empty data set or split, a full disk, what ``Images`` cannot read, pixels that cannot be
-    standardised and a part whose held-out images are all trained on; ValueError for arrays that
-    contradict each other (a source's mistake, not the user's). On failure no file is left behind
-    and a store that stood there before is untouched.
+    standardised, a part whose held-out images are all trained on, and as ``check_samples`` does;
+    ValueError for ``Images`` whose rows do not come once each (a source's mistake, not the user's).
+    On failure no file is left behind and a store that stood there before is untouched.
     """
     samples = Samples(
         *(images, labels, clients, splits, client_ids, targets, dropped),
         *(polarity, natural_clients, kind),
     )
-    _check(name, samples)
+    _refuse_empty(name, samples)
+    check_samples(samples, f"data set {name!r}")
     order = np.lexsort((clients, splits))
     widest = max(len(target["classes"]) for target in targets)
     columns = {
@@ -137,10 +138,9 @@ def _repeated(
     return twice
 
 
-def _check(name: str, samples: Samples) -> None:
-    """Raise InputError for emptiness, ValueError for samples that no source may hand over."""
-    count = len(samples.images)
-    if count == 0 or not samples.client_ids:
+def _refuse_empty(name: str, samples: Samples) -> None:
+    """Raise InputError for no samples at all, or none in a split."""
+    if len(samples.images) == 0 or not samples.client_ids:
         raise InputError(
             f"data set {name!r} is empty: no client is left ({len(samples.dropped)} dropped); "
             "lower min_samples or give more data"
@@ -152,22 +152,34 @@ def _check(name: str, samples: Samples) -> None:
                 f"data set {name!r} has no {split} samples (train {sizes[0]}, validation "
                 f"{sizes[1]}, test {sizes[2]}): give more data or change the test fraction"
             )
-    shapes = {
-        "images": len(samples.images.shape) == 4
-        and (isinstance(samples.images, Images) or samples.images.dtype == np.uint8),
-        "labels": samples.labels.shape == (count, len(samples.targets)),
-        "clients": samples.clients.shape == (count,),
-        "splits": samples.splits.shape == (count,),
-        "kind": samples.kind in KINDS,
-        "polarity": samples.polarity in POLARITIES,
-        "client number": samples.clients.min() >= 0
-        and samples.clients.max() < len(samples.client_ids),
-        "class number": samples.labels.min() >= 0
-        and all(
-            column.max() < len(target["classes"])
-            for column, target in zip(samples.labels.T, samples.targets, strict=True)
-        ),
-    }
-    for what, right in shapes.items():
-        if not right:
-            raise ValueError(f"data set {name!r}: the {what} does not fit the other arrays")
+
+
+def check_samples(samples: Samples, where: str) -> None:
+    """Raise InputError, naming ``where`` they are from, for what is not as ``Samples`` says."""
+    for what, found, expected in _misfits(samples):
+        raise InputError(f"{where}: {what}: found {found}, expected {expected}")
+
+
+def _misfits(samples: Samples) -> Iterator[tuple[str, str, str]]:
+    """What is not as ``Samples`` says, what was found there and what is right; shapes first."""
+    images, count = samples.images, len(samples.images)
+    if len(images.shape) != 4:
+        yield "images", f"shape {images.shape}", "(N, height, width, channels)"
+    if isinstance(images, np.ndarray) and images.dtype != np.uint8:
+        yield "images", str(images.dtype), "uint8"
+    for name, shape, more in (
+        ("labels", (count, len(samples.targets)), ": a column a target"),
+        ("clients", (count,), ""),
+        ("splits", (count,), ""),
+    ):
+        if (found := getattr(samples, name).shape) != shape:
+            yield name, f"shape {found}", f"{shape}{more}"
+    for name, known in (("kind", KINDS), ("polarity", POLARITIES)):
+        if (word := getattr(samples, name)) not in known:
+            yield name, repr(word), " or ".join(known)
+    numbered = [("clients", samples.clients, len(samples.client_ids))]
+    for column, target in zip(samples.labels.T, samples.targets, strict=True):
+        numbered.append((f"labels of {target['name']!r}", column, len(target["classes"])))
+    for name, numbers, end in numbered if count else []:
+        if not 0 <= numbers.min() <= numbers.max() < end:
+            yield name, f"numbers {numbers.min()} to {numbers.max()}", f"0 to {end - 1}"

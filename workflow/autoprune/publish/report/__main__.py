@@ -12,22 +12,18 @@ from autoprune.core.errors import InputError, run_main
 from autoprune.core.files import read_json, write_text
 from autoprune.core.labels import label
 from autoprune.measure.table import read_metrics
-from autoprune.publish.items import items
+from autoprune.publish.items import CATEGORIES, items
 from autoprune.publish.page import picture, render
 from autoprune.publish.report.runs import address, read_runs
 from autoprune.publish.report.study import facts, hours, pooled, read_datasets
 from autoprune.publish.report.views import view, view_claims
-
-CATEGORIES = ("Claims", "Results", "Controls", "Latency", "Data")  # in the page's order
 
 
 def rank(path: str) -> tuple[int, str]:
     """Where a table or figure stands on the page: by category, then by name."""
     name = Path(path).stem
     item = (items("tables") if Path(path).suffix == ".csv" else items("figures")).get(name)
-    if item is None or item.category not in CATEGORIES:
-        return len(CATEGORIES), name
-    return CATEGORIES.index(item.category), name
+    return CATEGORIES.index(item.category) if item else len(CATEGORIES), name
 
 
 def read_findings(path: str) -> str:

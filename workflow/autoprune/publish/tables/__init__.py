@@ -1,8 +1,9 @@
 """How a table reads, one module a table: columns, title and notes, made from its CSV alone.
 
-Beside the literals of ``publish.items`` a module defines ``TITLE``, ``GROUP`` (a line is drawn
-where the first so many columns change), ``COLUMNS``, ``notes(rows)`` and, where rows of the CSV are
-not rows of the table, ``shown(rows)``.
+Beside the literals of ``publish.items`` a module defines ``COLUMNS``, ``notes(rows)`` (texts that
+stand below the table) and, where rows of the CSV are not rows of the table, ``shown(rows)``. Where
+the CSV has a column ``source_files`` (``statistics.files_behind`` makes it), numbers open to their
+runs.
 """
 
 import csv
@@ -26,9 +27,10 @@ class Column(NamedTuple):
     """A column of a table: how its text is read from a row; <b></b> around all of it is bold.
 
     ``behind`` are the columns of the CSV that a number is made of, the one to sort by first; none
-    for words. A reader of the report may choose among the values of a ``facet``. ``paper``: where
-    a page has less room than a screen, "heading" (its values stand once, over the rows that share
-    them), "below" (long texts, by a number under the table) or "left out".
+    for words. ``check.trace`` goes by the others where no metric has the name of the first. A
+    reader of the report may choose among the values of a ``facet``. ``paper``: where a page has
+    less room than a screen, "heading" (its values stand once, over the rows that share them),
+    "below" (long texts, by a number under the table) or "left out".
     """
 
     title: str
@@ -49,7 +51,10 @@ METHOD = Column("method", lambda row: arm_label(row["method"], row["variant"]))
 
 
 def plain(name: str, title: str = "", **more: Any) -> Column:
-    """A column of the CSV as it stands; ``more`` as of Column."""
+    """Words or whole numbers of the CSV as they stand; ``more`` as of Column.
+
+    For other numbers see ``written``: as they stand they have all their digits.
+    """
     return Column(title or name, lambda row: row[name], **more)
 
 

@@ -1,10 +1,10 @@
 """Where samples come from: each module here is one source; what they share stands here.
 
-A source is a module with ``KIND`` ("real" or "stand-in"), a model ``Options`` of what may be set,
-and ``prepare(options, workers)``, which returns ``Samples``. To add one, add a file and name it in
-the config; nothing else lists the sources. Where the size of the data is known before they are
-read, ``expected(options)`` says it to ``autoprune.estimate``. The workflow imports a source to
-check its options, so what is slow to import is imported where it is used.
+A source is a module with a docstring, ``KIND`` ("real" or "stand-in"), a model ``Options`` of what
+may be set, and ``prepare(options, processes)``, which returns ``Samples``. To add one, add a file
+and name it in the config; nothing else lists the sources. Where the size of the data is known
+before they are read, ``expected(options)`` says it to ``autoprune.estimate``. The workflow imports
+a source to check its options, so what is slow to import is imported where it is used.
 """
 
 import importlib
@@ -29,6 +29,7 @@ from autoprune.data.prepare.images import Images, Samples
 Item = TypeVar("Item")
 
 
+PARTS = ("__doc__", "KIND", "Options", "prepare")  # of a source
 CHARACTERS = [*string.digits, *string.ascii_uppercase, *string.ascii_lowercase]  # of FEMNIST
 ANSWERS = ["no", "yes"]
 SAMPLES = "Images a client on average; the numbers are uneven, as in real federated data."
@@ -86,10 +87,20 @@ def names() -> list[str]:
 
 
 def load(name: str) -> ModuleType:
-    """A source's module; raises WrongValue when there is none of that name."""
+    """A source's module; raises WrongValue when there is none of that name.
+
+    Raises InputError, naming the file, for one that is no Python or lacks one of PARTS.
+    """
     if name not in names():
         raise WrongValue(["source"], f"found {name!r}; known are {', '.join(names())}")
-    return importlib.import_module(f"{__name__}.{name}")
+    try:
+        source = importlib.import_module(f"{__name__}.{name}")
+    except SyntaxError as error:
+        raise InputError(f"{error.filename}, line {error.lineno}: {error.msg}") from None
+    if lacking := [part for part in PARTS if not getattr(source, part, None)]:
+        part = "a docstring" if lacking[0] == "__doc__" else lacking[0]
+        raise InputError(f"{source.__file__}: {part} is missing; see {__name__}")
+    return source
 
 
 def check_options(source: str, options: Mapping[str, Any]) -> Block:
@@ -205,7 +216,8 @@ def by_client(
     ``splits`` (N,) are 0 train, 1 validation, 2 test, as the source brings them; where it lacks
     one of the held-out two, the other is halved. Without them each client's samples are split by
     seed, and ``options`` are a ``Split``. A client that brings no training samples is kept,
-    however few it has: it never trains.
+    however few it has: it never trains. Raises InputError when no client is left, and for other
+    options.
     """
     min_samples = options.min_samples
     sizes = np.bincount(clients, minlength=len(client_ids))
@@ -225,7 +237,11 @@ def by_client(
     ids = [client_ids[client] for client in kept.tolist()]
     clients = np.searchsorted(kept, clients[rows])
     if splits is None:
-        assert isinstance(options, Split)
+        if not isinstance(options, Split):
+            raise InputError(
+                "by_client: options: found no test_fraction, expected sources.Split, which brings "
+                "it, or splits"
+            )
         keys = [zlib.crc32(client.encode()) for client in ids]
         mark = held_out(clients, keys, options.test_fraction, options.seed)
         parts = halved(mark, options.seed)
