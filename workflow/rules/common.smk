@@ -14,20 +14,7 @@ from pathlib import Path
 WORKFLOW = Path(workflow.current_basedir).parent
 sys.path.insert(0, str(WORKFLOW))
 
-from autoprune.check.failures import Failure, describe, is_stop, last_error
 from autoprune.core.errors import InputError
-from autoprune.core.labels import METHODS
-from autoprune.core.provenance import code_version
-from autoprune.data.prepare import sources
-from autoprune.publish.items import KINDS, items
-from autoprune.publish.selection import TIMED, searched, selected
-from autoprune.study.config import ablation_flags, check, followed, resolve
-from autoprune.study.grid import Run, runs_of, told
-from autoprune.study.methods import follows_dense, follows_plan, keeps_scores
-from autoprune.study.overlay import read_overlay
-from autoprune.study.scheduling import fork_stages, quote_python
-
-quote_python()
 
 # in the order they were merged: our own first, then what --configfile names
 OVERLAYS = [file for file in workflow.configfiles if file in workflow.overwrite_configfiles]
@@ -39,13 +26,27 @@ CONFIGFILES = [
 ]
 
 try:
+    # these look for methods, networks and sources by file: one that is no Python ends here
+    from autoprune.check.failures import Failure, describe, is_stop, last_error
+    from autoprune.core.labels import METHODS
+    from autoprune.core.provenance import code_version
+    from autoprune.data.prepare import sources
+    from autoprune.publish.items import KINDS, items
+    from autoprune.publish.selection import TIMED, searched, selected
+    from autoprune.study.config import ablation_flags, check, followed, resolve
+    from autoprune.study.grid import Run, runs_of, told
+    from autoprune.study.methods import follows_dense, follows_plan, keeps_scores
+    from autoprune.study.overlay import read_overlay
+    from autoprune.study.scheduling import fork_stages, quote_python
+
+    quote_python()
     for file in CONFIGFILES:
         read_overlay(file)  # what Snakemake has read of it may hide a key that is given twice
     check(config, CONFIGFILES)
     resolve(config)
     # found by their files, as methods are
     TABLES, FIGURES = (selected(config, kind) for kind in KINDS)
-    CSVS = items("evidence")  # of tables, and of figures alone
+    CSVS = items("evidence")
 except InputError as error:
     sys.exit(f"error: {error}")
 
@@ -67,14 +68,9 @@ config["captions"] = {
 }
 
 
-def shown(wildcards):
-    """The table or figure that a rule makes for people."""
-    return items("tables" if "table" in wildcards.keys() else "figures")[wildcards[0]]
-
-
-def made(wildcards):
-    """The CSV or figure that a rule makes."""
-    return CSVS[wildcards.table] if "table" in wildcards.keys() else shown(wildcards)
+def shown(wildcards, tables="tables"):
+    """The table or figure that a rule makes; ``tables="evidence"``: its CSV as it is made."""
+    return items(tables if "table" in wildcards.keys() else "figures")[wildcards[0]]
 
 
 def category(wildcards):
@@ -92,7 +88,7 @@ def files_shown(wildcards):
     places = {"dataset": DATASETS, "searched": SEARCHED, "measured": MEASURED}
     return {
         flag: expand(pattern, **places) if "{" in pattern else pattern
-        for flag, pattern in made(wildcards).inputs.items()
+        for flag, pattern in shown(wildcards, "evidence").inputs.items()
     }
 
 
@@ -108,7 +104,7 @@ def options(wildcards):
         "margin": margin_flags(),
         "ablation": ablation_flags(config),
     }
-    return [word for option in made(wildcards).options for word in known[option]]
+    return [word for option in shown(wildcards, "evidence").options for word in known[option]]
 
 
 def set_shell(*folders):
