@@ -46,6 +46,11 @@ TFLITE = (
     "INFO: Replacing 7 out of 8 node(s) with delegate (TfLiteXNNPackDelegate) node, yielding 1\n"
     "INFO: {count}\n"
 )
+BLOCK = (
+    "INFO: [benchmark_litert_model.h:89] \n========== BENCHMARK RESULTS ==========\n"
+    "INFO: [benchmark_litert_model.h:99] Inference (avg):      {ms:.2f} ms (200 runs)\n"
+    "INFO: [benchmark_litert_model.h:138] ======================================\n"
+)
 TIMINGS = "INFO: Inference timings in us: Init: 9, First inference: 9, Warmup (avg): 9, "
 RUNNER = r"(/data/\S+/(?:benchmark_model|\w+_perf_test|executor_runner)) (.*) 2>&1"
 NAMES = ("Min", "Max", "P50", "P90", "P95", "P99", "P999")
@@ -92,7 +97,7 @@ def log_of(runner, graph, flags):
         return "--------- beginning of main\n" + "".join(f"{head}{line}\n" for line in lines)
     text = TFLITE.format(threads=threads, graph=graph, count=COUNT.format(us, us - 9, us + 9))
     if "--use_cpu=true" in flags:
-        return text + "INFO: [x.h:72] \n========== BENCHMARK RESULTS ==========\n"
+        return text + BLOCK.format(ms=us / 1e3)
     return text + f"{TIMINGS}Inference (avg): {us}\n"
 
 

@@ -27,8 +27,10 @@ LITERT = (
     "INFO: count=20 first=61 curr=52 min=51 max=61 avg=53.5 std=3 p5=51 median=52 p95=61\n"
     "INFO: count=200 first=652 curr=653 min=650 max=670 avg=652.25 std=2 "
     "p5=651 median=652 p95=655\n"
-    "INFO: ========== BENCHMARK RESULTS ==========\nINFO: Model initialization: 2.31 ms\n"
-    "INFO: Avg: 0.65 ms\n"
+    "INFO: [benchmark_litert_model.h:89] \n========== BENCHMARK RESULTS ==========\n"
+    "INFO: [benchmark_litert_model.h:94] Model initialization: 2.31 ms\n"
+    "INFO: [benchmark_litert_model.h:99] Inference (avg):      0.65 ms (200 runs)\n"
+    "INFO: [benchmark_litert_model.h:138] ======================================\n"
 )
 APK = "07-14 13:20:56.221 24964 24964 I tflite  : "
 OLD = (
@@ -216,7 +218,8 @@ def test_facts_of_a_file(tmp_path, manifests):
         ("count=1", [], "no line|no finished measurement"),
         (made.tflite_log("other.tflite"), [], "model 'other.tflite' is in no manifest; known are"),
         (ORT, [], "does not name its model; give it as --log-of"),
-        (made.tflite_log("{file}"), ["--delegate", "dsp"], "line 2: delegate: found 'dsp'"),
+        (made.tflite_log("{file}"), ["--delegate", "gpu"], "the log says that 'xnnpack' ran it"),
+        (LITERT, ["--delegate", "dsp"], "line 2: delegate: found 'dsp'"),
         (made.tflite_log("{file}"), ["--started-at", "2026-11-03"], "line 2: started_at: found"),
         (made.tflite_log("{file}"), ["--started-at", "2999-01-01T00:00Z"], "before now"),
         (made.tflite_log("{file}", 2_000_000), [], "median_ms: found 2000.0, expected 0.5 to 400"),

@@ -7,37 +7,40 @@ import pytest
 
 from autoprune.core.errors import InputError
 from autoprune.phone.logs import parse
-from autoprune.phone.session import read_log
+from autoprune.phone.raw import read_log
 from stages import run_stage
 
-# of each real log: tool, median, mean, min, max, std, p5, p90, p95, runs, threads, graph
+# of each real log: tool, median, mean, min, max, std, p5, p90, p95, runs, threads, graph, and
+# delegate, its nodes, all nodes
+UNSAID = (None, None, None)
 REAL = {
     "tflite_apk_logcat_cph2641_ssd_small_fp32.log": (
         *("tflite_benchmark_apk", 23.757, 24.3477, 23.347, 35.524, 1.945, 23.412, None, 26.457),
-        *(41, 4, "/data/local/tmp/ssd_mobilenetv3_small_fp32.tflite"),
+        *(41, 4, "/data/local/tmp/ssd_mobilenetv3_small_fp32.tflite", "xnnpack", 215, 244),
     ),
     "tflite_lp6m_yolov5s_mi11_01.txt": (
         *("tflite_benchmark_model", None, 249.684, 247.067, 254.474, 1.442, None, None, None),
-        *(50, None, None),
+        *(50, None, None, *UNSAID),
     ),
     "tflite_lp6m_yolov5s_mi11_02.txt": (
         *("tflite_benchmark_model", None, 156.669, 149.738, 161.935, 2.352, None, None, None),
-        *(50, None, None),
+        *(50, None, None, *UNSAID),
     ),
     "tflite_tf42507_android_2020.txt": (
         *("tflite_benchmark_model", None, 33.2094, 32.641, 34.005, 0.45, None, None, None),
-        *(50, 4, "/data/local/tmp/espcn_harmonic_2x_slim_w_cl.tflite"),
+        *(50, 4, "/data/local/tmp/espcn_harmonic_2x_slim_w_cl.tflite", *UNSAID),
     ),
     "tflite_yuenshome77_android_2019_oldformat.txt": (
         *("tflite_benchmark_model", None, 133.69, 133.474, 134.269, 0.23, None, None, None),
-        *(10, None, "/data/local/tmp/tflite/tfmodel/mobilenet_v2_1.0_224_quant.tflite"),
+        *(10, None, "/data/local/tmp/tflite/tfmodel/mobilenet_v2_1.0_224_quant.tflite", *UNSAID),
     ),
     "ort_perf_test_vivo_x300_sme2.txt": (
         *("onnxruntime_perf_test", 99.5086, 98.961997, 95.8204, 101.519, None, None, 101.519),
-        *(101.519, 5, 1, None),
+        *(101.519, 5, 1, None, *UNSAID),
     ),
     "executorch_executor_runner_mv2_xnnpack.txt": (
         *("executor_runner", None, 15.013292, None, None, None, None, None, None, 1, None, None),
+        *UNSAID,
     ),
 }
 REFUSED = {
@@ -46,13 +49,46 @@ REFUSED = {
     "dumpsys_battery_pixel6a_android16.txt": "no line of a known tool",
     "dumpsys_thermalservice_pixel6a_android16.txt": "no line of a known tool",
 }
-LITERT = """INFO: Graph: [/data/local/tmp/autoprune/m.tflite]
+# as litert/tools/benchmark_litert_model.{h,cc} and tflite/tools/benchmark/benchmark_model.cc print
+# it, LiteRT's own log with the line of the source and line breaks of its own
+LITERT = """INFO: STARTING!
+INFO: Log parameter values verbosely: [0]
 INFO: Num threads: [1]
+INFO: [benchmark_litert_model.cc:303] Loading model from: /data/local/tmp/autoprune/m.tflite
+VERBOSE: Replacing 7 out of 9 node(s) with delegate (LITERT_CL) node, yielding 3 partitions for \
+subgraph 0 (main).
+VERBOSE: Replacing 2 out of 3 node(s) with delegate (TfLiteXNNPackDelegate) node, yielding 3 \
+partitions for subgraph 0 (main).
+INFO: The input model file size (MB): 0.0216
+INFO: Initialized session in 2.31ms.
+INFO: Running benchmark for at least 20 iterations and at least 1 seconds but terminate if \
+exceeding 60 seconds.
 INFO: count=20 first=61 curr=52 min=51 max=61 avg=53.5 std=3 p5=51 median=52 p95=61
+
+INFO: Running benchmark for at least 200 iterations and at least 2 seconds but terminate if \
+exceeding 60 seconds.
 INFO: count=200 first=52 curr=53 min=50 max=70 avg=52.25 std=2 p5=51 median=52 p95=55
-INFO: ========== BENCHMARK RESULTS ==========
-INFO: Model initialization: 2.31 ms
-INFO: Avg: 0.05 ms
+
+INFO: Inference timings in us: Init: 2310, First inference: 61, Warmup (avg): 53.5, \
+Inference (avg): 52.25
+INFO: Memory footprint delta from the start of the tool (MB): init=1.2 overall=2.1
+INFO: [benchmark_litert_model.h:89] 
+========== BENCHMARK RESULTS ==========
+INFO: [benchmark_litert_model.h:91] Signature name:       serving_default
+INFO: [benchmark_litert_model.h:94] Model initialization: 2.31 ms
+INFO: [benchmark_litert_model.h:95] Warmup (first):       0.06 ms
+INFO: [benchmark_litert_model.h:97] Warmup (avg):         0.05 ms (20 runs)
+INFO: [benchmark_litert_model.h:99] Inference (avg):      0.05 ms (200 runs)
+INFO: [benchmark_litert_model.h:103] Inference (min):      0.05 ms
+INFO: [benchmark_litert_model.h:105] Inference (max):      0.07 ms
+INFO: [benchmark_litert_model.h:107] Inference (std):      0.00
+INFO: [benchmark_litert_model.h:115] Throughput:           57.54 MB/s
+INFO: [benchmark_litert_model.h:124] 
+Memory Usage:
+INFO: [benchmark_litert_model.h:125] Init footprint:       1.20 MB
+INFO: [benchmark_litert_model.h:127] Overall footprint:    2.10 MB
+INFO: [benchmark_litert_model.h:138] ======================================
+
 """
 EXECUTOR = """I 00:00:00.001000 executorch:executor_runner.cpp:300] Model file ./m.pte is loaded.
 I 00:00:06.000000 executorch:executor_runner.cpp:705] Iteration 1 of 3: 2.500000 ms
@@ -60,6 +96,12 @@ I 00:00:06.000100 executorch:executor_runner.cpp:705] Iteration 2 of 3: 2.000000
 I 00:00:06.000200 executorch:executor_runner.cpp:705] Iteration 3 of 3: 3.000000 ms
 I 00:00:06.000300 executorch:executor_runner.cpp:710] Model executed successfully 3 time(s) in 7.5 ms.
 """  # noqa: E501
+QNN = """I 00:00:00.002044 executorch:qnn_executor_runner.cpp:131] Model file net_qnn.pte is loaded.
+I 00:00:00.279532 executorch:qnn_executor_runner.cpp:214] Method loaded.
+I 00:00:00.871914 executorch:qnn_executor_runner.cpp:362] 1 inference took 2.500000 ms, avg 2.500000 ms
+I 00:00:00.874214 executorch:qnn_executor_runner.cpp:404] 100 inference took 240.000000 ms, avg 2.400000 ms
+"""  # noqa: E501
+MADE = {"litert": LITERT, "executor": EXECUTOR, "qnn": QNN}
 
 
 @pytest.fixture(scope="module")
@@ -91,20 +133,23 @@ def command(*args):
     return run_stage("autoprune.phone", "parse", *args)
 
 
+# what stands before the figures, and is missing where a log's start is
+ABOUT = ("threads", "graph", "tool", "delegate", "nodes_delegated", "nodes_total")
+
+
 def numbers(text):
     """The figures of a text, or None where it is refused."""
     try:
         found = parse(text, "log").to_json()
     except InputError:
         return None
-    return {key: value for key, value in found.items() if key not in ("threads", "graph", "tool")}
+    return {key: value for key, value in found.items() if key not in ABOUT}
 
 
-@pytest.mark.parametrize("name", [*REAL, "litert", "executor"])
+@pytest.mark.parametrize("name", [*REAL, *MADE])
 def test_a_cut_log_gives_the_same_numbers_or_none(request, name):
     """At every byte from the end, and at every line from the start; a figure may be missing."""
-    made = {"litert": LITERT, "executor": EXECUTOR}
-    text = made.get(name) or (request.getfixturevalue("logs") / name).read_text()
+    text = MADE.get(name) or (request.getfixturevalue("logs") / name).read_text()
     whole = numbers(text)
     assert whole is not None
     ends = [numbers(text[:end]) for end in range(len(text))]
@@ -115,10 +160,9 @@ def test_a_cut_log_gives_the_same_numbers_or_none(request, name):
         assert all(value in (None, whole[key]) for key, value in (found or {}).items())
 
 
-@pytest.mark.parametrize("name", [*REAL, "litert", "executor"])
+@pytest.mark.parametrize("name", [*REAL, *MADE])
 def test_carriage_returns_and_prefixes_change_nothing(request, name):
-    made = {"litert": LITERT, "executor": EXECUTOR}
-    text = made.get(name) or (request.getfixturevalue("logs") / name).read_text()
+    text = MADE.get(name) or (request.getfixturevalue("logs") / name).read_text()
     assert numbers(text.replace("\n", "\r\n")) == numbers(text)
     heads = (
         *("2026-07-14 13:20:57.778  24964 24964 I tflite  : ", "I/tflite  (24964): "),
@@ -139,8 +183,10 @@ def test_litert_is_read_in_microseconds():
         0.05225,
     )
     assert (found.p5_ms, found.p95_ms, found.p90_ms) == (0.051, 0.055, None)
-    assert (found.runs, found.threads) == (200, 1)
+    assert (found.runs, found.warmup_runs, found.threads) == (200, 20, 1)
     assert found.graph == "/data/local/tmp/autoprune/m.tflite"
+    assert (found.delegate, found.nodes) == ("gpu", (7, 9))
+    assert (found.init_ms, found.first_ms, found.size_mb.ms) == (2.31, 0.061, 0.0216)
 
 
 def test_executor_runner_has_the_median_of_its_iterations():

@@ -8,8 +8,8 @@ from pathlib import Path
 from autoprune.core.errors import run_main
 from autoprune.phone import import_logs, measure
 from autoprune.phone.exported import read_models
-from autoprune.phone.logs import parse
-from autoprune.phone.session import read_log, read_sessions
+from autoprune.phone.raw import read_run
+from autoprune.phone.session import read_sessions
 
 
 def main(argv: Sequence[str] | None) -> None:
@@ -20,7 +20,8 @@ def main(argv: Sequence[str] | None) -> None:
     one.add_argument(
         "log",
         type=Path,
-        help="of benchmark_model, onnxruntime_perf_test, executor_runner, or minibench's JSON",
+        help="of benchmark_model, onnxruntime_perf_test, executor_runner; or minibench's JSON, or "
+        "a lab's results.pb",
     )
     measure.add_parser(commands)
     import_logs.add_parser(commands)
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None) -> None:
     args = parser.parse_args(argv)
     match args.command:
         case "parse":
-            print(json.dumps(parse(read_log(args.log), str(args.log)).to_json()))
+            print(json.dumps(read_run(args.log).to_json()))
         case "check":
             check(args)
         case "measure":

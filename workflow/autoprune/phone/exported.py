@@ -6,6 +6,7 @@ from typing import Any
 
 from autoprune.core.errors import InputError
 from autoprune.core.files import read_json
+from autoprune.phone.delegates import ACCELERATORS
 from autoprune.phone.rows import Row
 
 NEEDED = (
@@ -14,6 +15,8 @@ NEEDED = (
     *("widths", "parameters", "macs"),
 )
 LIMITS = (0.5, 400.0)  # GFLOP/s a thread: less than 1000 apart, so a slip of a unit falls outside
+# of a GPU or NPU, which takes as long for a tiny network as for a small one
+ACCELERATED = (0.01, 40_000.0)
 Model = dict[str, Any]
 Models = dict[str, list[Model]]
 
@@ -63,14 +66,21 @@ def model_of(row: Row, models: Models) -> Model | None:
     return model
 
 
+def limits_of(row: Row, own: dict[str, Any]) -> tuple[float, float]:
+    """The least and largest GFLOP/s that a row may have; ``own`` is the session's word on it."""
+    low, high = ACCELERATED if row["delegate"] in ACCELERATORS else LIMITS
+    return own.get("low", low), own.get("high", high)
+
+
 def check_speed(row: Row, model: Model, limits: tuple[float, float]) -> None:
     """Refuse a latency that no phone reaches: most likely its unit is not ms."""
     low, high = limits
-    speed = 2 * model["macs"] / (row.latency_ms * 1e-3 * row["threads"]) / 1e9
+    threads = 1 if row["delegate"] in ACCELERATORS else row["threads"]
+    speed = 2 * model["macs"] / (row.latency_ms * 1e-3 * threads) / 1e9
     if not low <= speed <= high:
         raise row.refuse(
             f"{row.statistic}_ms",
-            f"{low:g} to {high:g} GFLOP/s a thread for {model['macs']:,} MACs on {row['threads']} "
+            f"{low:g} to {high:g} GFLOP/s a thread for {model['macs']:,} MACs on {threads} "
             f"thread(s), found {speed:.3g}; is it in ms? (for an odd device, session.json may "
             "give gflops_per_thread with low, high and a reason)",
         )

@@ -1,4 +1,5 @@
-"""``python -m autoprune.phone import-logs``: a session from logs that a benchmark left."""
+"""``python -m autoprune.phone import-logs``: a session from what a benchmark left, here or in a
+lab of phones: logs, or LiteRT's result files."""
 
 import argparse
 import csv
@@ -13,10 +14,11 @@ from autoprune.core.files import sha256_file, write_json
 from autoprune.core.provenance import code_version
 from autoprune.phone.exported import Model, Models, read_models
 from autoprune.phone.facts import ABI, CLOCKS, read_facts
-from autoprune.phone.logs import parse
+from autoprune.phone.lab import companions
 from autoprune.phone.measurement import Measurement
+from autoprune.phone.raw import RESULTS, read_run
 from autoprune.phone.rows import CELLS, COLUMNS, SCHEMA_VERSION
-from autoprune.phone.session import BENCHMARK_MODEL, read_log, read_session
+from autoprune.phone.session import BENCHMARK_MODEL, read_session
 
 DEVICE = {
     "manufacturer": "as in ro.product.manufacturer",
@@ -33,11 +35,16 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     """Add ``import-logs`` and its flags to the command's."""
     parser = commands.add_parser(
         "import-logs",
-        help="make a session of logs that you have",
-        description="Make a session of logs; docs/how-to/hand-in-measurements.md has an example.",
+        help="make a session of logs, or of a lab's result files",
+        description="Make a session of logs (docs/how-to/hand-in-measurements.md) or of the "
+        "result files of a lab (docs/how-to/in-a-lab.md).",
     )
     flag = parser.add_argument
-    flag("logs", nargs="*", type=Path, metavar="LOG", help="a run each, in the order of measuring")
+    flag(
+        "logs", nargs="*", type=Path, metavar="LOG",
+        help="a run each, in the order of measuring: a log, or results.pb beside its "
+        "runtime_info.pb and log",
+    )  # fmt: skip
     flag(
         "--log-of", nargs=2, action="append", default=[], metavar=("MODEL_ID", "LOG"),
         help="a log that does not name its model file; after the others, may be repeated",
@@ -45,7 +52,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     flag("--session", type=Path, required=True, help="folder to write, its name the session's")
     flag("--manifests", type=Path, nargs="+", required=True, help="of the exports measured")
     flag("--started-at", required=True, help="when, as 2026-11-03T14:05:00+01:00")
-    flag("--delegate", required=True, help=CELLS["delegate"].expected)
+    flag("--delegate", help=f"{CELLS['delegate'].expected}; a log that says it must agree")
     for name in ("threads", "warmup-runs", "runs"):
         flag(f"--{name}", type=int, help="where the logs do not say it")
     flag("--cpu-mask", default="", help="hexadecimal, where the runs were kept on some CPUs")
@@ -69,7 +76,7 @@ def main(args: argparse.Namespace) -> None:
     given = [(log, None) for log in args.logs] + [(Path(log), name) for name, log in args.log_of]
     if not given:
         raise InputError("no log; give a LOG for each run, or --log-of MODEL_ID LOG")
-    logs = [(path, parse(read_log(path), str(path)), name) for path, name in given]
+    logs = [(path, read_run(path), name) for path, name in given]
     runs = [(path, log, model_for(path, log, name, known)) for path, log, name in logs]
     facts = facts_of(args, [(path, log) for path, log, _ in runs])
     scratch = args.session.with_name(f".{args.session.name}.part")
@@ -99,7 +106,31 @@ def model_for(path: Path, log: Measurement, name: str | None, known: Models) -> 
         raise InputError(
             f"{path}: model {name or graph!r} is in no manifest; known are {', '.join(models)}"
         )
+    file, size = Path(found["manifest"]).parent / found["file"], log.size_mb
+    if size and file.is_file() and abs(file.stat().st_size / 1e6 - size.ms) > size.step:
+        raise InputError(
+            f"{path}: of a model of {size.ms:g} MB, but {file} has {file.stat().st_size / 1e6:g} "
+            "MB; is it another one?"
+        )
     return found
+
+
+def delegate_of(path: Path, log: Measurement, told: str | None) -> str:
+    """The delegate that a log names, or the one told; InputError where they are not the same.
+
+    Told ``cpu``, a log of XNNPACK is no contradiction: it computes on the CPU.
+    """
+    if log.delegate is None:
+        if told is None:
+            raise InputError(f"{path}: does not name its delegate: give --delegate")
+        return told
+    if told not in (None, log.delegate) and (told, log.delegate) != ("cpu", "xnnpack"):
+        took = f", which took {log.nodes[0]} of {log.nodes[1]} nodes" if log.nodes else ""
+        raise InputError(
+            f"{path}: --delegate: found {told!r}, but the log says that {log.delegate!r} ran it"
+            f"{took}; measure it again, or give --delegate {log.delegate}"
+        )
+    return log.delegate
 
 
 def facts_of(args: argparse.Namespace, logs: Sequence[tuple[Path, Measurement]]) -> dict[str, Any]:
@@ -151,7 +182,7 @@ def write_session(
     """Write session.json, the raw logs as they are, and runs.csv into ``folder``."""
     write_json(folder / "session.json", facts)
     (folder / "raw").mkdir()
-    repeats: Counter[tuple[str, int]] = Counter()
+    repeats: Counter[tuple[str, int, str]] = Counter()
     with (folder / "runs.csv").open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
         writer.writeheader()
@@ -159,21 +190,32 @@ def write_session(
             said = {
                 name: told(path, args, log, name) for name in ("threads", "warmup_runs", "runs")
             }
-            repeats[model["model_id"], said["threads"]] += 1
-            repeat = repeats[model["model_id"], said["threads"]]
+            delegate = delegate_of(path, log, args.delegate)
+            repeats[model["model_id"], said["threads"], delegate] += 1
+            repeat = repeats[model["model_id"], said["threads"], delegate]
             run = f"{order:03d}-{model['variant']}-{model['precision']}"
             run += f"-t{said['threads']}-r{repeat}"
-            raw = f"raw/{run}.log"
-            shutil.copyfile(path, folder / raw)
+            raw = keep(path, folder, run)
             row = dict.fromkeys(COLUMNS, "") | said | log.cells()
             row |= {key: model[key] for key in ("model_id", "variant", "format", "precision")}
             row |= {"model_sha256": model["sha256"], "run_id": run, "repeat": repeat}
             row |= {"schema_version": SCHEMA_VERSION, "session_id": facts["session_id"]}
             row |= {"tool": facts["tool"]["name"], "tool_version": facts["tool"]["version"]}
-            row |= {"tool_sha256": facts["tool"]["sha256"] or "", "delegate": args.delegate}
+            row |= {"tool_sha256": facts["tool"]["sha256"] or "", "delegate": delegate}
             row |= {"cpu_mask": args.cpu_mask, "batch": 1, "order": order, "gate": "none"}
             row |= {"started_at": args.started_at, "raw_log": raw}
             writer.writerow(row | {"raw_log_sha256": sha256_file(folder / raw)})
+
+
+def keep(path: Path, folder: Path, run: str) -> str:
+    """Copy a run's log, or its results and what lies beside them; its place in the session."""
+    raw = f"raw/{run}.results{RESULTS}" if path.suffix == RESULTS else f"raw/{run}.log"
+    info, beside = companions(path) if path.suffix == RESULTS else (None, None)
+    names = {path: raw, info: f"raw/{run}.runtime_info{RESULTS}", beside: f"raw/{run}.log"}
+    for source, place in names.items():
+        if source is not None:
+            shutil.copyfile(source, folder / place)
+    return raw
 
 
 def told(path: Path, args: argparse.Namespace, log: Measurement, name: str) -> int:

@@ -10,7 +10,7 @@ from autoprune.core.errors import InputError
 
 
 class Figure(NamedTuple):
-    """A time in ms, and what one unit of its last printed digit is worth in ms."""
+    """A time in ms (or a size in MB), and what one unit of its last printed digit is worth."""
 
     ms: float
     step: float
@@ -27,8 +27,8 @@ def in_ms(text: str, factor: float) -> Figure:
 class Measurement:
     """One measurement. Times in ms; None where the log has no such figure.
 
-    ``graph`` is the model file as the log names it; ``steps`` has, for each time there is, one
-    unit of its last printed digit. The fields up to ``graph`` are what ``to_json`` gives.
+    ``graph`` is the model file as the log names it, ``delegate`` what the log says computed it;
+    ``steps`` has, for each time there is, one unit of its last printed digit.
     """
 
     tool: str
@@ -47,13 +47,19 @@ class Measurement:
     init_ms: float | None = None
     first_ms: float | None = None
     warmup_runs: int | None = None
+    delegate: str | None = None  # of autoprune.phone.delegates.LABELS
     nodes: tuple[int, int] | None = None  # delegated, of how many
+    size_mb: Figure | None = None  # of the model's file
     steps: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
-        names = [*(f"{name}_ms" for name in SUMMARY), "runs", "threads", "graph"]
-        return {"tool": self.tool, **{name: getattr(self, name) for name in names}}
+        names = [*(f"{name}_ms" for name in SUMMARY), "runs", "threads", "graph", "delegate"]
+        delegated, total = self.nodes or (None, None)
+        return {
+            **{"tool": self.tool, **{name: getattr(self, name) for name in names}},
+            **{"nodes_delegated": delegated, "nodes_total": total},
+        }
 
     def cells(self) -> dict[str, Any]:
         """Its part of a row of runs.csv: times as finely as the log has them, and the nodes."""

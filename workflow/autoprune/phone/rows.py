@@ -12,13 +12,18 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from autoprune.core.errors import InputError
+from autoprune.phone.delegates import ACCELERATORS, LABELS
 from autoprune.phone.measurement import ORDERED
 
 SCHEMA_VERSION = 1
-TOOLS = (
-    *("tflite_benchmark_model", "litert_benchmark_model", "tflite_benchmark_apk"),
-    *("executor_runner", "executorch_minibench", "onnxruntime_perf_test", "other"),
-)
+FORMATS = ("tflite", "pte", "onnx", "ort")
+# the benchmark programs, and which formats each reads
+TOOLS = {
+    **dict.fromkeys(("tflite_benchmark_model", "litert_benchmark_model"), ("tflite",)),
+    **{"tflite_benchmark_apk": ("tflite",), "executor_runner": ("pte",)},
+    **{"qnn_executor_runner": ("pte",), "executorch_minibench": ("pte",)},
+    **{"onnxruntime_perf_test": ("onnx", "ort"), "other": FORMATS},
+}
 SLACK = 1e-9  # ms, for figures that were written from binary numbers
 ENOUGH_RUNS = 20  # fewer are flagged
 IDENTIFIER = "[a-z0-9._-]{1,64}"
@@ -91,12 +96,12 @@ CELLS = {
     "model_id": TEXT,
     "variant": _one_of("dense", "pruned"),
     "model_sha256": SHA256,
-    "format": _one_of("tflite", "pte", "onnx", "ort"),
+    "format": _one_of(*FORMATS),
     "precision": _one_of("fp32", "fp16", "int8"),
     "tool": _one_of(*TOOLS),
     "tool_version": TEXT,
     "tool_sha256": SHA256.optional,
-    "delegate": _one_of("cpu", "xnnpack", "gpu", "nnapi", "npu"),
+    "delegate": _one_of(*LABELS),
     "nodes_delegated": _whole(0).optional,
     "nodes_total": _whole(0).optional,
     "threads": _whole(1, 16),
@@ -155,6 +160,7 @@ class Row:
             "mean_only": self.statistic == "mean",
             "few_runs": self["runs"] < ENOUGH_RUNS,
             "gate_timed_out": self["gate"] == "timed_out",
+            "nodes_unknown": self["delegate"] in ACCELERATORS and self["nodes_delegated"] is None,
             "no_log": self["raw_log"] is None,
         }
         return [name for name, holds in found.items() if holds]
@@ -217,6 +223,11 @@ def _row(where: str, cells: list[str], now: datetime) -> Row:
 
 def _check_row(row: Row, now: datetime) -> None:
     """Refuse cells that are right one by one but not together."""
+    if row["format"] not in TOOLS[row["tool"]]:
+        raise row.refuse("format", f"{' or '.join(TOOLS[row['tool']])}, which {row['tool']} reads")
+    ending = PurePosixPath(row["model_id"]).suffix[1:]
+    if ending in FORMATS and ending != row["format"]:
+        raise row.refuse("model_id", f"a .{row['format']} file, the row's format")
     if row["median_ms"] is None and row["mean_ms"] is None:
         raise row.refuse("median_ms", "a number above 0, or a mean_ms where a tool has no median")
     ordered = [f"{name}_ms" for name in ORDERED]

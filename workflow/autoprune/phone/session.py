@@ -1,6 +1,5 @@
 """A session of runs on one phone: session.json, runs.csv and raw logs, held against each other."""
 
-import codecs
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,10 +9,11 @@ from typing import Any
 
 from autoprune.core.errors import InputError
 from autoprune.core.files import sha256_file
-from autoprune.phone.exported import LIMITS, Model, Models, check_speed, model_of
+from autoprune.phone.exported import Model, Models, check_speed, limits_of, model_of
 from autoprune.phone.facts import read_facts
-from autoprune.phone.logs import parse
+from autoprune.phone.lab import companions
 from autoprune.phone.measurement import TIMES, Measurement
+from autoprune.phone.raw import read_run
 from autoprune.phone.rows import Row, read_rows
 
 # one program, or one library in two wrappings: their logs cannot be told apart in every version
@@ -38,23 +38,6 @@ class Session:
     warnings: list[str]
 
 
-def read_log(path: Path) -> str:
-    """A log as text; raises InputError when it is not there or no text.
-
-    Numbers are ASCII in every encoding that logs come in: of another app's line, a letter may be
-    lost. What Windows calls Unicode is UTF-16 with a mark in front.
-    """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return content.decode("utf-16", errors="replace")
-    if b"\0" in content:
-        raise InputError(f"{path}: not a text file; give the log that the tool printed")
-    return content.decode("utf-8-sig", errors="replace")
-
-
 def read_session(folder: Path, known: Models, now: datetime | None = None) -> Session:
     """A session, all its cross-checks made; ``known`` are the study's exported models.
 
@@ -67,14 +50,13 @@ def read_session(folder: Path, known: Models, now: datetime | None = None) -> Se
     _check_same_session(facts, rows)
     _check_unique(rows)
     own = facts.get("gflops_per_thread", {})
-    limits = (own.get("low", LIMITS[0]), own.get("high", LIMITS[1]))
     models = []
     for row in rows:
         model = model_of(row, known)
         if row["raw_log"] is not None:
             _check_log(folder, row, model)
         if model is not None:
-            check_speed(row, model, limits)
+            check_speed(row, model, limits_of(row, own))
         models.append(model)
     return Session(folder, facts, rows, models, _failed(folder, rows), _warnings(folder, rows))
 
@@ -143,7 +125,7 @@ def _check_log(folder: Path, row: Row, model: Model | None) -> None:
     if digest != row["raw_log_sha256"]:
         raise row.refuse("raw_log_sha256", f"{digest}, which {row['raw_log']} has")
     try:
-        log = parse(read_log(path), str(path))
+        log = read_run(path)
     except InputError as error:
         raise InputError(f"{row.where}: raw_log: {error}") from None
     tools = {row["tool"], log.tool}
@@ -155,6 +137,12 @@ def _check_log(folder: Path, row: Row, model: Model | None) -> None:
             raise row.refuse("model_id", f"the network of the log, {graph!r}")
     if log.threads is not None and log.threads != row["threads"]:
         raise row.refuse("threads", f"{log.threads} as in the log")
+    if log.delegate is not None and log.delegate != row["delegate"]:
+        took = f", which took {log.nodes[0]} of {log.nodes[1]} nodes" if log.nodes else ""
+        raise row.refuse("delegate", f"{log.delegate!r} as in the log{took}")
+    for column, number in zip(("nodes_delegated", "nodes_total"), log.nodes or (), strict=False):
+        if row[column] is not None and row[column] != number:
+            raise row.refuse(column, f"{number} as in the log")
     if log.runs is not None and log.runs < row["runs"]:
         raise row.refuse("runs", f"at most the log's {log.runs}")
     _check_figures(row, log)
@@ -183,6 +171,8 @@ def _failed(folder: Path, rows: Sequence[Row]) -> list[str]:
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise InputError(f"{path}: not a CSV file in UTF-8 ({error})") from None
     named = {row["raw_log"] for row in rows} | {row.get("raw_log") for row in listed}
+    beside = (path for name in named if name for path in companions(folder / name) if path)
+    named |= {f"raw/{path.name}" for path in beside}
     logs = (f"raw/{log.name}" for log in sorted((folder / "raw").glob("[!.]*")) if log.is_file())
     words = [f"{row.get('run_id')}: {row.get('reason')}" for row in listed]
     return words + [f"{log}: in no row" for log in logs if log not in named]
