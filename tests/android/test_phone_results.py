@@ -168,14 +168,124 @@ def test_sessions_are_never_mixed(tmp_path, imported, change):
     assert repeats(imported(one, two)).empty
 
 
-def test_two_phones_are_two_rows(tmp_path, imported):
+def another(name):
+    """The facts of another phone, in a session of its name."""
+    return made.FACTS | {"session_id": name, "device": {**made.FACTS["device"], "model": name}}
+
+
+def test_two_phones_are_a_row_each_and_one_verdict_over_both(tmp_path, imported):
     one = made.write_session(tmp_path / "one", times=ratios(2.5, 2.5, 2.5))
-    facts = made.FACTS | {"session_id": "b", "device": {**made.FACTS["device"], "model": "B"}}
-    two = made.write_session(tmp_path / "two", times=ratios(1.6, 1.6, 1.6), facts=facts)
-    found = {row["ours"]: row for row in claim(imported(one, two))}
+    two = made.write_session(tmp_path / "two", times=ratios(1.6, 1.6, 1.6), facts=another("b"))
+    both, *each = claim(imported(one, two))
+    found = {row["ours"]: row for row in each}
     assert set(found) == {2.5, 1.6}
-    assert "Google B (Tensor)" in found[1.6]["tested_on"]
+    assert "Google b (Tensor)" in found[1.6]["tested_on"]
     assert found[1.6]["source_files"].endswith("two/runs.csv")
+    assert (both["ours"], both["low"], both["high"], both["n"]) == (2.05, 1.6, 2.5, 2)
+    assert (both["verdict"], both["resolved"]) == ("holds", "no")  # a phone on the other side of 2
+    assert both["tested_on"].startswith("2 phones together, the median of them")
+    assert both["source_files"].count("runs.csv") == 2
+
+
+@pytest.mark.parametrize(
+    ("speeds", "verdict", "resolved"),
+    [
+        ((2.5, 4, 5), "holds", "yes"),
+        ((1.25, 1.6, 2.5), "does not hold", "no"),
+        ((0.8, 1.6, 2.5), "not resolved", "no"),
+        ((1.25, 1.6), "does not hold", "yes"),
+    ],
+)
+def test_the_verdict_over_phones(tmp_path, imported, speeds, verdict, resolved):
+    """Each phone counts once, however many sessions it gave; its own is their median."""
+    folders = []
+    for place, speed in enumerate(speeds):
+        for again in ("", "-again"):
+            facts = another(f"p{place}") | {"session_id": f"p{place}{again}"}
+            folder = tmp_path / facts["session_id"]
+            folders.append(made.write_session(folder, times=ratios(*[speed] * 3), facts=facts))
+    both, *each = claim(imported(*folders))
+    assert len(each) == 2 * len(speeds)
+    assert (both["n"], both["verdict"], both["resolved"]) == (len(speeds), verdict, resolved)
+    assert both["ours"] == pytest.approx(statistics.median(speeds))
+    assert (both["low"], both["high"]) == pytest.approx((min(speeds), max(speeds)))
+    text, raw = page(tmp_path, tmp_path / "android.csv")
+    together = raw[raw["device"] == f"{len(speeds)} phones together"]
+    assert sorted(together["precision"]) == ["fp32", "int8"]  # a row for each setting
+    row = together[together["precision"] == "fp32"].iloc[0]
+    assert float(row["speed_up"]) == pytest.approx(statistics.median(speeds))
+    assert [float(row[end]) for end in ("low", "high")] == pytest.approx([min(speeds), max(speeds)])
+    assert (row["delegate"], row["nodes_delegated"], row["nodes_total"]) == ("xnnpack", "9", "10")
+    assert "phones together" in cells(text, "phones together")[0][1]
+
+
+def test_one_phone_is_not_phones(tmp_path, imported):
+    """Two sessions of one phone, of two Androids, and a second phone that has no logs."""
+    sessions = [
+        made.write_session(tmp_path / name, facts=made.FACTS | {"session_id": name}, times=times)
+        for name, times in (("one", ratios(2.5, 2.5, 2.5)), ("two", ratios(4, 4, 4)))
+    ]
+    made.change_facts(sessions[1], "device.android_release", "17")
+    sessions.append(
+        made.write_session(
+            tmp_path / "typed", times=ratios(9, 9, 9), facts=another("typed"), logs=False
+        )
+    )
+    rows = claim(imported(*sessions))
+    assert sorted(row["ours"] for row in rows) == [2.5, 4, pytest.approx(9, rel=1e-2)]
+    _, raw = page(tmp_path, tmp_path / "android.csv")
+    assert not raw["device"].str.contains("together").any()
+
+
+@pytest.mark.parametrize("typed", [("dense", "pruned"), ("dense",), ("pruned",)])
+def test_figures_that_no_log_backs_settle_nothing(tmp_path, imported, typed):
+    """Typed by hand, or one side of each pair; the next row has what logs back, by itself."""
+    folder = made.write_session(tmp_path / "s", times=ratios(4, 4, 4), drop=["int8"])
+    rows = made.read_csv(folder)
+    for line, row in enumerate(rows, start=2):
+        if row["variant"] in typed:
+            made.change(folder, line, raw_log="", raw_log_sha256="")
+    (row,) = claim(imported(folder))
+    assert (row["verdict"], row["resolved"], row["ours"]) == ("unproven", "no", 4)
+    assert row["tested_on"].startswith("typed in by hand: no log backs it; Google Pixel 6a")
+    text, raw = page(tmp_path, tmp_path / "android.csv")
+    assert set(raw["resolved"]) == {"", "unproven"}
+    assert any("unproven" in cell for cell in cells(text, "autoprune")[0])
+
+
+def test_repeats_with_logs_count_without_those_that_have_none(tmp_path, imported):
+    folder = made.write_session(tmp_path / "s", times=ratios(9, 2.5, 2.5), drop=["int8"])
+    for line in (2, 3):
+        made.change(folder, line, raw_log="", raw_log_sha256="")
+    found = {row["verdict"]: row for row in claim(imported(folder))}
+    assert set(found) == {"holds", "unproven"}
+    assert (found["holds"]["ours"], found["holds"]["n"]) == (2.5, 2)
+    assert found["unproven"]["n"] == 1
+
+
+def test_a_gpu_is_in_the_table_and_not_in_the_claim(tmp_path, imported):
+    """With the nodes that it took, in rows and panels of its own."""
+    folder = made.write_session(tmp_path / "s", times=ratios(2.5, 2.5, 2.5), drop=["int8"])
+    fast = made.write_session(
+        tmp_path / "g", times=ratios(5, 5, 5), facts=another("g"), drop=["int8"], logs=False
+    )
+    for line in range(2, 8):
+        row = made.read_csv(fast)[line - 2]
+        log = made.tflite_log(row["model_id"], round(1000 * float(row["median_ms"])))
+        log = log.replace("TfLiteXNNPackDelegate", "TfLiteGpuDelegateV2").replace("9 out", "7 out")
+        cells_of_log = made.write_log(fast, row["run_id"], log)
+        made.change(fast, line, delegate="gpu", nodes_delegated=7, **cells_of_log)
+    (row,) = claim(imported(folder, fast))
+    assert row["ours"] == 2.5
+    text, _ = page(tmp_path, tmp_path / "android.csv")
+    head = cells(text, "measured on")[0]
+    rows = [dict(zip(head, row, strict=True)) for row in cells(text, "autoprune")]
+    assert [(row["delegate"], row["nodes delegated"]) for row in rows] == [
+        *(("GPU", "7 of 10"), ("XNNPACK", "9 of 10")),
+    ]
+    svg = (tmp_path / "latency.svg").read_text()
+    for title in ("phone, fp32, 1 thread", "phone, fp32, 1 thread, GPU"):
+        assert f"<!-- {title} -->" in svg
 
 
 def test_more_threads_and_int8_are_no_claim(tmp_path, imported):

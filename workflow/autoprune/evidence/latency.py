@@ -21,7 +21,8 @@ NUMBERS = [
 COLUMNS = [
     *("kind", "network", "dataset", "data_kind", "model", "method", "variant", "seed"),
     *("model_id", "model_sha256", "round_widths_to", "widths", "session_id", "device"),
-    *("instructions", "engine", "format", "precision", "delegate", "threads", "cpu_mask"),
+    *("instructions", "engine", "format", "precision", "delegate", "nodes_delegated"),
+    *("nodes_total", "threads", "cpu_mask"),
     *("clocks", "statistic", "evidence", "repeats", "hot", "macs_dense", "macs", "macs_factor"),
     *("dense_ms", "median_ms", "least_ms", "most_ms", "p90_ms", "p95_ms"),
     *("speed_up", "low", "high", "resolved", "slower_with_fewer_macs", "flags"),
@@ -78,7 +79,7 @@ def table(host: Sequence[str] = (), android: str | None = None) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     if android:
         phones = read_table(android)
-        aside = {name: left_out(of) for name, of in phones.groupby("session_id")}
+        aside = {name: left_out(of) for name, of in phones.groupby("session_id")} | {"": ""}
         rows = [row | {"session_left_out": aside[row["session_id"]]} for row in phone_rows(phones)]
     rows += [row for path in sorted(host) for row in read(path)]
     blank = {name: None if name in NUMBERS else "" for name in COLUMNS}

@@ -1,4 +1,4 @@
-"""The claim on Android's inference time: the phone sessions' speed-ups and their verdict."""
+"""The claim on Android's inference time: the phones' speed-ups, and one verdict over them all."""
 
 import math
 from typing import Any
@@ -7,6 +7,7 @@ import pandas as pd
 
 from autoprune.core.labels import dataset_label, decimal, label
 from autoprune.evidence.statistics import Summary
+from autoprune.phone.delegates import PROCESSOR
 from autoprune.phone.speedups import (
     ENOUGH,
     NETWORK,
@@ -14,6 +15,7 @@ from autoprune.phone.speedups import (
     Range,
     device_label,
     left_out,
+    phone_of,
     range_of,
     repeats,
     setting_label,
@@ -21,6 +23,7 @@ from autoprune.phone.speedups import (
 from autoprune.pruning.options import WEIGHTS
 
 NONE = "not measured: no session in resources/android"
+NO_LOG = "typed in by hand: no log backs it"
 RULE = (
     "median over repeats ≥ {goal}×, a repeat being dense latency / own latency of runs of one "
     "session, tool and setting (fp32, 1 thread, on the fastest cores where the phone allows it), "
@@ -41,7 +44,8 @@ def speed_up_about(value: str) -> dict[str, str]:
 
 
 def main_runs(table: pd.DataFrame, method: str) -> pd.DataFrame:
-    """The repeats that the claim is about: fp32, one thread, data that stand for the paper's.
+    """The repeats that the claim is about: fp32, one thread of the processor, data that stand for
+    the paper's.
 
     Rounded networks are another method. Where a session has runs on the fastest cores and runs
     without a mask, those on the cores.
@@ -53,6 +57,7 @@ def main_runs(table: pd.DataFrame, method: str) -> pd.DataFrame:
         & (found["round_widths_to"] == "")
         & (found["precision"] == "fp32")
         & (found["threads"] == 1)
+        & found["delegate"].isin(PROCESSOR)
         & (found["statistic"] == "median")
     ]
     pinned = found["cpu_mask"] != ""
@@ -61,10 +66,12 @@ def main_runs(table: pd.DataFrame, method: str) -> pd.DataFrame:
 
 
 def speed_up_rows(table: pd.DataFrame | None, method: str, goal: float) -> list[dict[str, Any]]:
-    """The claim's rows, a row for each variant and setting of each session; at least one.
+    """The claim's rows: for each variant all phones together, where there are several, and each
+    setting of each session; at least one row.
 
     Each has ``variant``, ``tested_on`` and, where there is a value, ``ours`` and the verdict.
-    ``table`` is that of phone.import_latency, None or empty where no session was handed in.
+    Figures that no log backs are a row of their own, "unproven". ``table`` is that of
+    phone.import_latency, None or empty where no session was handed in.
     """
     if table is None or table.empty:
         return [{"variant": "", "tested_on": NONE}]
@@ -72,8 +79,13 @@ def speed_up_rows(table: pd.DataFrame | None, method: str, goal: float) -> list[
     rows = []
     for variant in [name for name in WEIGHTS if name in set(found["run_variant"])]:
         mine = found[found["run_variant"] == variant]
-        for _, runs in mine.groupby(SETTING, sort=True):
-            rows.append({"variant": variant, **_row(table, runs, goal)})
+        each: list[tuple[str, dict[str, Any]]] = []
+        for _, runs in mine.groupby([*SETTING, "proven"], sort=True):
+            each.append(
+                (phone_of(device_label(runs)), {"variant": variant, **_row(table, runs, goal)})
+            )
+        rows += [{"variant": variant, **row} for row in _together(each, goal)]
+        rows += [row for _, row in each]
     if rows:
         return rows
     others = left_out(table)
@@ -88,7 +100,8 @@ def _row(table: pd.DataFrame, runs: pd.DataFrame, goal: float) -> dict[str, Any]
     whole = by_repeat.count() == networks  # a mean over other networks is another quantity
     about = f"{device_label(runs)}: {setting_label(runs)}; {_networks(runs)}"
     session = table[table["session_id"] == runs.iloc[0]["session_id"]]
-    notes = [about, left_out(session)]
+    proven = bool(runs["proven"].all())
+    notes = ["" if proven else NO_LOG, about, left_out(session)]
     if not whole.all():
         notes.append(f"{(~whole).sum()} repeats left out, as they lack a network")
     files = ";".join(sorted(set(session["source_file"])))
@@ -100,8 +113,29 @@ def _row(table: pd.DataFrame, runs: pd.DataFrame, goal: float) -> dict[str, Any]
         "tested_on": "; ".join(filter(None, notes)),
         "ours": Summary(ours.n, ours.median, None, ours.low, ours.high),
         "source_files": files,
-        **_verdict(ours, goal),
+        **(_verdict(ours, goal) if proven else {"verdict": "unproven", "resolved": "no"}),
     }
+
+
+def _together(each: list[tuple[str, dict[str, Any]]], goal: float) -> list[dict[str, Any]]:
+    """One row over several phones, none for fewer: a phone counts once, whatever it measured."""
+    proven = [(phone, row) for phone, row in each if row.get("verdict") not in (None, "unproven")]
+    values = pd.Series([row["ours"].mean for _, row in proven], dtype=float)
+    of_phone = values.groupby([phone for phone, _ in proven]).median()
+    if len(of_phone) < ENOUGH:
+        return []
+    ours = range_of(of_phone)
+    said = ", ".join(f"{phone}: {decimal(value)}" for phone, value in of_phone.items())
+    files = sorted({file for _, row in proven for file in row["source_files"].split(";")})
+    return [
+        {
+            "tested_on": f"{ours.n} phones together, the median of them, low and high the least "
+            f"and largest: {said}",
+            "ours": Summary(ours.n, ours.median, None, ours.low, ours.high),
+            "source_files": ";".join(files),
+            **_verdict(ours, goal),
+        }
+    ]
 
 
 def _verdict(ours: Range, goal: float) -> dict[str, str]:

@@ -1,5 +1,7 @@
 """The phones' part of the latency table: a row for each network in each setting of a session."""
 
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -11,22 +13,35 @@ from autoprune.phone.speedups import (
     SETTING,
     device_label,
     latency,
+    phone_of,
     range_of,
     repeats,
     setting_label,
 )
 
 MODEL = ["model_id", "model_sha256", "variant", *NETWORK, *OWN]
+# what is the same in the rows of several phones that are summed up in one
+TOGETHER = (
+    *("kind", "dataset", "data_kind", "model", "method", "variant", "seed", "round_widths_to"),
+    *("format", "precision", "delegate", "threads", "statistic"),
+)
+OF_NETWORK = (
+    *("network", "model_id", "model_sha256", "widths", "manifest", "test_accuracy"),
+    *("macs", "macs_dense", "macs_factor"),
+)
+RESOLVED = {True: "resolved", False: "unproven"}  # by whether logs back all of it
 FLAGS = {
     "mean_only": "mean, not median",
     "few_runs": "fewer than 20 runs",
     "gate_timed_out": "measured warm",
+    "nodes_unknown": "nodes delegated unknown",
     "no_log": "without logs",
 }
 
 
 def phone_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of the latency table, networks of other studies last; ``table`` as imported.
+    """The rows of the latency table, phones together first, networks of other studies last;
+    ``table`` as imported.
 
     Times in ms: ``median_ms`` is the median over repeats of what stands for a run, ``least_ms``
     and ``most_ms`` the smallest and largest, p90 and p95 medians of what the tool printed.
@@ -37,12 +52,61 @@ def phone_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
         {**_network(some), **_setting(some), **_times(some), **_against_dense(some, paired)}
         for _, some in runs.groupby([*SETTING, *MODEL], sort=True)
     ]
-    order = ("dataset", "model", "seed", "precision", "threads", "method", "variant", "model_id")
+    order = (
+        *("dataset", "model", "seed", "precision", "delegate", "threads"),
+        *("method", "variant", "model_id"),
+    )
 
     def place(row: dict[str, Any]) -> list[Any]:
         return [row["network"] == "another", *(_rank(row, key) for key in order)]
 
-    return sorted(rows, key=place)
+    return together(rows) + sorted(rows, key=place)
+
+
+def together(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row over the phones that measured the same network on the same delegate and threads.
+
+    A phone counts once, with the median of its speed-ups that a log backs, those on its fastest
+    cores where it has some; the range is that over phones. No row for a single phone.
+    """
+    known = [row for row in rows if row.get("speed_up") is not None and row["evidence"] == "log"]
+    if not known:
+        return []
+    found = []
+    for _, some in pd.DataFrame(known).groupby([*TOGETHER], sort=True):
+        phones = some["device"].map(phone_of)
+        pinned = (some["cpu_mask"] != "").groupby(phones).transform("any")
+        counted = some[(some["cpu_mask"] != "") | ~pinned]
+        of_phone = counted["speed_up"].groupby(phones).median()
+        if len(of_phone) < ENOUGH:
+            continue
+        ours, first = range_of(of_phone), some.iloc[0].to_dict()
+        found.append(
+            {key: first[key] for key in (*TOGETHER, *OF_NETWORK)}
+            | {
+                **{"device": f"{ours.n} phones together", "engine": "the median of them"},
+                **{"session_id": "", "evidence": "log", "repeats": "", "hot": "", "flags": ""},
+                **{"speed_up": ours.median, "low": ours.low, "high": ours.high},
+                "nodes_delegated": _span(some["nodes_delegated"]),
+                "nodes_total": _span(some["nodes_total"]),
+                "resolved": "resolved" if ours.resolved else "not resolved",
+                "slower_with_fewer_macs": "yes" if ours.high < 1 < first["macs_factor"] else "no",
+                "source_files": ";".join(sorted(set(some["source_files"]))),
+            }
+        )
+    return found
+
+
+def nodes(row: Mapping[str, Any]) -> str:
+    """How many of a network's nodes its delegate took, in words; empty where nobody says it."""
+    return f"{row['nodes_delegated']} of {row['nodes_total']}" if row["nodes_total"] else ""
+
+
+def _span(values: pd.Series) -> str:
+    """The numbers in the values, least to most where they differ; empty for none."""
+    known = [int(number) for value in values for number in re.findall(r"\d+", str(value))]
+    ends = dict.fromkeys([min(known), max(known)]) if known else {}
+    return " to ".join(map(str, ends))
 
 
 def _rank(row: dict[str, Any], key: str) -> tuple[bool, str]:
@@ -75,6 +139,8 @@ def _setting(runs: pd.DataFrame) -> dict[str, Any]:
         "setting": setting_label(runs),
         "engine": f"{row['tool']} {row['tool_version']}",
         "threads": int(row["threads"]),
+        "nodes_delegated": _span(runs["nodes_delegated"]),
+        "nodes_total": _span(runs["nodes_total"]),
         "source_files": ";".join(sorted(set(runs["source_file"]))),
     }
 
@@ -110,6 +176,6 @@ def _against_dense(runs: pd.DataFrame, paired: pd.DataFrame) -> dict[str, Any]:
         "speed_up": found.median,
         "low": found.low,
         "high": found.high,
-        "resolved": "resolved" if found.resolved else "not resolved",
+        "resolved": "not resolved" if not found.resolved else RESOLVED[bool(mine["proven"].all())],
         "slower_with_fewer_macs": "yes" if found.n >= ENOUGH and found.high < 1 < factor else "no",
     }

@@ -12,6 +12,7 @@ SETTING = [
     *("tool", "tool_version", "format", "precision", "delegate", "threads", "cpu_mask"),
     "statistic",
 ]
+ANDROID = ", Android "
 ENOUGH = 2  # repeats: one has no range, so it settles nothing
 
 
@@ -50,21 +51,27 @@ def repeats(table: pd.DataFrame) -> pd.DataFrame:
     """A row for each run whose dense twin ran in the same session, setting and repeat.
 
     ``table`` is that of autoprune.phone.import_latency; ``ratio`` is the twin's time over its own,
-    ``macs_dense`` the twin's MACs.
+    ``macs_dense`` the twin's MACs, ``proven`` says whether a log backs both.
     """
     runs = usable(table)
     dense = (runs["method"] == "dense") & (runs["run_variant"] == "fedavg")
     on = [*SETTING, *NETWORK, "repeat"]
-    twins = runs[dense][[*on, "latency_ms", "macs"]]
+    twins = runs[dense][[*on, "latency_ms", "macs", "evidence"]]
     pairs = runs[runs["method"] != "dense"].merge(twins, on=on, suffixes=("", "_dense"))
-    return pairs.assign(ratio=pairs["latency_ms_dense"] / pairs["latency_ms"])
+    proven = (pairs["evidence"] == "log") & (pairs["evidence_dense"] == "log")
+    return pairs.assign(ratio=pairs["latency_ms_dense"] / pairs["latency_ms"], proven=proven)
 
 
 def device_label(runs: pd.DataFrame) -> str:
     """The phone of some runs of one session, in words."""
     row = runs.iloc[0]
     soc = f" ({row['soc']})" if row["soc"] else ""
-    return f"{row['manufacturer']} {row['phone']}{soc}, Android {row['android_release'] or '?'}"
+    return f"{row['manufacturer']} {row['phone']}{soc}{ANDROID}{row['android_release'] or '?'}"
+
+
+def phone_of(label: str) -> str:
+    """The phone of a ``device_label``, the same whatever its Android."""
+    return label.rpartition(ANDROID)[0]
 
 
 def setting_label(runs: pd.DataFrame) -> str:

@@ -9,8 +9,9 @@ from tabulate import tabulate
 
 from autoprune.core.labels import arm_label, decimal
 from autoprune.measure.table import to_csv
+from autoprune.phone.delegates import LABELS
 from autoprune.phone.import_latency import table_of
-from autoprune.phone.latency import phone_rows
+from autoprune.phone.latency import nodes, phone_rows
 from autoprune.phone.session import Session
 from autoprune.phone.speedups import device_label, left_out
 from autoprune.phone.table import read_table
@@ -27,19 +28,30 @@ def summary(session: Session) -> str:
     ]
     lines += [f"warning: {warning}" for warning in session.warnings]
     lines += [f"note: {aside}"] if (aside := left_out(table)) else []
-    head = ["network", "", "threads", "CPU mask", "repeats", "latency, ms", "speed-up", ""]
+    head = [
+        "network",
+        "",
+        "ran on",
+        "threads",
+        "CPU mask",
+        "repeats",
+        "latency, ms",
+        "speed-up",
+        "",
+    ]
     shown = [
         [
             row["model_id"],
             "another network"
             if row["network"] == "another"
             else arm_label(row["method"], row["variant"]),
+            f"{LABELS[row['delegate']]} {nodes(row)}".strip(),
             row["threads"],
             row["cpu_mask"] or "–",
             row["repeats"],
             _range(row, ("median_ms", "least_ms", "most_ms"), 3),
             _range(row, ("speed_up", "low", "high"), 2),
-            "not resolved" if row["resolved"] == "not resolved" else "",
+            "" if row["resolved"] == "resolved" else row["resolved"],
         ]
         for row in rows
     ]

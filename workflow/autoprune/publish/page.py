@@ -20,7 +20,7 @@ from autoprune.publish.spots import read_values
 
 TEMPLATES = Path(__file__).parent / "templates"
 VERDICTS = (
-    *("holds", "does not hold", "not tested", "not resolved"),
+    *("holds", "does not hold", "not tested", "not resolved", "unproven"),
     *("depends on training rounds", "not tested at the paper's size"),
 )
 

@@ -15,18 +15,19 @@ from matplotlib.ticker import LogLocator, NullLocator
 from autoprune.core.labels import dataset_label, label
 from autoprune.evidence.latency import COLUMNS, KINDS, NUMBERS
 from autoprune.measure.table import read_table
+from autoprune.phone.delegates import ACCELERATORS, LABELS
 from autoprune.publish.axes import log_axis
 from autoprune.publish.plotting import ARM, Look, empty, finish, looks, panels, told_apart
 from autoprune.publish.spots import say
 
 CATEGORY = "Latency"
 INPUTS = {"latency": "<results>/tables/latency.csv"}
-GROUP = ["kind", "precision", "threads"]
+GROUP = ["kind", "precision", "threads", "accelerator"]
 DENSE = ("dense", "fedavg")
 
 
 def draw(latency: str) -> Figure:
-    """A row of two panels for each kind and precision, phones first.
+    """A row of two panels for each kind, precision and accelerator, phones first.
 
     Rows of other networks have no MACs and are not drawn, nor are runs on more threads than the
     fewest of their kind.
@@ -34,6 +35,8 @@ def draw(latency: str) -> Figure:
     table = read_table(latency, COLUMNS)
     words = [name for name in COLUMNS if name not in (*NUMBERS, "threads")]
     table[words] = table[words].astype(object).fillna("")
+    known = {name: LABELS[name] for name in ACCELERATORS}
+    table["accelerator"] = table["delegate"].map(known).fillna("")
     drawn = table[table["macs"].notna() & table["median_ms"].notna()]
     drawn = drawn[drawn["threads"] == drawn.groupby("kind")["threads"].transform("min")]
     drawn, others = told_apart(drawn)
@@ -70,9 +73,10 @@ def named(row: Any, look: Look) -> str:
     return f"{look.label}, {data}, {label(row.model)}\n{row.macs:,.0f} MACs, {row.engine}"
 
 
-def title(kind: str, precision: str, threads: int) -> str:
+def title(kind: str, precision: str, threads: int, accelerator: str) -> str:
     """What a panel shows."""
-    return f"{KINDS[kind]}, {precision}, {threads} thread{'s' if threads > 1 else ''}"
+    text = f"{KINDS[kind]}, {precision}, {threads} thread{'s' if threads > 1 else ''}"
+    return f"{text}, {accelerator}" if accelerator else text
 
 
 def draw_latency(ax: Axes, table: pd.DataFrame, arms: dict[tuple[str, str], Look]) -> None:

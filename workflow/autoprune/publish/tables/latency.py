@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from autoprune.evidence.latency import KINDS
 from autoprune.evidence.phones import NONE
-from autoprune.phone.latency import FLAGS
+from autoprune.phone.delegates import LABELS
+from autoprune.phone.latency import FLAGS, nodes
 from autoprune.publish.tables import DATA, METHOD, MODEL, Column, Row, plain, with_range, written
 
 TITLE = "Latency: phone, and host proxy"
@@ -23,7 +24,11 @@ NOTES = [
     "that the tool prints; speed-up is dense / own of the same repeat, its median and range, "
     "“not resolved” when that contains 1 or there is a single repeat. Only runs that agree in "
     "session, tool, format, precision, delegate, threads, CPU mask and clocks are compared; runs "
-    "that ended too warm are left out.",
+    "that ended too warm are left out. “unproven” are figures that no log backs.",
+    "“N phones together” has the median of N phones' speed-ups on the same delegate and number of "
+    "threads, in brackets the least and largest phone; each counts once, with what its logs say. "
+    "delegate is what computed the network, nodes delegated how many of its nodes that took: the "
+    "rest ran on the processor.",
     "HOST PROXY: one thread of the machine that ran this study, not a phone. Dense and pruned are "
     "measured in turn (A B B A), medians of blocks; speed-up is the median over rounds of "
     "dense / pruned with its 95 % bootstrap interval, “not resolved” when that contains 1. "
@@ -79,7 +84,7 @@ def tail(row: Row) -> str:
 
 def remark(row: Row) -> str:
     """What to know of a row's figures."""
-    words = [row["resolved"]] if row["resolved"] == "not resolved" else []
+    words = [row["resolved"]] if row["resolved"] in ("not resolved", "unproven") else []
     if row["slower_with_fewer_macs"] == "yes":
         words = ["slower with fewer MACs"]
     words += [FLAGS[flag] for flag in row["flags"].split()]
@@ -113,6 +118,8 @@ COLUMNS = [
             of_study(METHOD, "variant"),
             of_study(plain("seed"), ""),
             plain("precision", facet=True),
+            Column("delegate", lambda row: LABELS.get(row["delegate"], EMPTY), facet=True),
+            Column("nodes delegated", lambda row: nodes(row) or EMPTY),
             Column("widths", widths),
             Column(
                 "MACs, dense / own",
