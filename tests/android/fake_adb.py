@@ -43,9 +43,9 @@ COUNT = (
 )
 TFLITE = (
     "INFO: STARTING!\nINFO: Num threads: [{threads}]\nINFO: Graph: [{graph}]\n"
-    "INFO: Replacing 7 out of 8 node(s) with delegate (TfLiteXNNPackDelegate) node, yielding 1\n"
-    "INFO: {count}\n"
+    "{delegates}INFO: {count}\n"
 )
+REPLACING = "INFO: Replacing {} out of {} node(s) with delegate ({}) node, yielding 1\n"
 BLOCK = (
     "INFO: [benchmark_litert_model.h:89] \n========== BENCHMARK RESULTS ==========\n"
     "INFO: [benchmark_litert_model.h:99] Inference (avg):      {ms:.2f} ms (200 runs)\n"
@@ -95,8 +95,15 @@ def log_of(runner, graph, flags):
         lines += [f"Iteration {n} of 200: {us / 1e3:.6f} ms" for n in range(1, 201)]
         lines += [f"Model executed successfully 200 time(s) in {us / 1e3 * 200:.6f} ms."]
         return "--------- beginning of main\n" + "".join(f"{head}{line}\n" for line in lines)
-    text = TFLITE.format(threads=threads, graph=graph, count=COUNT.format(us, us - 9, us + 9))
-    if "--use_cpu=true" in flags:
+    count = COUNT.format(us, us - 9, us + 9)
+    asked = next((name for name in ("gpu", "nnapi", "npu") if f"--use_{name}=true" in flags), "")
+    names = {"gpu": "LITERT_CL", "nnapi": "TfLiteNnapiDelegate", "npu": "DispatchDelegate"}
+    took = STATE.get("delegated", 7) if asked else 0  # of 8 nodes; 0 is a delegate that failed
+    delegates = REPLACING.format(took, 8, names[asked]) if took else ""
+    if not took or took < 7:
+        delegates += REPLACING.format(7 - took, 8 - took, "TfLiteXNNPackDelegate")
+    text = TFLITE.format(threads=threads, graph=graph, delegates=delegates, count=count)
+    if STATE.get("litert", "--use_cpu=true" in flags):
         return text + BLOCK.format(ms=us / 1e3)
     return text + f"{TIMINGS}Inference (avg): {us}\n"
 
@@ -136,6 +143,10 @@ def shell(command):
     if taskset and STATE.get("taskset") == "refused":
         fail(1, "taskset: failed to set affinity: Operation not permitted")
     command = taskset[2] if taskset else command
+    if match := re.fullmatch(
+        r"env((?: \w+=/data/local/tmp/autoprune)+) (taskset \S+ )?(.*)", command
+    ):
+        command = match[3]
     if match := re.fullmatch(r"getprop (\S+)", command):
         print(STATE["props"].get(match[1], ""))
     elif command == "cat /proc/cpuinfo":

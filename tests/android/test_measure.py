@@ -230,7 +230,7 @@ def test_the_session_file_knows_the_phone_but_not_its_serial(desk):
     runner = hashlib.sha256((desk.folder / "benchmark_model").read_bytes()).hexdigest()
     assert about["tool"] == {
         **{"name": "litert_benchmark_model", "version": "2.1.0", "sha256": runner},
-        "source_url": "https://example.org/x",
+        **{"source_url": "https://example.org/x", "libraries": {}},
     }
     assert about["host"]["adb_version"] == "1.0.41 0.0.0-fake"
     assert len(about["host"]["harness_version"]) > 7
@@ -689,6 +689,83 @@ def test_the_import_accepts_what_measure_writes(desk):
     assert "another network" not in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("tool", "delegate", "flag"),
+    [
+        ("tflite_benchmark_model", "gpu", "--use_gpu=true"),
+        ("tflite_benchmark_model", "nnapi", "--use_nnapi=true"),
+        ("litert_benchmark_model", "gpu", "--use_gpu=true"),
+        ("litert_benchmark_model", "npu", "--use_npu=true"),
+    ],
+)
+def test_an_accelerator_with_the_nodes_that_it_took(desk, tool, delegate, flag):
+    """One thread, no more: it has none. Session, rows and the table say which it was."""
+    desk.tool = tool
+    desk.set(delegated=6, litert=tool.startswith("litert"))
+    words = [*desk.command("--delegate", delegate)]
+    place = words.index("--threads")
+    del words[place : place + 2]
+    done = subprocess.run(words, capture_output=True, text=True, env=desk.environment)
+    assert done.returncode == 0, done.stderr
+    assert f"ms, {delegate} 6 of 8 nodes" in done.stderr
+    assert all(flag in command for command in desk.benchmarks)
+    for row in desk.table():
+        assert (row["delegate"], row["nodes_delegated"], row["nodes_total"]) == (delegate, "6", "8")
+        assert (row["threads"], row["cpu_mask"]) == ("1", "c0")
+    about = json.loads((desk.session / "session.json").read_text())
+    assert (about["protocol"]["delegate"], about["protocol"]["threads"]) == (delegate, [1])
+    manifests = [desk.folder / name / "manifest-tflite.json" for name in ("dense", "pruned")]
+    command = [sys.executable, "-m", "autoprune.phone", "check", desk.session, "--manifests"]
+    done = subprocess.run([*command, *manifests], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"{delegate.upper()} 6 of 8" in done.stdout
+
+
+def test_a_gpu_that_took_no_node_gives_no_number(desk):
+    """The log is XNNPACK's then: no run of the session counts."""
+    desk.set(delegated=0, litert=True)
+    done = desk.refused("4 runs in a row failed", "--delegate", "gpu")
+    assert "the log says that xnnpack ran it, 7 of 8 nodes, expected gpu" in done.stderr
+    assert not (desk.session / "runs.csv").exists()
+
+
+def test_threads_are_1_2_and_4_unless_told(desk):
+    words = desk.command("--repeats", 1)
+    place = words.index("--threads")
+    del words[place : place + 2]
+    done = subprocess.run(words, capture_output=True, text=True, env=desk.environment)
+    assert done.returncode == 0, done.stderr
+    assert [row["threads"] for row in desk.table()] == ["1"] * 4 + ["2"] * 4 + ["4"] * 4
+
+
+def test_libraries_lie_beside_the_runner(desk):
+    library = desk.folder / "libLiteRtDispatch_Qualcomm.so"
+    library.write_bytes(b"\x7fELF of a DSP")
+    flags = ("--delegate", "npu", "--library", library, "--repeats", 1)
+    desk.set(litert=True)
+    dry = desk.measure(*flags, "--dry-run")
+    done = desk.measure(*flags)
+    assert done.returncode == 0, done.stderr
+    printed = dry.stdout.replace("MASK", "c0").replace("SERIAL", SERIAL)
+    assert [shlex.split(line)[1:] for line in printed.splitlines()] == desk.calls
+    folder = "/data/local/tmp/autoprune"
+    head = f"env LD_LIBRARY_PATH={folder} ADSP_LIBRARY_PATH={folder} taskset c0 {folder}/"
+    assert all(command.startswith(head) for command in desk.benchmarks)
+    assert (desk.folder / f"phone{folder}" / library.name).read_bytes() == library.read_bytes()
+    about = json.loads((desk.session / "session.json").read_text())
+    digest = hashlib.sha256(library.read_bytes()).hexdigest()
+    assert about["tool"]["libraries"] == {library.name: digest}
+    desk.refused("tool.libraries is", *flags[:2], "--repeats", 1)
+
+
+def test_delegates_and_libraries_that_there_are_not(desk):
+    desk.refused("litert_benchmark_model can be asked for xnnpack, gpu, npu", "--delegate", "nnapi")
+    desk.refused("--library: ", "--library", desk.folder / "no.so")
+    assert desk.measure("--repeats", 1).returncode == 0
+    desk.set(litert=True)
+    desk.refused("protocol.delegate is xnnpack, now gpu", "--repeats", 1, "--delegate", "gpu")
+
+
 PAGE = HERE.parents[1] / "docs" / "how-to" / "on-a-phone.md"
 
 
@@ -710,7 +787,7 @@ def test_the_commands_of_the_page_run(desk):
         )
         assert done.returncode == 0, done.stderr
         assert (desk.folder / "resources").exists() == ("--dry-run" not in words)
-    assert "8 of 8 runs" in done.stdout
+    assert "12 of 12 runs" in done.stdout
 
 
 def test_every_refusal_of_the_page_is_one_that_a_test_here_provokes():

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from autoprune.core.errors import run_main
-from autoprune.phone import import_logs, measure
+from autoprune.phone import import_logs, lab_request, measure
 from autoprune.phone.exported import read_models
 from autoprune.phone.raw import read_run
 from autoprune.phone.session import read_sessions
 
 
 def main(argv: Sequence[str] | None) -> None:
-    """``measure`` on a phone, ``parse`` a log, ``import-logs`` into a session, ``check`` one."""
+    """``measure`` on a phone, ``parse`` a log, ``import-logs`` into a session, ``check`` one;
+    ``lab-request`` for a phone of a lab's."""
     parser = argparse.ArgumentParser(prog="python -m autoprune.phone", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("parse", help="print a log's measurement as JSON, times in ms")
@@ -25,6 +26,7 @@ def main(argv: Sequence[str] | None) -> None:
     )
     measure.add_parser(commands)
     import_logs.add_parser(commands)
+    lab_request.add_parser(commands)
     several = commands.add_parser(
         "check",
         help="say whether sessions of phone runs are right, and what they come to",
@@ -45,6 +47,8 @@ def main(argv: Sequence[str] | None) -> None:
             measure.main(args)
         case "import-logs":
             import_logs.main(args)
+        case "lab-request":
+            lab_request.main(args)
 
 
 def check(args: argparse.Namespace) -> None:

@@ -31,11 +31,20 @@ class Settings:
     tool_sha256: str
     runner: str
     mask: str
+    delegate: str
+    libraries: tuple[Path, ...]
     pause_s: float
     gate_sleep_s: float
     gate_limit_s: float
     retry_failed: bool
     sleep: Callable[[float], None] = time.sleep
+
+
+def commands_of(run: Run, settings: Settings) -> list[str]:
+    """The phone's commands of a run, the measured one last."""
+    mask, some = mask_for(run.threads, settings.mask), bool(settings.libraries)
+    file = run.model.file
+    return settings.tool.commands(settings.runner, file, run.threads, mask, settings.delegate, some)
 
 
 def mask_for(threads: int, mask: str) -> str:
@@ -53,11 +62,15 @@ def logcat(tag: str) -> tuple[str, str]:
     return "logcat -c", f"logcat -d -s {tag}"
 
 
-def prepare(adb: Adb, runner: Path, sha256: str, models: Sequence[Model]) -> None:
+def prepare(
+    adb: Adb, runner: Path, sha256: str, libraries: Sequence[Path], models: Sequence[Model]
+) -> None:
     """Push the runner and every model, always, and compare their bytes on the phone."""
     adb.shell(f"mkdir -p {FOLDER}")
     adb.push(runner, runner.name, sha256)
     adb.shell(chmod(runner.name))
+    for library in libraries:
+        adb.push(library, library.name)
     for model in models:
         adb.push(model.path, model.file, model.sha256)
     say(f"pushed {runner.name} and {len(models)} models, SHA-256 the same on the phone")
@@ -93,9 +106,9 @@ def execute(adb: Adb, run: Run, settings: Settings) -> tuple[int, bytes, int | N
 
     A warm-up that fails is the run's failure.
     """
-    tool, mask = settings.tool, mask_for(run.threads, settings.mask)
+    tool = settings.tool
     warmup_runs = tool.warmup_runs
-    commands = tool.commands(settings.runner, run.model.file, run.threads, mask)
+    commands = commands_of(run, settings)
     for number, command in enumerate(commands, 1):
         if tool.logcat:
             adb.shell(logcat(tool.logcat)[0])
@@ -115,7 +128,7 @@ def execute(adb: Adb, run: Run, settings: Settings) -> tuple[int, bytes, int | N
     raise AssertionError("a tool without a command")
 
 
-def check(found: Measurement, run: Run, tool: Tool) -> str | None:
+def check(found: Measurement, run: Run, tool: Tool, delegate: str) -> str | None:
     """What in a log belongs to another run, None if nothing does."""
     # not every version of LiteRT's prints the block that tells it from TFLite's
     if found.tool not in (tool.name, tool.name.replace("litert", "tflite")):
@@ -124,10 +137,13 @@ def check(found: Measurement, run: Run, tool: Tool) -> str | None:
         return f"the log is of the model {found.graph}, expected {run.model.file}"
     if found.threads is not None and found.threads != run.threads:
         return f"the log says {found.threads} threads, expected {run.threads}"
+    if found.delegate not in (None, delegate):
+        took = " {} of {} nodes".format(*found.nodes) if found.nodes else ""
+        return f"the log says that {found.delegate} ran it{took and ','}{took}, expected {delegate}"
     return None
 
 
-def measured(code: int, log: bytes, run: Run, tool: Tool) -> Measurement | str:
+def measured(code: int, log: bytes, run: Run, tool: Tool, delegate: str) -> Measurement | str:
     """A log's measurement, or why the run failed."""
     if code != 0:
         name = ""
@@ -140,7 +156,7 @@ def measured(code: int, log: bytes, run: Run, tool: Tool) -> Measurement | str:
         return "the log is no text in UTF-8"
     except InputError as error:
         return str(error)
-    return check(found, run, tool) or found
+    return check(found, run, tool, delegate) or found
 
 
 def row_of(run: Run, found: Measurement, settings: Settings) -> dict[str, Any]:
@@ -152,7 +168,7 @@ def row_of(run: Run, found: Measurement, settings: Settings) -> dict[str, Any]:
         **{key: getattr(model, key) for key in ("model_id", "variant", "format", "precision")},
         "model_sha256": model.sha256,
         **{"tool": tool.name, "tool_version": settings.tool_version},
-        **{"tool_sha256": settings.tool_sha256, "delegate": tool.delegate},
+        **{"tool_sha256": settings.tool_sha256, "delegate": settings.delegate},
         **{"threads": run.threads, "cpu_mask": mask_for(run.threads, settings.mask)},
         **{"batch": 1, "repeat": run.repeat, "order": run.order},
         **found.cells(),
@@ -176,7 +192,7 @@ def one(adb: Adb, run: Run, attempt: int, record: Record, settings: Settings) ->
         record.add_failure(run, about | {"exit_code": None, "reason": LOST})
         raise
     about |= record.keep_log(run.run_id(attempt), log)
-    found = measured(code, log, run, settings.tool)
+    found = measured(code, log, run, settings.tool, settings.delegate)
     if isinstance(found, str):
         record.add_failure(run, about | {"exit_code": code, "reason": found})
         return f"{found}; its log is {record.folder / about['raw_log']}"
@@ -192,7 +208,9 @@ def one(adb: Adb, run: Run, attempt: int, record: Record, settings: Settings) ->
     record.add_run(row | {"gate": gate, "warmup_runs": warmup_runs})
     time_ms = found.median_ms if found.median_ms is not None else found.mean_ms
     hot = f"; ended at {after}: does not count" if after.thermal_status else ""
-    say(f"  {'median' if found.median_ms is not None else 'mean'} {time_ms:.4g} ms{hot}")
+    took = " {} of {} nodes".format(*found.nodes) if found.nodes else ""
+    name = "mean" if found.median_ms is None else "median"
+    say(f"  {name} {time_ms:.4g} ms, {settings.delegate}{took}{hot}")
     return None
 
 

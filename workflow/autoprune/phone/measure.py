@@ -18,6 +18,7 @@ from autoprune.core.provenance import code_version
 from autoprune.phone import benchmark, device
 from autoprune.phone.adb import FOLDER, call, connect, find_adb, sha256_command
 from autoprune.phone.benchmark import Settings
+from autoprune.phone.delegates import ACCELERATORS, LABELS
 from autoprune.phone.protocol import ORDER, VERSION, Model, Run, models_of, plan
 from autoprune.phone.record import Record
 from autoprune.phone.rows import SCHEMA_VERSION
@@ -42,6 +43,14 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     flag("--tool", choices=TOOLS, required=True, help="which program that is")
     flag("--tool-version", required=True, help="its version, as its publisher calls it")
     flag("--tool-url", default="", help="where it is from, for the record")
+    flag(
+        "--delegate", choices=LABELS,
+        help="what is to run the networks (default: the processor, as the tool does it best)",
+    )  # fmt: skip
+    flag(
+        "--library", type=Path, nargs="+", action="extend", default=[], metavar="FILE",
+        help="that the runner needs beside it, such as an NPU's",
+    )  # fmt: skip
     several: dict[str, Any] = {"type": Path, "nargs": "+", "action": "extend", "required": True}
     for side in ("--dense", "--pruned"):
         flag(side, **several, metavar="MANIFEST", help="of exports")
@@ -50,8 +59,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     flag("--adb", metavar="PATH", help="the adb program (default: the one on the PATH)")
     flag("--repeats", type=int, default=5, help="runs of each model (default: %(default)s)")
     flag(
-        "--threads", type=int, nargs="+", default=[1, 4],
-        help="1 runs on the fastest cores, more where the phone likes (default: 1 4)",
+        "--threads", type=int, nargs="+",
+        help="1 runs on the fastest cores, more where the phone likes (default: 1 2 4; of a GPU "
+        "or NPU 1)",
     )  # fmt: skip
     flag("--pause", type=float, default=5.0, metavar="S", help="between runs (default: 5 s)")
     flag(
@@ -73,8 +83,10 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def main(args: argparse.Namespace) -> None:
     """The command; raises InputError for wrong input and for a session without a result."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # to put the clocks back
-    checked(args)
     tool = TOOLS[args.tool]
+    args.delegate = args.delegate or next(iter(tool.delegates))
+    args.threads = args.threads or ([1] if args.delegate in ACCELERATORS else [1, 2, 4])
+    checked(args)
     models = models_of(args.dense, args.pruned, tool)
     runs = plan(models, args.threads, args.repeats)
     settings = Settings(
@@ -84,6 +96,8 @@ def main(args: argparse.Namespace) -> None:
         tool_sha256=sha256_file(args.runner),
         runner=args.runner.name,
         mask="MASK",
+        delegate=args.delegate,
+        libraries=tuple(args.library),
         pause_s=args.pause,
         gate_sleep_s=args.gate_sleep,
         gate_limit_s=args.gate_limit,
@@ -114,9 +128,17 @@ def checked(args: argparse.Namespace) -> None:
             raise InputError(f"--{flag}: found {getattr(args, name)}, expected 0 to {DAY_S} s")
     if not args.tool_version.strip():
         raise InputError("--tool-version: found nothing, expected the runner's version")
+    known = TOOLS[args.tool].delegates
+    if args.delegate not in known:
+        raise InputError(
+            f"--delegate: found {args.delegate}, {args.tool} can be asked for {', '.join(known)}"
+        )
     check_runner(args.runner)
-    if not re.fullmatch(r"[\w.+-]+", args.runner.name):
-        raise InputError(f"--runner: {args.runner.name!r}: rename it; letters, digits . _ + -")
+    for flag, path in (("--runner", args.runner), *(("--library", path) for path in args.library)):
+        if not path.is_file():
+            raise InputError(f"{flag}: {path}: no such file")
+        if not re.fullmatch(r"[\w.+-]+", path.name):
+            raise InputError(f"{flag}: {path.name!r}: rename it; letters, digits . _ + -")
 
 
 def measure(
@@ -142,7 +164,7 @@ def measure(
     for wish in device.wishes(now):
         benchmark.say(f"note: {wish}")
     try:
-        benchmark.prepare(adb, args.runner, settings.tool_sha256, models)
+        benchmark.prepare(adb, args.runner, settings.tool_sha256, args.library, models)
         if args.fixed_performance:
             adb.shell(device.FIXED_PERFORMANCE.format("true"))
         benchmark.measure(adb, runs, record, settings)
@@ -176,6 +198,7 @@ def described(
             "threads": args.threads,
             "repeats": args.repeats,
             "cpu_mask": settings.mask,
+            "delegate": settings.delegate,
             "pause_s": args.pause,
             "gate": {
                 "max_thermal_status": 0,
@@ -189,6 +212,7 @@ def described(
             "version": settings.tool_version,
             "sha256": settings.tool_sha256,
             "source_url": args.tool_url,
+            "libraries": {path.name: sha256_file(path) for path in settings.libraries},
         },
         "host": {
             "adb_version": adb_version,
@@ -212,7 +236,8 @@ def commands(
     facts += [device.WAKEFULNESS, device.AIRPLANE, device.LOW_POWER, f"mkdir -p {FOLDER}"]
     for command in facts:
         yield [*serial, "shell", command]
-    for path, name in [(args.runner, args.runner.name), *((m.path, m.file) for m in models)]:
+    pushed = [(path, path.name) for path in (args.runner, *args.library)]
+    for path, name in [*pushed, *((m.path, m.file) for m in models)]:
         yield [*serial, "push", str(path), f"{FOLDER}/{name}"]
         yield [*serial, "shell", sha256_command(name)]
         if path is args.runner:
@@ -222,8 +247,7 @@ def commands(
     for run in runs:
         for command in (device.THERMAL, device.BATTERY):
             yield [*serial, "shell", command]
-        mask = benchmark.mask_for(run.threads, settings.mask)
-        for command in settings.tool.commands(settings.runner, run.model.file, run.threads, mask):
+        for command in benchmark.commands_of(run, settings):
             around = benchmark.logcat(settings.tool.logcat) if settings.tool.logcat else ()
             for part in (*around[:1], command, *around[1:]):
                 yield [*serial, "shell", part]

@@ -23,10 +23,11 @@ SAME = {
     "device.fingerprint": "another Android: give it a --session of its own",
     **dict.fromkeys(("tool.name", "tool.version"), "another tool: give it a --session of its own"),
     "tool.sha256": "another runner: give it a --session of its own",
+    "tool.libraries": "other libraries: give them a --session of their own",
     **dict.fromkeys(
         (
             *("protocol.version", "protocol.clocks", "protocol.threads", "protocol.repeats"),
-            *("protocol.pause_s", "protocol.cpu_mask"),
+            *("protocol.pause_s", "protocol.cpu_mask", "protocol.delegate"),
         ),
         "another protocol: use another --session",
     ),

@@ -9,6 +9,7 @@ from autoprune.core.errors import InputError
 from autoprune.phone.adb import FOLDER
 
 ELF_AARCH64 = 183  # e_machine of the ELF header
+PATHS = ("LD_LIBRARY_PATH", "ADSP_LIBRARY_PATH")  # the latter is Qualcomm's, for its NPU
 
 
 @dataclass(frozen=True)
@@ -18,27 +19,34 @@ class Tool:
     ``flags`` and ``warm_up`` are templates of ``{model}`` and ``{threads}``; ``warm_up``, where
     there is one, is for a process that runs before the measured one, for a program with no warm-up
     of its own worth the name. ``warmup_runs`` is what that asks for, None to read it in its log.
-    ``logcat`` is the tag under which an Android build may print instead of on stdout.
+    ``delegates`` are those that it can be asked for, the first without being asked, each with the
+    flags that ask, before the others. ``logcat`` is the tag under which an Android build may print
+    instead of on stdout.
     """
 
     name: str
     format: str
-    delegate: str
+    delegates: dict[str, tuple[str, ...]]
     flags: tuple[str, ...]
     warmup_runs: int | None
     warm_up: tuple[str, ...] = ()
     logcat: str | None = None
 
-    def commands(self, runner: str, file: str, threads: int, mask: str) -> list[str]:
+    def commands(
+        self, runner: str, file: str, threads: int, mask: str, delegate: str, libraries: bool
+    ) -> list[str]:
         """The phone's commands of one run, the measured one last; stderr joins stdout.
 
-        LiteRT and ExecuTorch print their results on stderr.
+        LiteRT and ExecuTorch print their results on stderr. ``libraries``: some were pushed beside
+        the program, and it must find them.
         """
         place = f"{FOLDER}/{file}"
-        prefix = ["taskset", mask] if mask else []
+        prefix = ["env", *(f"{name}={FOLDER}" for name in PATHS)] if libraries else []
+        prefix += ["taskset", mask] if mask else []
         found = []
         for template in filter(None, (self.warm_up, self.flags)):
-            flags = [flag.format(model=place, threads=threads) for flag in template]
+            asked = [*self.delegates[delegate], *template]
+            flags = [flag.format(model=place, threads=threads) for flag in asked]
             found.append(shlex.join([*prefix, f"{FOLDER}/{runner}", *flags]) + " 2>&1")
         return found
 
@@ -50,7 +58,7 @@ BENCHMARK_MODEL = (
     *("--num_runs=200", "--min_secs=2", "--max_secs=60"),
 )
 # -I makes up the input, -s prints the percentiles; one run alone warms it up, so a process does
-PERF_TEST = ("-e", "cpu", "-I", "-s", "-x", "{threads}", "-m", "duration")
+PERF_TEST = ("-I", "-s", "-x", "{threads}", "-m", "duration")
 # it has neither a warm-up nor a least time; a longer log would not fit in the phone's log buffer
 EXECUTOR = ("--model_path={model}", "--cpu_threads={threads}", "--num_executions=200")
 
@@ -60,21 +68,36 @@ TOOLS = {
         Tool(
             name="tflite_benchmark_model",
             format="tflite",
-            delegate="xnnpack",
-            flags=(*BENCHMARK_MODEL, "--use_xnnpack=true"),
+            delegates={
+                "xnnpack": ("--use_xnnpack=true",),
+                "gpu": ("--use_gpu=true",),
+                "nnapi": ("--use_nnapi=true",),
+            },
+            flags=BENCHMARK_MODEL,
             warmup_runs=20,
         ),
         Tool(
             name="litert_benchmark_model",
             format="tflite",
-            delegate="xnnpack",  # LiteRT's CPU accelerator is XNNPACK
-            flags=(*BENCHMARK_MODEL, "--use_cpu=true"),
+            delegates={
+                "xnnpack": ("--use_cpu=true",),  # LiteRT's CPU accelerator is XNNPACK
+                "gpu": ("--use_gpu=true",),
+                "npu": (
+                    *("--use_npu=true", f"--dispatch_library_path={FOLDER}"),
+                    f"--compiler_plugin_library_path={FOLDER}",
+                ),
+            },
+            flags=BENCHMARK_MODEL,
             warmup_runs=20,
         ),
         Tool(
             name="onnxruntime_perf_test",
             format="onnx",
-            delegate="cpu",
+            # it names the nodes taken only with -v, which prints lines in each run, too
+            delegates={
+                **{name: ("-e", name) for name in ("cpu", "xnnpack", "nnapi")},
+                "npu": ("-e", "qnn", "-i", "backend_path|libQnnHtp.so"),
+            },
             flags=(*PERF_TEST, "-t", "5", "{model}"),
             warmup_runs=None,
             warm_up=(*PERF_TEST, "-t", "1", "{model}"),
@@ -82,7 +105,7 @@ TOOLS = {
         Tool(
             name="executor_runner",
             format="pte",
-            delegate="xnnpack",  # what the export partitions for
+            delegates={"xnnpack": ()},  # what the export partitions for
             flags=EXECUTOR,
             warmup_runs=200,
             warm_up=EXECUTOR,
