@@ -283,6 +283,7 @@ def test_minibench_cut_off_is_refused(end):
         ('"load_status"', '"loaded"', "load_status is missing"),
         ("avg_inference", "average", "no finished measurement"),
         ("1.25", "0", "above 0"),
+        ("1.25", "1e999", "no finished measurement"),
         ("trimmean_", "avg_", "more than one measurement"),
         ('"metric"', '"name"', "not a whole benchmark_results.json"),
     ],

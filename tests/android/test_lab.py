@@ -73,8 +73,10 @@ def test_nodes_are_those_of_the_main_subgraph(tmp_path_factory, total, shares, o
 
 def test_a_delegate_of_another_name_is_not_taken_for_the_processor(tmp_path):
     path = tmp_path / "runtime_info.pb"
-    path.write_bytes(lab.runtime_info(9, {"VendorX": 9}))
-    assert read_delegated(path) == Delegated(None)
+    whole = lab.runtime_info(9, {"VendorX": 9})
+    for content in (whole, whole.replace(b"VendorX", b"Vendor\xff")):
+        path.write_bytes(content)
+        assert read_delegated(path) == Delegated(None)
 
 
 @pytest.mark.parametrize("kind", ["results", "runtime_info"])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import time
 
 import pytest
 
@@ -288,6 +289,22 @@ def test_a_run_behind_the_measurement_and_commas_are_refused():
         parse(begun, "log")
     with pytest.raises(InputError, match="found decimal commas, expected points"):
         parse(PLAIN.replace("7020\n", "7020,5\n"), "log")
+
+
+@pytest.mark.parametrize("number", ["9" * 20_000, "1e999", "9" * 400 + "e9", "1" + "." * 9000])
+@pytest.mark.parametrize("old", ["avg=7020", "count=140", "(avg): 7020", "[2]", "p95=7200"])
+def test_numbers_that_are_none_end_in_a_line_at_once(old, number):
+    """No number is as long, and looking for one in it must not take for ever."""
+    text = PLAIN.replace(old, old.rstrip("]0123456789") + number + "]" * old.endswith("]"))
+    assert text != PLAIN
+    began = time.process_time()
+    try:
+        found = parse(text, "log")
+    except InputError:
+        found = None
+    assert time.process_time() - began < 2
+    if found is not None:  # a thread count or a percentile may be missing
+        assert (found.median_ms, found.runs) == (7.005, 140)
 
 
 def test_onnxruntime_before_1_17():

@@ -242,7 +242,8 @@ def test_latency_leads_to_the_measurement_and_to_the_run_of_the_network(study, f
         "low": "1.4", "high": "1.61", "macs_factor": "1.33", "macs_dense": "4", "macs": "3",
         "model_id": "x", "network": "study", "repeats": "", "hot": "", "resolved": "resolved",
         "slower_with_fewer_macs": "no", "flags": "", "p90_ms": "", "p95_ms": "", "cpu_mask": "",
-        "test_accuracy": "", "session_left_out": "",
+        "test_accuracy": "", "session_left_out": "", "delegate": "xnnpack",
+        "nodes_delegated": "9", "nodes_total": "10",
     }  # fmt: skip
     host = {"kind": "host_proxy", "device": "a host"}
     host["source_files"] = "latency/mnist/cnn/taylor/one-shot/seed-1.json"

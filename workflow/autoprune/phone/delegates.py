@@ -17,7 +17,7 @@ KINDS = {
 
 # TensorFlow Lite's and LiteRT's; "out of" since 2.5, "for subgraph" since 2.13
 REPLACING = re.compile(
-    r"^Replacing (\d+)(?: out of (\d+))? node\(s\) with delegate \(([^)]*)\) node"
+    r"^Replacing (\d{1,9})(?: out of (\d{1,9}))? node\(s\) with delegate \(([^)]*)\) node"
     r"(?:.* for subgraph (\d+))?"
 )
 RESTORED = re.compile(r"^Restored original execution plan after delegate application failure")
@@ -30,7 +30,7 @@ APPLIED = re.compile(
 )
 ASKED = re.compile(r"^Use (gpu|NNAPI): \[(?:1|true)\]$")
 # ONNX Runtime's, of a verbose log (onnxruntime_perf_test -v); session_state.cc
-PLACED = re.compile(r"(?:All nodes|Node\(s\)) placed on \[(\w+)\]\. Number of nodes: (\d+)")
+PLACED = re.compile(r"(?:All nodes|Node\(s\)) placed on \[(\w+)\]\. Number of nodes: (\d{1,9})")
 
 
 class Delegated(NamedTuple):

@@ -7,16 +7,16 @@ import statistics
 from collections.abc import Sequence
 
 from autoprune.core.errors import InputError
-from autoprune.phone.lines import NUMBER, only, plain
+from autoprune.phone.lines import NUMBER, WHOLE, only, plain
 from autoprune.phone.measurement import Figure, Measurement, in_ms, measurement
 
 # glog's head before the text, with the line of the source that printed it
 HEAD = re.compile(r"^[IWEF] \d\d:\d\d:\d\d\.\d+ executorch:\w*executor_runner\.cpp:(\d+)\] ")
-ITERATION = re.compile(rf"^Iteration (\d+) of (\d+): ({NUMBER}) ms$")
-EXECUTED = re.compile(rf"^Model executed successfully (\d+) time\(s\) in ({NUMBER}) ms\.$")
+ITERATION = re.compile(rf"^Iteration ({WHOLE}) of ({WHOLE}): ({NUMBER}) ms$")
+EXECUTED = re.compile(rf"^Model executed successfully ({WHOLE}) time\(s\) in ({NUMBER}) ms\.$")
 MODEL_FILE = re.compile(r"^Model file (.+) is loaded\.$")
 # qnn_executor_runner: a line for each input with its --iteration runs, and one of all inputs
-INFERENCE = re.compile(rf"^(\d+) inference took ({NUMBER}) ms, avg ({NUMBER}) ms$")
+INFERENCE = re.compile(rf"^({WHOLE}) inference took ({NUMBER}) ms, avg ({NUMBER}) ms$")
 
 # minibench writes a JSON list of metrics, those in ms named so
 MINIBENCH = re.compile(r"\s*\[\s*(?:[\]{]|$)")  # which "[ 11-05 10:11" of logcat's -v long is not
@@ -137,7 +137,7 @@ def read_minibench(text: str, name: str) -> Measurement:
     metrics = {metric: value for metric, value in found if isinstance(value, str)}
     if len(found) > len({metric for metric, _ in found}):
         raise InputError(f"{name}: more than one measurement, expected one; give a log each")
-    if MINIBENCH_MEAN not in metrics:
+    if not re.fullmatch(NUMBER, metrics.get(MINIBENCH_MEAN, "")):
         raise InputError(f"{name}: no finished measurement: no {MINIBENCH_MEAN}; run it again")
     status = metrics.get("load_status", "missing")
     if not re.fullmatch(r"0(?:\.0*)?", status):

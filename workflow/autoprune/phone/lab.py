@@ -37,7 +37,7 @@ SCHEMA = {
         "misc_metrics": (4, "MiscMetrics"),
     },
     "DelegateNodeDetails": {
-        "delegate_name": (1, "string"),
+        "delegate_name": (1, "bytes"),  # a string, which need not be text in a damaged file
         "tflite_node_ids_replaced": (2, "int32*"),
     },
     "Node": {"id": (1, "int32"), "delegate_node_details": (8, "DelegateNodeDetails")},
@@ -144,6 +144,6 @@ def read_delegated(path: Path) -> Delegated:
         if node.HasField("delegate_node_details"):
             own += 1
             about = node.delegate_node_details
-            name = kind(about.delegate_name)
+            name = kind(about.delegate_name.decode(errors="replace"))
             taken[name] = taken.get(name, 0) + len(about.tflite_node_ids_replaced)
     return delegated(taken, len(main[0].nodes) - own)

@@ -22,7 +22,9 @@ COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 INFO = re.compile(r"^(?:INFO|VERBOSE|WARN|WARNING|ERROR): ")
 SOURCE = re.compile(r"^\[\w+\.(?:h|cc):\d+\] ")  # what LiteRT's own log puts before a text
 
-NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+# no longer than a program prints them: longer ones are no numbers, and take for ever to match
+NUMBER = r"[-+]?(?:\d{1,20}(?:\.\d{0,20})?|\.\d{1,20})(?:[eE][-+]?\d{1,2})?"
+WHOLE = r"\d{1,9}"
 
 
 def split(text: str) -> list[str]:

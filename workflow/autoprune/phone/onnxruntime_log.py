@@ -5,15 +5,15 @@ from collections.abc import Sequence
 
 from autoprune.core.errors import InputError
 from autoprune.phone import delegates
-from autoprune.phone.lines import NUMBER, only, plain
+from autoprune.phone.lines import NUMBER, WHOLE, only, plain
 from autoprune.phone.measurement import Measurement, in_ms, measurement
 
 MEAN = re.compile(rf"^Average inference time cost(?: total)?: ({NUMBER}) ms$")  # until 1.16
-RUNS = re.compile(r"^Total inference requests: (\d+)$")
+RUNS = re.compile(rf"^Total inference requests: ({WHOLE})$")
 FIRST = re.compile(rf"^First inference time cost: ({NUMBER}) ms$")
 INIT = re.compile(rf"^Session creation time cost: ({NUMBER}) s$")
 LATENCY = re.compile(rf"^(Min|Max|P50|P90|P95|P99|P999) Latency: ({NUMBER}) s$")
-THREADS = re.compile(r"^Setting intra_op_num_threads to (\d+)$")
+THREADS = re.compile(rf"^Setting intra_op_num_threads to ({WHOLE})$")
 
 
 def known(text: str) -> bool:

@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 from autoprune.core.errors import InputError
 from autoprune.phone import delegates
-from autoprune.phone.lines import NUMBER, of_its_process, only, plain, tags
+from autoprune.phone.lines import NUMBER, WHOLE, of_its_process, only, plain, tags
 from autoprune.phone.measurement import Figure, Measurement, in_ms, measurement
 
 # TensorFlow Lite's Stat<int64_t>::OutputToStream, in microseconds; one value prints curr= alone
-COUNT = re.compile(r"^count=(\d+) (.*)$")
-PART = re.compile(rf"(\w+)=({NUMBER})(?= |$)")
+COUNT = re.compile(rf"^count=({WHOLE}) (.*)$")
+PART = re.compile(rf"\b(\w{{1,20}})=({NUMBER})(?= |$)")
 # what benchmark_model prints last of a measurement, in microseconds; below, as until 2019
 TIMINGS = re.compile(
     rf"^Inference timings in us: Init: (?P<init>{NUMBER}), First inference: (?P<first>{NUMBER}), "
@@ -27,7 +27,7 @@ BLOCK = re.compile(r"^=+ BENCHMARK RESULTS =+$")
 BLOCK_ENDS = re.compile(r"^={20,}$")
 IN_BLOCK = re.compile(
     rf"^(Model initialization|Warmup \(first\)|Warmup \(avg\)|Inference \((?:avg|min|max|std)\)): +"
-    rf"({NUMBER})(?: ms)?(?: \((\d+) runs\))?$"
+    rf"({NUMBER})(?: ms)?(?: \(({WHOLE}) runs\))?$"
 )
 BLOCK_NAMES = {
     **{"Model initialization": "init", "Warmup (first)": "first", "Inference (avg)": "mean"},
@@ -43,7 +43,7 @@ BEGINS = re.compile(
     r"^(?:STARTING!|Min num runs: |Num threads: |Graph: |Loaded model |Loading model )"
 )
 SIZE = re.compile(rf"^The input model file size \(MB\): ({NUMBER})$")
-THREADS = re.compile(r"^(?:Num threads|#threads used for CPU inference): \[(\d+)\]$")
+THREADS = re.compile(rf"^(?:Num threads|#threads used for CPU inference): \[({WHOLE})\]$")
 KNOWN = (COUNT, TIMINGS, OLD_TIMINGS, GRAPH, THREADS, BLOCK)
 
 
