@@ -128,6 +128,21 @@ def test_a_session_of_each_tool(tmp_path, tool):
 UNNAMED = ("onnxruntime_perf_test", "executorch_minibench")
 
 
+@pytest.mark.parametrize("tool", TOOLS)
+def test_a_file_that_the_tool_cannot_read_is_refused(tmp_path, tool):
+    """Whether the log names it, or the command line: an .onnx was not measured by TFLite's tool."""
+    ending, text, flags, _ = TOOLS[tool]
+    for other in {"tflite", "onnx", "pte"} - {ending}:
+        manifests = made.write_manifests(tmp_path / other, other)
+        member = made.model("dense", "fp32", other)
+        named = (text or made.tflite_log("{file}")).replace("{file}", member["file"])
+        log = written(tmp_path / "logs/one.txt", named)
+        given = ["--log-of", member["model_id"], str(log)]
+        with pytest.raises(InputError, match=f"line 2: format: found '{other}', expected "):
+            import_logs(tmp_path / "s", manifests=manifests, flags=[*flags, *given])
+        assert not (tmp_path / "s").exists()
+
+
 def test_order_and_repeats_are_those_of_the_command_line(tmp_path, manifests):
     names = [made.model(v, "fp32")["file"] for v in ("dense", "pruned", "pruned", "dense")]
     logs = [

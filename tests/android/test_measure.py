@@ -603,6 +603,9 @@ def test_manifests_and_runners_that_fit_no_session(desk, tmp_path):
     (tmp_path / "fourth" / "more").write_bytes(b"x")
     edit(path, file="more", sha256=hashlib.sha256(b"x").hexdigest())
     desk.refused("no dense model of femnist cnn 0 in fp32", "--pruned", path)
+    path = manifest(tmp_path / "fifth", "dense")
+    edit(path, file="net.onnx", sha256="2" * 64)
+    desk.refused("file is net.onnx, expected a .tflite as its format", "--dense", path)
     desk.tool = "onnxruntime_perf_test"
     flags = ["--tool", "executor_runner"]
     desk.refused("no .pte file, the format that executor_runner reads", *flags)

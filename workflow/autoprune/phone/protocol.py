@@ -8,6 +8,7 @@ from typing import Any
 from autoprune.core.errors import InputError
 from autoprune.core.files import sha256_file
 from autoprune.phone.exported import models_in
+from autoprune.phone.rows import FORMATS
 from autoprune.phone.runners import Tool
 
 VERSION = 1
@@ -113,6 +114,11 @@ def _model(manifest: Path, number: int, row: dict[str, Any], variant: str) -> Mo
         )
     if row["precision"] not in PRECISIONS:
         raise InputError(f"{where}: precision is {row['precision']}, expected one of {PRECISIONS}")
+    ending = Path(row["file"]).suffix[1:]
+    if ending in FORMATS and ending != row["format"]:
+        raise InputError(
+            f"{where}: file is {row['file']}, expected a .{row['format']} as its format"
+        )
     path = manifest.parent / row["file"]
     if Path(row["file"]).name != row["file"]:
         raise InputError(f"{where}: file is {row['file']}, expected a name without a folder")
