@@ -88,6 +88,13 @@ def log_of(runner, graph, flags):
     graph = STATE.get("graph") or graph
     if runner == "onnxruntime_perf_test":
         head = f"Setting intra_op_num_threads to {threads}\nTotal inference requests: 250\n"
+        if " -v " in flags and (took := STATE.get("delegated", 7)) is not None:
+            head += "".join(
+                f"[V:onnxruntime:, session_state.cc:1153] Node(s) placed on [{name}]. "
+                f"Number of nodes: {number}\n"
+                for name, number in (("CPUExecutionProvider", 8 - took), ("NnapiExecution", took))
+                if number
+            )
         return f"{head}Average inference time cost total: {us / 1e3} ms\n{ORT.format(s=us / 1e6)}"
     if runner == "executor_runner":
         head = "11-24 13:20:57.778 24964 24964 I ExecuTorch: "

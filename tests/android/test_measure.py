@@ -22,8 +22,10 @@ import fake_adb
 import pytest
 
 from autoprune.phone import device
+from autoprune.phone.exported import read_models
 from autoprune.phone.logs import parse
 from autoprune.phone.rows import COLUMNS
+from autoprune.phone.session import read_sessions
 
 HERE = Path(__file__).resolve().parent
 # where there is no Perl for a client of its server; imported, so that no call compiles it
@@ -730,6 +732,27 @@ def test_a_gpu_that_took_no_node_gives_no_number(desk):
     done = desk.refused("4 runs in a row failed", "--delegate", "gpu")
     assert "the log says that xnnpack ran it, 7 of 8 nodes, expected gpu" in done.stderr
     assert not (desk.session / "runs.csv").exists()
+
+
+@pytest.mark.parametrize("took", [6, 0, None])
+def test_onnxruntime_is_asked_in_its_warm_up_what_nnapi_took(desk, took):
+    """Not while it is measured. Taken none: no number; not told: a row that says so."""
+    desk.tool = "onnxruntime_perf_test"
+    desk.set(delegated=took)
+    flags = ("--delegate", "nnapi", "--repeats", 1)
+    if took == 0:
+        done = desk.refused("4 runs in a row failed", *flags)
+        assert "the log says that cpu ran it, 8 of 8 nodes, expected nnapi" in done.stderr
+        return
+    done = desk.measure(*flags)
+    assert done.returncode == 0, done.stderr
+    assert [" -v " in command for command in desk.benchmarks] == [True, False] * 4
+    assert all("-e nnapi" in command for command in desk.benchmarks)
+    nodes = ("6", "8") if took else ("", "")
+    assert {(row["nodes_delegated"], row["nodes_total"]) for row in desk.table()} == {nodes}
+    manifests = [desk.folder / name / "manifest-onnx.json" for name in ("dense", "pruned")]
+    (session,) = read_sessions([desk.session], read_models(manifests))
+    assert {tuple(row.flags) for row in session.rows} == {() if took else ("nodes_unknown",)}
 
 
 def test_threads_are_1_2_and_4_unless_told(desk):

@@ -283,9 +283,19 @@ def test_a_gpu_is_in_the_table_and_not_in_the_claim(tmp_path, imported):
     assert [(row["delegate"], row["nodes delegated"]) for row in rows] == [
         *(("GPU", "7 of 10"), ("XNNPACK", "9 of 10")),
     ]
+    assert all("unproven" not in row["remark"] for row in rows)
     svg = (tmp_path / "latency.svg").read_text()
     for title in ("phone, fp32, 1 thread", "phone, fp32, 1 thread, GPU"):
         assert f"<!-- {title} -->" in svg
+    for line in range(2, 8):  # a log that does not say it
+        log = fast / made.read_csv(fast)[line - 2]["raw_log"]
+        kept = [text for text in log.read_text().splitlines(True) if "delegate" not in text]
+        silent = made.write_log(fast, log.stem, "".join(kept))
+        made.change(fast, line, nodes_delegated="", nodes_total="", **silent)
+    imported(folder, fast)
+    text, _ = page(tmp_path, tmp_path / "android.csv")
+    remarks = [dict(zip(head, row, strict=True))["remark"] for row in cells(text, "autoprune")]
+    assert remarks == ["unproven; nodes delegated unknown", ""]
 
 
 def test_more_threads_and_int8_are_no_claim(tmp_path, imported):

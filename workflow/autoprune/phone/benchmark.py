@@ -12,6 +12,7 @@ from typing import Any
 from autoprune.core.errors import InputError
 from autoprune.phone import device
 from autoprune.phone.adb import FOLDER, Adb, ConnectionLost
+from autoprune.phone.delegates import PLACED
 from autoprune.phone.logs import Measurement, parse
 from autoprune.phone.protocol import Model, Run
 from autoprune.phone.record import LOST, Record
@@ -104,11 +105,13 @@ def wait_cool(adb: Adb, settings: Settings) -> tuple[device.Reading, str]:
 def execute(adb: Adb, run: Run, settings: Settings) -> tuple[int, bytes, int | None]:
     """Run the benchmark: exit code, log, and the runs of a warm-up process where there is one.
 
-    A warm-up that fails is the run's failure.
+    A warm-up that fails is the run's failure. What it alone says of delegates, stands before the
+    log.
     """
     tool = settings.tool
     warmup_runs = tool.warmup_runs
     commands = commands_of(run, settings)
+    said = b""
     for number, command in enumerate(commands, 1):
         if tool.logcat:
             adb.shell(logcat(tool.logcat)[0])
@@ -119,7 +122,10 @@ def execute(adb: Adb, run: Run, settings: Settings) -> tuple[int, bytes, int | N
         if tool.logcat and ENDED not in log:
             log += adb.try_shell(logcat(tool.logcat)[1]).out
         if done.code != 0 or number == len(commands):
-            return done.code, log, warmup_runs
+            return done.code, said + log, warmup_runs
+        said = b"".join(
+            line for line in log.splitlines(True) if PLACED.search(line.decode("latin-1"))
+        )
         if warmup_runs is None:
             try:
                 warmup_runs = parse(log.decode(errors="replace"), "warm-up").runs

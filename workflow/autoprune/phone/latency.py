@@ -66,10 +66,10 @@ def phone_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
 def together(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """A row over the phones that measured the same network on the same delegate and threads.
 
-    A phone counts once, with the median of its speed-ups that a log backs, those on its fastest
+    A phone counts once, with the median of its speed-ups that logs back, those on its fastest
     cores where it has some; the range is that over phones. No row for a single phone.
     """
-    known = [row for row in rows if row.get("speed_up") is not None and row["evidence"] == "log"]
+    known = [row for row in rows if row.get("proven")]
     if not known:
         return []
     found = []
@@ -173,9 +173,10 @@ def _against_dense(runs: pd.DataFrame, paired: pd.DataFrame) -> dict[str, Any]:
         "macs_dense": int(mine.iloc[0]["macs_dense"]),
         "macs_factor": factor,
         "dense_ms": mine["latency_ms_dense"].median(),
+        "proven": (proven := bool(mine["proven"].all())),
         "speed_up": found.median,
         "low": found.low,
         "high": found.high,
-        "resolved": "not resolved" if not found.resolved else RESOLVED[bool(mine["proven"].all())],
+        "resolved": "not resolved" if not found.resolved else RESOLVED[proven],
         "slower_with_fewer_macs": "yes" if found.n >= ENOUGH and found.high < 1 < factor else "no",
     }

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from autoprune.core.errors import InputError
 from autoprune.phone.adb import FOLDER
+from autoprune.phone.delegates import ACCELERATORS
 
 ELF_AARCH64 = 183  # e_machine of the ELF header
 PATHS = ("LD_LIBRARY_PATH", "ADSP_LIBRARY_PATH")  # the latter is Qualcomm's, for its NPU
@@ -20,8 +21,9 @@ class Tool:
     there is one, is for a process that runs before the measured one, for a program with no warm-up
     of its own worth the name. ``warmup_runs`` is what that asks for, None to read it in its log.
     ``delegates`` are those that it can be asked for, the first without being asked, each with the
-    flags that ask, before the others. ``logcat`` is the tag under which an Android build may print
-    instead of on stdout.
+    flags that ask, before the others. ``verbose`` has a warm-up say which nodes an accelerator
+    took, where the measured process should not. ``logcat`` is the tag under which an Android build
+    may print instead of on stdout.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Tool:
     flags: tuple[str, ...]
     warmup_runs: int | None
     warm_up: tuple[str, ...] = ()
+    verbose: tuple[str, ...] = ()
     logcat: str | None = None
 
     def commands(
@@ -45,7 +48,8 @@ class Tool:
         prefix += ["taskset", mask] if mask else []
         found = []
         for template in filter(None, (self.warm_up, self.flags)):
-            asked = [*self.delegates[delegate], *template]
+            more = self.verbose if template is self.warm_up and delegate in ACCELERATORS else ()
+            asked = [*self.delegates[delegate], *more, *template]
             flags = [flag.format(model=place, threads=threads) for flag in asked]
             found.append(shlex.join([*prefix, f"{FOLDER}/{runner}", *flags]) + " 2>&1")
         return found
@@ -93,7 +97,6 @@ TOOLS = {
         Tool(
             name="onnxruntime_perf_test",
             format="onnx",
-            # it names the nodes taken only with -v, which prints lines in each run, too
             delegates={
                 **{name: ("-e", name) for name in ("cpu", "xnnpack", "nnapi")},
                 "npu": ("-e", "qnn", "-i", "backend_path|libQnnHtp.so"),
@@ -101,6 +104,7 @@ TOOLS = {
             flags=(*PERF_TEST, "-t", "5", "{model}"),
             warmup_runs=None,
             warm_up=(*PERF_TEST, "-t", "1", "{model}"),
+            verbose=("-v",),  # prints lines in each inference, too
         ),
         Tool(
             name="executor_runner",

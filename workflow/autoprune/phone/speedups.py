@@ -51,14 +51,16 @@ def repeats(table: pd.DataFrame) -> pd.DataFrame:
     """A row for each run whose dense twin ran in the same session, setting and repeat.
 
     ``table`` is that of autoprune.phone.import_latency; ``ratio`` is the twin's time over its own,
-    ``macs_dense`` the twin's MACs, ``proven`` says whether a log backs both.
+    ``macs_dense`` the twin's MACs, ``proven`` says whether logs back both: an accelerator of which
+    nobody knows how many nodes it took may have taken none.
     """
     runs = usable(table)
     dense = (runs["method"] == "dense") & (runs["run_variant"] == "fedavg")
     on = [*SETTING, *NETWORK, "repeat"]
-    twins = runs[dense][[*on, "latency_ms", "macs", "evidence"]]
+    runs["backed"] = (runs["evidence"] == "log") & ~runs["flags"].str.contains("nodes_unknown")
+    twins = runs[dense][[*on, "latency_ms", "macs", "backed"]]
     pairs = runs[runs["method"] != "dense"].merge(twins, on=on, suffixes=("", "_dense"))
-    proven = (pairs["evidence"] == "log") & (pairs["evidence_dense"] == "log")
+    proven = pairs["backed"] & pairs["backed_dense"]
     return pairs.assign(ratio=pairs["latency_ms_dense"] / pairs["latency_ms"], proven=proven)
 
 
