@@ -24,8 +24,8 @@ NOTES = [
     "that the tool prints; speed-up is dense / own of the same repeat, its median and range, "
     "“not resolved” when that contains 1 or there is a single repeat. Only runs that agree in "
     "session, tool, format, precision, delegate, threads, CPU mask and clocks are compared; runs "
-    "that ended too warm are left out. “unproven” are figures that no log backs, or of a GPU or NPU "
-    "of which none says how many nodes it took.",
+    "that ended too warm are left out. “unproven” are figures that no log backs, or of a GPU or "
+    "NPU of which none says how many nodes it took.",
     "“N phones together” has the median of N phones' speed-ups on the same delegate and number of "
     "threads, in brackets the least and largest phone; each counts once, with what its logs say. "
     "delegate is what computed the network, nodes delegated how many of its nodes that took: the "
