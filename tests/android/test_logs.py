@@ -190,6 +190,65 @@ def test_litert_is_read_in_microseconds():
     assert (found.init_ms, found.first_ms, found.size_mb.ms) == (2.31, 0.061, 0.0216)
 
 
+def test_litert_block_alone_is_a_mean_where_two_decimals_are_enough():
+    """As logcat has it of LiteRT's own tag; of a tiny network the block says too little."""
+    block = LITERT[LITERT.index("INFO: [benchmark_litert_model.h:89]") :]
+    lines = [line.removeprefix("INFO: ") for line in block.splitlines()]
+    text = "\n".join(f"11-05 10:11:12.345  4321  4321 I litert  : {line}" for line in lines)
+    with pytest.raises(
+        InputError, match=r"LiteRT's block alone, which has 0\.05 ms in two decimals"
+    ):
+        parse(text, "log")
+    large = text.replace("(avg):      0.05 ms (200", "(avg):      7.02 ms (140")
+    found = parse(large.replace("0.07 ms", "8.00 ms"), "log")
+    assert (found.tool, found.median_ms, found.mean_ms) == ("litert_benchmark_model", None, 7.02)
+    assert (found.min_ms, found.max_ms, found.init_ms, found.runs) == (0.05, 8.0, 2.31, 140)
+    for end in range(len(large)):  # its last line is what ends it
+        assert numbers(large[:end]) in (None, numbers(large))
+    assert numbers(large[: large.rindex("=" * 30)]) is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("(avg):      0.05", "(avg):      0.07", "block has a mean of 0.07 ms, the last count="),
+        ("(max):      0.07", "(max):      0.09", "block has a max of 0.09 ms"),
+        (
+            "0.05 ms (200 runs)",
+            "0.05 ms (201 runs)",
+            "block has 201 runs, the last count= line 200",
+        ),
+    ],
+)
+def test_a_litert_block_of_another_run(old, new, message):
+    assert LITERT.count(old) == 1
+    with pytest.raises(InputError, match=message):
+        parse(LITERT.replace(old, new), "log")
+
+
+def test_qnn_executor_runner_counts_inputs_in_its_last_line():
+    """A line for each input, of one run or of many; the last is told by where it is printed."""
+    head = "I 00:00:00.871914 executorch:qnn_executor_runner.cpp:"
+    model = "Model file net.pte is loaded.\n"
+
+    def log(*rows, sources=(362, 404)):
+        each = [sources[0]] * (len(rows) - 1) + [sources[1]]
+        lines = [f"{head}131] {model}" if sources[0] else model]
+        for (number, total), source in zip(rows, each, strict=True):
+            text = f"{number} inference took {total:f} ms, avg {total / number:f} ms\n"
+            lines.append(f"{head}{source}] {text}" if source else text)
+        return "".join(lines)
+
+    for sources in ((362, 404), (None, None)):
+        many = parse(log((100, 240.0), (1, 240.0), sources=sources), "log")
+        assert (many.mean_ms, many.runs, many.median_ms) == (2.4, 100, None)
+        single = parse(log((1, 2.0), (1, 3.0), (1, 7.0), (3, 12.0), sources=sources), "log")
+        assert (single.mean_ms, single.median_ms, single.max_ms, single.runs) == (4.0, 3.0, 7.0, 3)
+    for rows in ([(1, 2.5)], [(100, 240.0), (100, 250.0)], [(100, 240.0), (7, 900.0)]):
+        with pytest.raises(InputError, match=r"no two lines|but the last says"):
+            parse(log(*rows), "log")
+
+
 def test_executor_runner_has_the_median_of_its_iterations():
     found = parse(EXECUTOR, "log")
     assert (found.median_ms, found.mean_ms, found.min_ms, found.max_ms) == (2.5, 2.5, 2.0, 3.0)
