@@ -8,7 +8,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from autoprune.core.errors import InputError
-from autoprune.data.partition import Partition
+from autoprune.data.partition import Partition, checksum
 from autoprune.data.prepare.partition import entropy_bits, main, make_partition
 from autoprune.data.prepare.schemes import LEFT_OVER, NEEDS, SUMMARY, Division, drawn
 from autoprune.data.store import ClientStore
@@ -323,3 +323,86 @@ def test_arrays_of_another_partition_are_refused(tmp_path, make_store):
     path.write_text(json.dumps({**json.loads(path.read_text()), "clients": 3}))
     with pytest.raises(InputError, match=r"contradict partition\.json"):
         Partition.open(tmp_path / "out")
+
+
+def handed_test_rows(offsets, indices, header):
+    indices[-1] = 6
+
+
+def handed_rows_before_the_store(offsets, indices, header):
+    indices[0] = -1
+
+
+def handed_a_row_twice(offsets, indices, header):
+    indices[:2] = indices[2]
+
+
+def cut_into_a_client(offsets, indices, header):
+    offsets[1] = 0
+
+
+def begun_later(offsets, indices, header):
+    offsets[0] = 1
+
+
+def of_another_store(offsets, indices, header):
+    header["store"]["checksum"] = "0" * 64
+
+
+def short_of_a_name(offsets, indices, header):
+    header["client_ids"].pop()
+
+
+def given_the_others_row(offsets, indices, header):
+    indices[[0, 3]] = indices[[3, 0]]
+
+
+def of_an_unknown_client(offsets, indices, header):
+    header["client_ids"][0] = "nobody"
+
+
+DAMAGES = {
+    handed_test_rows: r"client 1 has row 6 of the store, expected training rows, which are 0\.\.5",
+    handed_rows_before_the_store: "client 0 has row -1 of the store, expected training rows",
+    handed_a_row_twice: "row 2 of the store is handed out twice",
+    cut_into_a_client: "offsets.npy does not rise from 0",
+    begun_later: "offsets.npy does not rise from 0",
+    of_another_store: "made of a store of checksum 0000",
+    short_of_a_name: "partition.json names 1 clients, its arrays have 2",
+    given_the_others_row: "client 'c0' has row 3, one of 'c1'",
+    of_an_unknown_client: "client 'nobody' has row 0, one of 'c0'",
+}
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_a_partition_that_does_not_fit_its_store_is_not_trained_on(
+    tmp_path, make_store, stage, refused, damage, sealed
+):
+    """By its own checksum where bytes changed; by what it says where a tool made it so."""
+    store = make_store(tmp_path / "store", [1, 2, 3, 4, 5, 6], [0, 0, 0, 1, 1, 1])
+    folder = tmp_path / "out"
+    partition_of(store, folder, "--scheme", "natural", "--target", "kind")
+    Partition.open(folder).verify(ClientStore.open(store))
+    offsets, indices = np.load(folder / "offsets.npy"), np.load(folder / "indices.npy")
+    header = json.loads((folder / "partition.json").read_text())
+    damage(offsets, indices, header)
+    np.save(folder / "offsets.npy", offsets)
+    np.save(folder / "indices.npy", indices)
+    if sealed:
+        header["checksum"] = checksum(offsets, indices)
+    (folder / "partition.json").write_text(json.dumps(header))
+    with pytest.raises(InputError, match=DAMAGES[damage] if sealed else "; partition again") as no:
+        Partition.open(folder).verify(ClientStore.open(store))
+    assert str(no.value).endswith("partition again")
+
+
+def test_a_store_that_changed_is_not_divided(tmp_path, make_store, stage, refused):
+    store = make_store(tmp_path / "store", [1, 2, 3, 4], [0, 0, 1, 1])
+    images = np.load(store / "images.npy", mmap_mode="r+")
+    images[0] ^= 1
+    images.flush()
+    flags = ["--store", store, "--output", tmp_path / "out", "--target", "kind"]
+    line = refused(stage("data.prepare.partition", *flags, "--scheme", "natural"))
+    assert "the arrays have checksum" in line
+    assert not (tmp_path / "out").exists()

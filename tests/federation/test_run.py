@@ -79,6 +79,26 @@ def test_pixels_are_scaled_to_the_stores_range(train, finished, tiny, tmp_path, 
     assert here["weights.safetensors"] != there["weights.safetensors"]
 
 
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [("store/images.npy", "header.json says"), ("partition/indices.npy", "partition.json says")],
+)
+def test_data_that_changed_since_they_were_prepared_are_not_trained_on(
+    train, tiny, tmp_path, file, words
+):
+    """A run notes the checksums of its data, so it has seen that they are right."""
+    shutil.copytree(tiny, tmp_path / "data")
+    array = np.load(tmp_path / "data" / file, mmap_mode="r+")
+    array.reshape(-1)[0] ^= 1
+    array.flush()
+    places = {name: tmp_path / "data" / name for name in ("store", "partition")}
+    done = train(tmp_path / "run", **places)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert words in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
 def test_another_seed_gives_others(train, finished, tmp_path, contents):
     done = train(tmp_path, "autoprune", "inherit", seed=4)
     assert done.returncode == 0, done.stderr

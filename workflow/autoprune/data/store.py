@@ -101,12 +101,20 @@ class ClientStore:
         return self.targets[self.target_column(target)]["classes"]
 
     def verify(self) -> None:
-        """Read every array and raise InputError unless the bytes are those of the header."""
+        """Read every array and raise InputError unless the bytes are those of the header.
+
+        A second for a gigabyte of images; every stage that takes a number from them asks for it.
+        """
         found = checksum({array: self.folder / f"{array}.npy" for array in ARRAYS})
         if found != self.checksum:
             raise InputError(
                 f"{self.folder}: the arrays have checksum {found}, header.json says "
                 f"{self.checksum}; prepare the data again"
+            )
+        if not np.array_equal(self.splits, np.repeat(range(3), [self.samples[s] for s in SPLITS])):
+            raise InputError(
+                f"{self.folder}: header.json says {self.samples}, which splits.npy contradicts; "
+                "prepare the data again"
             )
 
 

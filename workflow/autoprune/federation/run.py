@@ -45,6 +45,8 @@ class Run:
         self.grid = grid
         self.store = ClientStore.open(settings.store)
         self.partition = Partition.open(settings.partition)
+        self.store.verify()  # run.json repeats its checksum
+        self.partition.verify(self.store)
         height, width, channels = self.store.shape
         classes = len(self.store.classes(settings.target))
         base = Architecture(settings.model, settings.widths, (channels, height, width), classes)

@@ -198,6 +198,8 @@ def main(argv: Sequence[str] | None) -> None:
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     store, partition = ClientStore.open(args.store), Partition.open(args.partition)
+    store.verify()
+    partition.verify(store)
     export(
         args.run,
         store,

@@ -12,7 +12,7 @@ import numpy as np
 from autoprune.core.errors import InputError, run_main
 from autoprune.core.files import whole_folder, write_json
 from autoprune.core.options import add_flags, from_flags
-from autoprune.data.partition import FILES, SCHEMA_VERSION
+from autoprune.data.partition import FILES, SCHEMA_VERSION, checksum
 from autoprune.data.prepare.schemes import LEFT_OVER, SETTINGS, SUMMARY, Division, drawn, natural
 from autoprune.data.prepare.sources import report_dropped
 from autoprune.data.store import ClientStore
@@ -42,7 +42,7 @@ def make_partition(store: ClientStore, output: Path, target: str, chosen: Divisi
     classes = store.classes(target)
     counts = np.stack([np.bincount(labels[part], minlength=len(classes)) for part in parts])
     sizes = counts.sum(axis=1)
-    header = {
+    header: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "scheme": scheme,
         "settings": {
@@ -70,9 +70,12 @@ def make_partition(store: ClientStore, output: Path, target: str, chosen: Divisi
             *({**entry, "stage": "partition"} for entry in dropped),
         ],
     }
+    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    indices = np.concatenate(parts).astype(np.int64)
+    header["checksum"] = checksum(offsets, indices)
     with whole_folder(output, FILES) as scratch:
-        np.save(scratch["offsets.npy"], np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64))
-        np.save(scratch["indices.npy"], np.concatenate(parts).astype(np.int64))
+        np.save(scratch["offsets.npy"], offsets)
+        np.save(scratch["indices.npy"], indices)
         _write_counts(scratch["label_counts.csv"], counts, classes)
         write_json(scratch["partition.json"], header)
 
@@ -127,7 +130,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Partition one store; raises InputError for wrong input, and then writes nothing."""
     args = parse(argv)
     chosen = from_flags(Division, args)
-    make_partition(ClientStore.open(args.store), args.output, args.target, chosen)
+    store = ClientStore.open(args.store)
+    store.verify()
+    make_partition(store, args.output, args.target, chosen)
 
 
 if __name__ == "__main__":
