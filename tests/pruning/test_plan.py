@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from autoprune.core.errors import InputError
+from autoprune.methods._following import Reference
 from autoprune.models import Architecture, new_network
 from autoprune.models.weights import load_weights, save_weights
 from autoprune.pruning.options import WEIGHTS
 from autoprune.pruning.plan import Plan, replay
+from autoprune.pruning.record import read_plan
 from autoprune.pruning.search import advance, began_anew, falls, searching
 
 NETWORKS = [
@@ -170,16 +172,54 @@ def test_the_plan_holds_the_statistics_of_each_layer():
 
 
 def test_an_edited_plan_is_refused():
-    plan, base, *_ = searched(NETWORKS[0], "inherit")
-    value = plan.to_json()
-    value["shrinks"][0]["layers"][0]["kept"].pop()
-    with pytest.raises(InputError, match="edited or cut short"):
-        replay(Plan.from_json(value), base)
+    plan, *_ = searched(NETWORKS[0], "inherit")
     with pytest.raises(InputError, match="schema_version"):
         Plan.from_json({**plan.to_json(), "schema_version": 0})
+    value = plan.to_json()
     value.pop("cap")
     with pytest.raises(InputError, match="'cap' is missing"):
         Plan.from_json(value)
+
+
+def kept(plan):
+    return plan["shrinks"][1]["layers"][0]["kept"]
+
+
+EDITS = {
+    "one filter fewer": (lambda plan: kept(plan).pop(), "its kept filters give"),
+    "one twice": (lambda plan: kept(plan).insert(1, kept(plan)[0]), "each once"),
+    "another order": (lambda plan: kept(plan).reverse(), "expected ascending numbers"),
+    "one that is not there": (lambda plan: kept(plan).append(20), r"some of filters 0\.\."),
+    "one below all": (lambda plan: kept(plan).insert(0, -1), r"some of filters 0\.\."),
+    "text": (lambda plan: kept(plan).__setitem__(0, "0"), r"some of filters 0\.\."),
+    "none": (lambda plan: kept(plan).clear(), r"some of filters 0\.\."),
+    "a layer fewer": (lambda plan: plan["shrinks"][1]["layers"].pop(), "1 layers, the network 2"),
+    "a round twice": (lambda plan: plan["shrinks"][1].update(round=2), "2 is not after round 2"),
+    "no round": (lambda plan: plan["shrinks"][1].pop("round"), "not a pruning plan"),
+    "a cut fewer": (lambda plan: plan["shrinks"].pop(0), "scores of|some of filters"),
+    "cuts of nothing": (lambda plan: plan.update(shrinks=[7]), "not a pruning plan"),
+    "other widths": (lambda plan: plan["shrinks"][1].update(widths=[1, 1]), "says widths"),
+    "scores cut": (lambda plan: plan["shrinks"][1]["layers"][0]["scores"].pop(), "scores of"),
+    "another size": (lambda plan: plan["shrinks"][1].update(parameters=9), "says 9 parameters"),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_a_plan_that_contradicts_itself_is_refused_by_name(tmp_path, edit):
+    """What others follow, count and show: each reader says the file, the round and the layer."""
+    change, words = EDITS[edit]
+    plan = json.loads(json.dumps(searched(NETWORKS[0], "inherit")[0].to_json()))
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps(plan))
+    assert Reference.read(str(path), NETWORKS[0]).budget == plan["shrinks"][-1]["parameters"]
+    change(plan)
+    path.write_text(json.dumps(plan))
+    with pytest.raises(InputError, match=words) as caught:
+        Reference.read(str(path), NETWORKS[0])
+    assert str(caught.value).startswith(f"{path}: ")
+    if edit != "another size":  # which takes a network to count
+        with pytest.raises(InputError, match=words):
+            read_plan(path)
 
 
 def test_the_command_replays(tmp_path):

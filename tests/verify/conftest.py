@@ -58,9 +58,9 @@ def write_run(results, method, variant, seed):
             {"layer": "conv2", "kept": [0, 1, 2, 4, 5], "lower": 3.5, "upper": 4.75},
         ]
         norms = "null-kept" if method == "null-norms" else "trained"
-        write_json(
-            folder / "plan.json", {"norms": norms, "shrinks": [{"round": 2, "layers": layers}]}
-        )
+        cut = {"round": 2, "layers": layers, "widths": [3, 5]}
+        plan = {"norms": norms, "base": {"widths": [4, 6]}, "shrinks": [cut]}
+        write_json(folder / "plan.json", plan)
     settings = {"seed": seed, "rounds": 2, "torch-threads": 1}
     run = {
         "dataset": "digits", "data_kind": "real", "stands_for": "", "model": "cnn",

@@ -13,6 +13,7 @@ from autoprune.core import provenance
 from autoprune.core.errors import InputError
 from autoprune.core.files import read_json, whole_folder, write_json
 from autoprune.measure.table import GIVEN, read_metrics, written
+from autoprune.pruning.record import read_plan
 from autoprune.study.methods import module_of
 
 SCHEMA_VERSION = 1
@@ -123,7 +124,7 @@ def _with_widths(row: Row) -> Row:
 def _plan(folder: Path, run: str) -> dict[str, Any]:
     """A run's plan; of the dense baseline, which has none, an empty one."""
     path = folder / "plan.json"
-    return {} if run.split("/")[2] == "dense" and not path.exists() else read_json(path)
+    return {} if run.split("/")[2] == "dense" and not path.exists() else read_plan(path)
 
 
 def _shrinks(run: str, plan: Mapping[str, Any]) -> Iterator[Row]:

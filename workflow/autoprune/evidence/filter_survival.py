@@ -10,10 +10,11 @@ from typing import Any
 import pandas as pd
 from scipy import stats
 
-from autoprune.core.errors import InputError, run_main
+from autoprune.core.errors import run_main
 from autoprune.core.files import read_json, whole_file
 from autoprune.evidence.statistics import summarise
 from autoprune.measure.table import to_csv
+from autoprune.pruning.record import read_plan
 
 ARM = ["dataset", "model", "method", "variant"]
 COLUMNS = [*ARM, "layer", "filters", "seeds", "jaccard", "jaccard_low", "jaccard_high", "chance"]
@@ -22,21 +23,14 @@ COLUMNS = [*ARM, "layer", "filters", "seeds", "jaccard", "jaccard_low", "jaccard
 def survivors(plan: Mapping[str, Any]) -> list[tuple[int, ...]]:
     """For each layer, the indices into the base network of the filters that are left.
 
-    Each shrink's ``kept`` indexes the network before it. Raises InputError when they contradict
-    the base's widths.
+    Each shrink's ``kept`` indexes the network before it, as ``check_cuts`` made sure.
     """
     left = [tuple(range(width)) for width in plan["base"]["widths"]]
     for shrink in plan["shrinks"]:
         kept = [layer["kept"] for layer in shrink["layers"]]
-        try:
-            left = [
-                tuple(before[n] for n in indices)
-                for before, indices in zip(left, kept, strict=True)
-            ]
-        except (IndexError, ValueError):
-            raise InputError(
-                f"plan: round {shrink['round']} keeps filters that are not there; train it again"
-            ) from None
+        left = [
+            tuple(before[n] for n in indices) for before, indices in zip(left, kept, strict=True)
+        ]
     return left
 
 
@@ -64,7 +58,7 @@ def similarity(folders: Sequence[str | Path]) -> pd.DataFrame:
     """Of each arm and layer the mean Jaccard index over all pairs of seeds; columns COLUMNS."""
     arms: dict[tuple[str, ...], list[tuple[int, list[tuple[int, ...]], list[int]]]] = {}
     for folder in sorted(map(Path, folders)):
-        about, plan = read_json(folder / "run.json"), read_json(folder / "plan.json")
+        about, plan = read_json(folder / "run.json"), read_plan(folder / "plan.json")
         if traceable(plan):
             key = tuple(str(about[name]) for name in ARM)
             run = (int(about["seed"]), survivors(plan), plan["base"]["widths"])

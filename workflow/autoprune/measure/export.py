@@ -20,6 +20,7 @@ from autoprune.measure.program import save_program
 from autoprune.models import Architecture, build, load_state
 from autoprune.models.layers import Network
 from autoprune.models.weights import load_weights
+from autoprune.pruning.record import read_plan
 from autoprune.pruning.rounding import DIRECTIONS, round_widths
 
 SCHEMA_VERSION = 1
@@ -58,7 +59,7 @@ def trained(
     """
     architecture, state, _ = load_weights(run / "weights.safetensors")
     if multiple is not None:
-        plan = read_json(run / "plan.json")
+        plan = read_plan(run / "plan.json")
         architecture, network = round_widths(architecture, state, plan, seed, multiple, direction)
         return architecture, network.eval()
     network = build(architecture)

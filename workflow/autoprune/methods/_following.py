@@ -33,7 +33,7 @@ class Reference:
     @staticmethod
     def read(path: str, base: Architecture) -> "Reference":
         """From a run's plan.json; raises InputError when it started from another network."""
-        plan = Plan.from_json(read_json(path))
+        plan = Plan.from_json(read_json(path), path)
         if plan.base != base:
             raise InputError(
                 f"{path}: starts from {plan.base.family} of widths {list(plan.base.widths)}, "

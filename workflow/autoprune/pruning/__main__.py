@@ -16,7 +16,7 @@ def main(argv: Sequence[str] | None) -> None:
     parser.add_argument("--weights", required=True, help="safetensors of the base network")
     parser.add_argument("--output", required=True, help="safetensors of the smaller network")
     args = parser.parse_args(argv)
-    plan = Plan.from_json(read_json(args.plan))
+    plan = Plan.from_json(read_json(args.plan), args.plan)
     base, state, _ = load_weights(args.weights)
     if base != plan.base:
         raise InputError(

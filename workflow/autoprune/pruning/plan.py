@@ -9,7 +9,9 @@ import torch
 from autoprune.core.errors import InputError
 from autoprune.models import Architecture, load_state, new_network
 from autoprune.models.layers import Network
+from autoprune.pruning.budget import cost
 from autoprune.pruning.options import WEIGHTS
+from autoprune.pruning.record import check_cuts
 from autoprune.pruning.rule import Boundaries
 from autoprune.pruning.shrink import Kept, cut
 
@@ -92,11 +94,13 @@ class Plan:
         }
 
     @staticmethod
-    def from_json(value: Mapping[str, Any]) -> "Plan":
-        """From ``to_json``'s value; raises InputError on another schema or a missing key."""
-        if value.get("schema_version") != SCHEMA_VERSION:
+    def from_json(value: Any, where: str = "plan") -> "Plan":
+        """From ``to_json``'s value; raises InputError on another schema or a missing key, and
+        where the plan contradicts itself.
+        """
+        if check_cuts(value, where).get("schema_version") != SCHEMA_VERSION:
             raise InputError(
-                f"plan: schema_version is {value.get('schema_version')!r}, expected "
+                f"{where}: schema_version is {value.get('schema_version')!r}, expected "
                 f"{SCHEMA_VERSION}; make the plan again with this version"
             )
         try:
@@ -104,14 +108,21 @@ class Plan:
                 Shrink(s["round"], tuple(s["layers"]), tuple(s["widths"]), s["parameters"])
                 for s in value["shrinks"]
             ]
-            return Plan(
+            plan = Plan(
                 Architecture.from_json(value["base"]),
                 **{name: value[name] for name in OPTIONS},
                 shrinks=shrinks,
                 stopped=value["stopped"],
             )
         except KeyError as error:
-            raise InputError(f"plan: key {error} is missing; make the plan again") from None
+            raise InputError(f"{where}: key {error} is missing; make the plan again") from None
+        for step in shrinks:
+            if step.parameters != (right := cost(plan.base.with_widths(step.widths))):
+                raise InputError(
+                    f"{where}: round {step.round} says {step.parameters} parameters, its widths "
+                    f"have {right}; the plan was edited, train the run again"
+                )
+        return plan
 
 
 def shrunk(
@@ -158,7 +169,7 @@ def replay(plan: Plan, state: Mapping[str, torch.Tensor]) -> tuple[Architecture,
     """Apply a plan's shrinks to the base network's ``state``, without training between them.
 
     Bit-exact: it makes the same cuts (``inherit``) or draws the same fresh weights (``reinit``)
-    as the run did. Raises InputError when the plan contradicts itself.
+    as the run did.
     """
     architecture = plan.base
     network = new_network(architecture, plan.seed)
@@ -167,9 +178,4 @@ def replay(plan: Plan, state: Mapping[str, torch.Tensor]) -> tuple[Architecture,
     for step in plan.shrinks:
         architecture, network = shrunk(done, step.round, architecture, network, step.kept)
         done.shrinks.append(step)
-        if architecture.widths != step.widths:
-            raise InputError(
-                f"plan: round {step.round} says widths {list(step.widths)}, but its kept filters "
-                f"give {list(architecture.widths)}; the plan was edited or cut short"
-            )
     return architecture, restarted(plan, architecture, network)

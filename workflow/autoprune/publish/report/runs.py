@@ -14,6 +14,7 @@ from autoprune.core.errors import InputError
 from autoprune.core.files import read_json
 from autoprune.core.labels import arm_label, arm_order
 from autoprune.measure.table import RUN
+from autoprune.pruning.record import read_plan
 
 ARM = ("method", "variant")
 ORIGIN = ("settings", "store_checksum", "partition_checksum", "code", "versions")
@@ -88,7 +89,7 @@ def _record(
         **{part: about[part] for part in ORIGIN},
         "final": {part: shorter(final.get(part), 7) for part in FIGURES},
         "curves": curves(rows[rows["round"].notna()]),
-        "plan": short_plan(read_json(plan), str(plan)) if plan.exists() else None,
+        "plan": short_plan(read_plan(plan), str(plan)) if plan.exists() else None,
         "cost": cost(benchmarks / "runs" / f"{run}.tsv") if benchmarks else None,
     }
 
