@@ -16,6 +16,7 @@ import pytest
 
 from autoprune import methods
 from autoprune.core.errors import InputError
+from autoprune.core.files import sha256_file
 from autoprune.federation import simulation
 from autoprune.federation.__main__ import settings_of
 from autoprune.federation.checkpoint import Checkpoint, save
@@ -46,6 +47,8 @@ def test_what_a_run_leaves(finished):
         "units.csv",
         "weights.safetensors",
     }
+    noted = json.loads((finished / "run.json").read_text())["files"]
+    assert noted == {name: sha256_file(finished / name) for name in names - {"run.json"}}
     rows = history(finished)
     assert [int(row["round"]) for row in rows] == list(range(6))
     assert [bool(row["validation_accuracy"]) for row in rows] == [1, 0, 1, 0, 1, 1]
@@ -264,21 +267,33 @@ def test_sigterm_writes_a_checkpoint_and_says_so(flags, train, finished_long, tm
     assert all(contents(tmp_path)[name] == there[name] for name in names)
 
 
-def test_a_failed_client_is_left_out_and_recorded(train, tiny, tmp_path):
-    """A client whose rows lie beyond the store raises; the rounds go on without it."""
-    broken = tmp_path / "partition"
-    shutil.copytree(tiny / "partition", broken)
-    offsets, indices = np.load(broken / "offsets.npy"), np.load(broken / "indices.npy")
-    indices[offsets[2]] = 10**6
-    np.save(broken / "indices.npy", indices)
-    done = train(tmp_path / "run", partition=broken, clients_per_round=6)
+WITHOUT_CLIENT_2 = """
+from autoprune.core.errors import run_main
+from autoprune.federation import __main__ as stage, client_app
+begin = client_app.begin
+def broken(message, context):
+    task = begin(message, context)
+    return [][2] if task.client == 2 else task
+client_app.begin = broken
+run_main(stage.main)
+"""
+
+
+def test_a_failed_client_is_left_out_and_recorded(flags, tmp_path):
+    """A client that raises; the rounds go on without it."""
+
+    def train(output, **changes):
+        command = [sys.executable, "-c", WITHOUT_CLIENT_2, *flags(output, **changes)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+    done = train(tmp_path / "run", clients_per_round=6)
     assert done.returncode == 0, done.stderr
     rows = history(tmp_path / "run")
     assert all(row["failures"].startswith("2: IndexError") for row in rows[1:])
     assert rows[0]["failures"] == ""
     counts = ("clients", "usable", "late", "raised", "refused")
     assert [rows[1][name] for name in counts] == ["6", "5", "0", "1", "0"]
-    done = train(tmp_path / "stopped", partition=broken, clients_per_round=6, min_clients=6)
+    done = train(tmp_path / "stopped", clients_per_round=6, min_clients=6)
     assert done.returncode == 1
     assert "5 usable replies of 6, min_clients is 6; client 2: IndexError" in done.stderr
     assert "Traceback" not in done.stderr

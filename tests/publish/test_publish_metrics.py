@@ -13,7 +13,9 @@ import pandas as pd
 import pytest
 
 from autoprune.core.errors import InputError
-from autoprune.measure.metrics import collect
+from autoprune.core.files import sha256_file
+from autoprune.evidence.clients import read_units
+from autoprune.measure.metrics import collect, collect_units
 from autoprune.measure.metrics import main as metrics_main
 from autoprune.measure.table import COLUMNS, read_metrics
 
@@ -213,6 +215,66 @@ def test_a_broken_table_is_one_line(study, tmp_path, change, message):
     (tmp_path / "m.csv").write_text(change((study / "metrics.csv").read_text()))
     with pytest.raises(InputError, match=message):
         read_metrics(tmp_path / "m.csv")
+
+
+def without_its_end(path, lines):
+    """The first lines of a file that is then cut at the end of a line."""
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:lines]))
+
+
+@pytest.mark.parametrize("file", ["history.csv", "units.csv", "evaluation.json"])
+def test_a_run_whose_file_lost_its_end_is_refused_by_name(run_folder, file):
+    folder = run_folder()
+    noted = {file.name: sha256_file(file) for file in folder.iterdir() if file.name != "run.json"}
+    edit(folder / "run.json", lambda about: about.update(files=noted))
+    before = collect([folder]), collect_units([folder])
+    text = (folder / file).read_text()
+    if file.endswith(".csv"):
+        without_its_end(folder / file, -1)
+    else:
+        (folder / file).write_text(text.replace("0.5", "0.4"))
+    with pytest.raises(InputError, match=rf"{file}: not the file that run\.json beside it notes"):
+        collect([folder]), collect_units([folder])
+    (folder / file).write_text(text)
+    assert all(map(pd.DataFrame.equals, before, (collect([folder]), collect_units([folder]))))
+
+
+def test_a_history_has_the_rounds_that_its_run_was_asked_for(run_folder):
+    """Of a run without such notes too."""
+    folder = run_folder(settings={"rounds": 4})
+    collect([folder])
+    without_its_end(folder / "history.csv", -1)
+    with pytest.raises(InputError, match=r"history\.csv: 3 rounds, expected 4 as in run\.json"):
+        collect([folder])
+
+
+def test_tables_that_lost_their_end_are_refused_wherever_it_was_cut(run_folder, tmp_path):
+    """Between two runs as well, where nothing in the table itself could tell."""
+    runs = [str(run_folder(seed=seed)) for seed in (1, 2)]
+    metrics, units = tmp_path / "metrics.csv", tmp_path / "units.csv"
+    metrics_main(["--runs", *runs, "--output", str(metrics), "--units", str(units)])
+    check = ["sha256sum", "--check", "metrics.csv.sha256", "units.csv.sha256"]
+    assert subprocess.run(check, cwd=tmp_path, capture_output=True).returncode == 0
+    for path, read in ((metrics, read_metrics), (units, read_units)):
+        read(path)
+        text = path.read_text()
+        for lines in range(1, text.count("\n"), 7):
+            path.write_text(text)
+            without_its_end(path, lines)
+            with pytest.raises(InputError, match=f"{path}: not the file whose checksum is in"):
+                read(path)
+
+
+def test_a_table_without_a_seal_is_held_to_its_own_count_of_rounds(study, tmp_path):
+    path = tmp_path / "metrics.csv"
+    path.write_text((study / "metrics.csv").read_text())
+    whole = len(read_metrics(path))
+    without_its_end(path, -40)
+    with pytest.raises(InputError, match=r"ends at round \d+, expected 30; the end of the file"):
+        read_metrics(path)
+    path.write_text((study / "metrics.csv").read_text()[:-70])  # within a line
+    with pytest.raises(InputError, match=rf"row {whole}: cells are missing|is no number"):
+        read_metrics(path)
 
 
 def test_publishing_needs_neither_torch_nor_flower():

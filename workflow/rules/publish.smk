@@ -17,6 +17,8 @@ rule metrics:
     output:
         metrics="<results>/metrics.csv",
         units="<results>/units.csv",
+        # by which those who read them know that nothing is missing
+        sums=expand("<results>/{table}.csv.sha256", table=["metrics", "units"]),
     log:
         "<logs>/metrics.log",
     benchmark:

@@ -79,6 +79,43 @@ def sha256_file(path: str | Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def check_noted(path: str | Path) -> Path:
+    """``path``, unless the run.json beside it notes other bytes: InputError.
+
+    A run notes its other files last, so that a part of one, or one of another run, is found out.
+    """
+    path = Path(path)
+    about = path.with_name("run.json")
+    noted = read_json(about) if about.is_file() and path.is_file() else {}
+    files = noted.get("files", {}) if isinstance(noted, dict) else {}
+    if path.name in files and files[path.name] != sha256_file(path):
+        raise InputError(
+            f"{path}: not the file that {about.name} beside it notes: cut short, edited or of "
+            "another run; train the run again"
+        )
+    return path
+
+
+def seal(path: str | Path) -> None:
+    """Note a finished file's SHA-256 beside it, as ``sha256sum --check`` reads it."""
+    write_text(f"{path}.sha256", f"{sha256_file(path)}  {Path(path).name}\n")
+
+
+def check_seal(path: str | Path) -> None:
+    """Raise InputError for a file that is not the one that was sealed; one without a seal passes.
+
+    A table that is cut at the end of a line looks whole.
+    """
+    note = Path(f"{path}.sha256")
+    if note.is_file() and Path(path).is_file():
+        words = note.read_text(encoding="utf-8", errors="replace").split()
+        if words[:1] != [sha256_file(path)]:
+            raise InputError(
+                f"{path}: not the file whose checksum is in {note.name}: cut short or edited; "
+                "remove both and run again, which makes them anew"
+            )
+
+
 def write_together(texts: Mapping[str | Path, str]) -> None:
     """Write several text files so that an error while writing leaves none of them behind."""
     with ExitStack() as stack:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from autoprune.core.errors import InputError
+from autoprune.core.files import check_seal
 from autoprune.core.seeds import generator
 from autoprune.evidence.readings import Arm, Pair
 from autoprune.measure.table import PAIR, RUN
@@ -30,6 +31,7 @@ def read_units(path: str | None) -> dict[Pair, dict[Arm, Units]]:
     """
     if path is None:
         return {}
+    check_seal(path)
     try:
         table = pd.read_csv(path, dtype={"stands_for": str}, keep_default_na=False)
     except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:

@@ -12,7 +12,7 @@ from flwr.serverapp import Grid
 
 from autoprune import methods
 from autoprune.core.errors import InputError
-from autoprune.core.files import write_json
+from autoprune.core.files import sha256_file, write_json
 from autoprune.data.partition import Partition
 from autoprune.data.store import ClientStore
 from autoprune.federation import batch_norm
@@ -281,4 +281,8 @@ class Run:
         save_weights(self.output / "weights.safetensors", self.architecture, network.state_dict())
         if memory := self.method.to_json():
             write_json(self.output / "plan.json", memory)
-        write_json(self.output / "run.json", provenance(self.settings, self.store, self.partition))
+        about = provenance(self.settings, self.store, self.partition)
+        left = ["history.csv", "units.csv", "evaluation.json", "architecture.json"]
+        left += ["weights.safetensors", *(["plan.json"] if memory else [])]
+        about["files"] = {name: sha256_file(self.output / name) for name in left}
+        write_json(self.output / "run.json", about)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from autoprune.core.errors import InputError, run_main
-from autoprune.core.files import read_json, sha256_file, whole_folder, write_json
+from autoprune.core.files import check_noted, read_json, sha256_file, whole_folder, write_json
 from autoprune.core.seeds import generator
 from autoprune.data.partition import Partition
 from autoprune.data.store import ClientStore
@@ -57,7 +57,7 @@ def trained(
 
     Raises InputError when the run is not whole or has no plan to round by.
     """
-    architecture, state, _ = load_weights(run / "weights.safetensors")
+    architecture, state, _ = load_weights(check_noted(run / "weights.safetensors"))
     if multiple is not None:
         plan = read_plan(run / "plan.json")
         architecture, network = round_widths(architecture, state, plan, seed, multiple, direction)

@@ -9,6 +9,7 @@ from types import NoneType
 from typing import Any, NamedTuple, get_args
 
 from autoprune.core.errors import InputError
+from autoprune.core.files import check_noted
 from autoprune.federation.history import Row as Written
 from autoprune.federation.replies import Replies
 from autoprune.measure.table import number
@@ -32,7 +33,8 @@ def read_history(path: Path) -> list[dict[str, Any]]:
     """Rows of a run's history.csv, round 0 first; widths as a tuple, empty cells as None.
 
     Raises InputError for an absent file, a missing column, a value that is no number, rounds
-    that do not count up from 0, or a history without a single round of training.
+    that do not count up from 0, a history without a single round of training, or one that is
+    not the run's.
     """
     try:
         with path.open(encoding="utf-8", newline="") as stream:
@@ -50,6 +52,7 @@ def read_history(path: Path) -> list[dict[str, Any]]:
         raise InputError(
             f"{path}: round: expected 0, 1, 2, ... with at least one round of training"
         )
+    check_noted(path)
     return rows
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from autoprune.core.errors import InputError, run_main
-from autoprune.core.files import read_json, whole_file
+from autoprune.core.files import check_noted, read_json, seal, whole_file
 from autoprune.measure.history import Row, read_history, round_rows, total_rows
 from autoprune.measure.table import (
     COLUMNS,
@@ -68,7 +68,7 @@ UNITS = {name: unit for unit, names in OF_UNIT.items() for name in names}
 
 
 def _figures(path: Path, names: Sequence[str]) -> Iterator[Row]:
-    record = read_json(path)
+    record = read_json(check_noted(path))
     for name in names:
         if not isinstance(record, dict) or name not in record:
             raise InputError(f"{path}: {name} is missing")
@@ -116,6 +116,11 @@ def read_run(folder: Path) -> tuple[dict[str, str], list[Row]]:
 
     source = folder / "history.csv"
     history = read_history(source)
+    rounds = about.get("settings", {}).get("rounds", len(history) - 1)
+    if rounds != len(history) - 1:
+        raise InputError(
+            f"{source}: {len(history) - 1} rounds, expected {rounds} as in run.json; train it again"
+        )
     counts = ("parameters", "parameters_with_statistics", "macs", "flops_tf_profiler", "classes")
     complexity = list(_figures(folder / "complexity.json", counts))
     if complexity[0].value != history[-1]["parameters"]:
@@ -162,7 +167,7 @@ def collect_units(folders: Sequence[str | Path]) -> pd.DataFrame:
     for folder in sorted({Path(folder) for folder in folders}):
         path, about = folder / "units.csv", read_json(folder / "run.json")
         try:
-            table = pd.read_csv(path, dtype=str)
+            table = pd.read_csv(check_noted(path), dtype=str)
         except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
             raise InputError(f"{path}: not a CSV file ({error}); train the run again") from None
         if list(table.columns) != PER_UNIT:
@@ -190,11 +195,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         with whole_file(arguments.units) as scratch:
             units = collect_units(arguments.runs)
             units.to_csv(scratch, index=False, lineterminator="\n")
+        seal(arguments.units)
     with whole_file(arguments.output) as scratch:
         table.to_csv(scratch, index=False, lineterminator="\n")
         if arguments.parquet == "yes":  # inside, so that a failure leaves neither file
             with whole_file(Path(arguments.output).with_suffix(".parquet")) as beside:
                 read_metrics(scratch).to_parquet(beside, index=False)
+    seal(arguments.output)
 
 
 if __name__ == "__main__":

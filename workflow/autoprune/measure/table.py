@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from autoprune.core.errors import InputError
+from autoprune.core.files import check_seal
 
 RUN = ["dataset", "data_kind", "stands_for", "model", "method", "variant", "seed"]
 PAIR = ["dataset", "data_kind", "model"]
@@ -67,8 +68,10 @@ def read_metrics(path: str | Path) -> pd.DataFrame:
     """Read metrics.csv: ``seed`` int, ``round`` Int64 (missing for final figures), ``value`` float.
 
     Rows come back in one order whatever their order in the file. Raises InputError for an absent
-    file, other columns, values that are no numbers, or a figure that is given twice.
+    file, other columns, values that are no numbers, a figure that is given twice, or a part of
+    what was written.
     """
+    check_seal(path)
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except FileNotFoundError:
@@ -79,6 +82,9 @@ def read_metrics(path: str | Path) -> pd.DataFrame:
         raise InputError(f"{path}: found columns {','.join(table.columns)}, expected {COLUMNS}")
     if table.empty:
         raise InputError(f"{path}: no rows; give autoprune.measure.metrics at least one run")
+    short = table.index[table.isna().any(axis=1)]
+    if len(short):
+        raise InputError(f"{path}, row {short[0] + 1}: cells are missing; make it again")
     twice = table[table.duplicated([*RUN, "round", "metric"])]
     if not twice.empty:
         raise InputError(f"{path}: given twice: {'/'.join(twice.iloc[0][[*RUN, 'metric']])}")
@@ -90,7 +96,20 @@ def read_metrics(path: str | Path) -> pd.DataFrame:
         table["value"] = [float(text) for text in table["value"]]
     except ValueError as error:
         raise InputError(f"{path}: seed, round or value is no number ({error})") from None
+    _check_rounds(table, str(path))
     return table
+
+
+def _check_rounds(table: pd.DataFrame, path: str) -> None:
+    """Raise InputError for a run whose last round is not the one that it says it has."""
+    last = table.groupby(RUN)["round"].max().dropna()
+    told = table[table["metric"] == "rounds"].set_index(RUN)["value"].reindex(last.index).dropna()
+    for run, rounds in told.items():
+        if last[run] != rounds:
+            raise InputError(
+                f"{path}: {'/'.join(map(str, run))} ends at round {last[run]}, expected "
+                f"{rounds:.0f}; the end of the file is missing, make it again"
+            )
 
 
 def read_table(path: str, columns: Sequence[str]) -> pd.DataFrame:

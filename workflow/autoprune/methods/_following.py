@@ -7,7 +7,7 @@ from pydantic import Field
 
 from autoprune.core.block import Block
 from autoprune.core.errors import InputError
-from autoprune.core.files import read_json
+from autoprune.core.files import check_noted, read_json
 from autoprune.methods import Base
 from autoprune.models import Architecture
 from autoprune.pruning.budget import cost
@@ -33,7 +33,7 @@ class Reference:
     @staticmethod
     def read(path: str, base: Architecture) -> "Reference":
         """From a run's plan.json; raises InputError when it started from another network."""
-        plan = Plan.from_json(read_json(path), path)
+        plan = Plan.from_json(read_json(check_noted(path)), path)
         if plan.base != base:
             raise InputError(
                 f"{path}: starts from {plan.base.family} of widths {list(plan.base.widths)}, "

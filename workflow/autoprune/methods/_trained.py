@@ -2,7 +2,6 @@
 
 import csv
 import math
-from pathlib import Path
 from typing import Any
 
 from pydantic import Field
@@ -10,6 +9,7 @@ from pydantic import Field
 from autoprune.core.block import Block
 from autoprune.core.errors import InputError
 from autoprune.core.evaluations import LAST
+from autoprune.core.files import check_noted
 from autoprune.methods._following import Following
 from autoprune.models import Architecture
 
@@ -20,7 +20,7 @@ def read_accuracies(path: str) -> list[tuple[int, float]]:
     Raises InputError when the file is missing, no history, or one without an evaluation.
     """
     try:
-        rows = csv.DictReader(Path(path).read_text(encoding="utf-8").splitlines())
+        rows = csv.DictReader(check_noted(path).read_text(encoding="utf-8").splitlines())
         found = [(int(row["round"]), row["validation_accuracy"]) for row in rows]
         accuracies = [(number, float(value)) for number, value in found if number and value]
     except FileNotFoundError:

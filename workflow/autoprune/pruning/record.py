@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.core.errors import InputError
-from autoprune.core.files import read_json
+from autoprune.core.files import check_noted, read_json
 
 
 def read_plan(path: str | Path) -> dict[str, Any]:
     """The plan in a file; raises InputError as ``check_cuts`` does."""
-    plan: dict[str, Any] = check_cuts(read_json(path), str(path))
+    plan: dict[str, Any] = check_cuts(read_json(check_noted(path)), str(path))
     return plan
 
 
