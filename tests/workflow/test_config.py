@@ -12,8 +12,15 @@ from autoprune.core.errors import InputError
 from autoprune.core.labels import METHODS, differs
 from autoprune.measure import formats as exports
 from autoprune.pruning.rounding import DIRECTIONS
-from autoprune.study.config import check, followed, methods_of, resolve, run_settings
-from autoprune.study.grid import read_config
+from autoprune.study.config import (
+    check,
+    followed,
+    methods_of,
+    resolve,
+    run_settings,
+    without_effect,
+)
+from autoprune.study.grid import read_config, runs_of
 from autoprune.study.methods import follows_dense, follows_plan, keeps_scores, settings_of
 from autoprune.study.settings import Deploy
 from stages import run_stage
@@ -300,7 +307,7 @@ REFUSED = [
     ({"seeds": [3, 1, 3]}, "seeds: found 3 twice"),
     ({"seeds": [True]}, "seeds.0: found True, expected a whole number"),
     ({"backend": None}, "backend: found None; known are local, simulation"),
-    ({"methods": {"dense": []}}, "methods.dense: found 0 entries, expected 1 or more"),
+    ({"methods": {"dense": []}}, "methods: key 'dense' is missing, or has no variant"),
     (
         {"pairs": {"glyphs-cnn": {"methods": {"autoprune": ["reinit"]}}}},
         "pairs.glyphs-cnn.methods: key 'dense' is missing",
@@ -370,6 +377,65 @@ def test_snakemake_stops_with_that_line(tmp_path):
         f"error: {path}: pairs.glyphs-cnn.autoprune.k: found -1, expected a number above 0"
     ]
     assert "Traceback" not in done.stderr
+
+
+def of_snakemake(tmp_path, *flags, **overlays):
+    """The exit code and the lines on stderr of a dry run, of overlays by name."""
+    for name, content in overlays.items():
+        (tmp_path / f"{name}.yaml").write_bytes(content)
+    done = run_stage("snakemake", "-n", "--quiet", "all", *flags, cwd=ROOT)
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stderr.splitlines()
+
+
+@pytest.mark.parametrize("second", ["--configfile {}", "--configfile={}", "--configfiles {}"])
+def test_a_second_configfile_flag_drops_nothing_silently(tmp_path, second):
+    one, two = (str(tmp_path / f"{name}.yaml") for name in ("one", "two"))
+    words = ["--configfile", one, *second.format(two).split(), "--", "data"]
+    code, lines = of_snakemake(tmp_path, *words, one=b"seeds: [1]", two=b"seeds: [2]")
+    assert code == 1
+    assert lines[-1].startswith("error: --configfile is given 2 times")
+    assert lines[-1].endswith(f"behind one: --configfile {one} {two}")
+    assert of_snakemake(tmp_path, "--configfile", one, two)[0] == 0
+
+
+def test_a_file_that_snakemake_cannot_read_is_one_line_with_the_studys_logger(tmp_path):
+    file = str(tmp_path / "latin.yaml")
+    words = ["--logger", "study", "--configfile", file]
+    code, lines = of_snakemake(tmp_path, *words, latin="# grö\nseeds: [1]\n".encode("latin-1"))
+    assert code == 1
+    assert lines[-1] == f"error: {file}: not UTF-8 at byte 4; save it as UTF-8"
+
+
+def test_methods_that_only_repeat_others_are_told_how_to_be_alone(tmp_path):
+    """Case 15: an overlay that wants dense alone; and as the line says, it is."""
+    only = tmp_path / "only.yaml"
+    only.write_text("methods: {dense: [fedavg]}\n")
+    (line,) = without_effect(read_config([only], CONFIG), [CONFIG, only])
+    assert line.startswith(f"note: {only}: methods: merged with those of other files, so that ")
+    assert line in of_snakemake(tmp_path, "--configfile", str(only))[1]
+    names = line.partition("that ")[2].partition(" run too")[0].split(", ")
+    assert {"autoprune", "narrow"} < {*names}
+    gone = {name: [] for name in names}
+    alone = {"methods": {"autoprune": []}, "pairs": {"digits-cnn": {"methods": gone}}}
+    only.write_text(yaml.safe_dump(alone))
+    config = read_config([only], CONFIG)
+    assert {run.method for run in runs_of(config)} == {"dense"}
+    assert list(without_effect(config, [CONFIG, only])) == []
+    code, lines = of_snakemake(tmp_path, "--configfile", str(only))
+    assert (code, [line for line in lines if "note" in line]) == (0, [])
+    only.write_text("methods: {taylor: [classical]}\n")  # adds one
+    assert list(without_effect(read_config([only], CONFIG), [CONFIG, only])) == []
+
+
+def test_options_of_another_source_name_both_files(tmp_path):
+    """Case 17: a data set's name of config.yaml with a source of one's own."""
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("datasets: {glyphs: {source: leaf, options: {folder: x}}}\n")
+    with pytest.raises(InputError) as refusal:
+        read_config([mine], CONFIG)
+    assert str(refusal.value).startswith(f"{CONFIG}: datasets.glyphs.options.clients: unknown")
+    assert f"source leaf stands in {mine}: give the data set another name" in str(refusal.value)
 
 
 @pytest.mark.parametrize(

@@ -33,13 +33,14 @@ try:
     from autoprune.data.prepare import sources
     from autoprune.publish.items import KINDS, items
     from autoprune.publish.selection import TIMED, searched, selected
-    from autoprune.study.config import ablation_flags, check, followed, resolve
+    from autoprune.study.config import ablation_flags, check, followed, resolve, without_effect
     from autoprune.study.grid import Run, runs_of, told
     from autoprune.study.methods import follows_dense, follows_plan, keeps_scores
-    from autoprune.study.overlay import read_overlay
+    from autoprune.study.overlay import check_command, read_overlay
     from autoprune.study.scheduling import fork_stages, quote_python
 
     quote_python()
+    check_command(sys.argv[1:])
     for file in CONFIGFILES:
         read_overlay(file)  # what Snakemake has read of it may hide a key that is given twice
     check(config, CONFIGFILES)
@@ -49,6 +50,8 @@ try:
     CSVS = items("evidence")
 except InputError as error:
     sys.exit(f"error: {error}")
+for note in without_effect(config, CONFIGFILES):
+    print(note, file=sys.stderr)
 
 PAIRS = {pair: config["pairs"][pair] for pair in config["study"]}
 DATASETS = list(dict.fromkeys(pair["dataset"] for pair in PAIRS.values()))

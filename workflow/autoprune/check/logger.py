@@ -5,6 +5,7 @@ runs that train stand below the lines, redrawn. What Snakemake says besides is s
 """
 
 import logging
+import sys
 import threading
 import time
 from collections import Counter
@@ -48,6 +49,12 @@ class LogHandler(LogHandlerBase):
         from rich.console import Console
         from rich.live import Live
 
+        from autoprune.study.overlay import check_files
+
+        try:  # what Snakemake would read next, and break off with a traceback
+            check_files(sys.argv[1:])
+        except InputError as error:
+            sys.exit(f"error: {error}")
         self.console = Console(stderr=True, highlight=False, markup=False, emoji=False)
         self.study: Study | None = None
         self.jobs: dict[int, Job] = {}

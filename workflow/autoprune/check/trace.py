@@ -145,7 +145,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("cell", nargs="+", help="COLUMN KEY=VALUE ..., or ROW:COLUMN")
     parser.add_argument("--results", default="results", type=Path, help="the study's results")
     parser.add_argument(
-        "--configfile", nargs="*", default=[], metavar="FILE",
+        "--configfile", nargs="*", action="extend", default=[], metavar="FILE",
         help="the study's, as Snakemake was given them: says which downloads a data set is from",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print it as JSON")

@@ -42,7 +42,7 @@ def parser_of_verify() -> argparse.ArgumentParser:
     add("--any-versions", action="store_true", help="other library versions are no failure")
     add("--all", action="store_true", help=f"show every change, not the first {SHOWN}")
     add("--twice", action="store_true", help="run a study in two folders and compare all bytes")
-    add("--configfile", nargs="+", default=["config/ci.yaml"], help="with --twice: the study")
+    add("--configfile", nargs="+", action="extend", help="with --twice: the study (ci.yaml)")
     add("--cores", type=int, nargs=2, default=[1, 8], help="with --twice: of each (default 1 8)")
     add("--keep", action="store_true", help="with --twice: leave the two folders where they are")
     return parser
@@ -86,7 +86,7 @@ def act(args: argparse.Namespace) -> int:
     if args.twice:
         # the default action would leave the study running, and its folders
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        return twice(args.configfile, args.cores, args.keep)
+        return twice(args.configfile or ["config/ci.yaml"], args.cores, args.keep)
     if args.reference is None:
         raise InputError(NO_REFERENCE.format(results=args.results))
     action = record if args.record else check

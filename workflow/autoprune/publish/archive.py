@@ -179,7 +179,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         prog="python -m autoprune.publish.archive", description=__doc__
     )
     parser.add_argument(
-        "--configfile", nargs="*", default=[], metavar="FILE", help="as Snakemake was given them"
+        "--configfile",
+        nargs="*",
+        action="extend",
+        default=[],
+        metavar="FILE",
+        help="as Snakemake was given them",
     )
     parser.add_argument("--results", type=Path, help="the study's results (the config's)")
     parser.add_argument("--output", type=Path, help="the zip to write (study.zip in the results)")

@@ -1,6 +1,6 @@
 """The configuration: checked against its models and for sense, one line for what is wrong."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ def methods_of(config: Mapping[str, Any], pair: str) -> Mapping[str, Sequence[st
     found: dict[str, Sequence[str]] = dict(own.get("methods", config["methods"]))
     for method, variants in own.get("more_methods", {}).items():
         found[method] = list(dict.fromkeys([*found.get(method, ()), *variants]))
-    return found
+    return {method: variants for method, variants in found.items() if variants}
 
 
 def variant_settings(config: Mapping[str, Any], method: str, variant: str) -> Mapping[str, Any]:
@@ -86,7 +86,29 @@ def _check_dataset(files: Files, path: Path_, dataset: Mapping[str, Any]) -> Non
     try:
         check_options(dataset["source"], dataset["options"])
     except WrongValue as error:
-        _refuse(files, [*path, *error.key], error.reason)
+        where, of = [*path, *error.key], _origin(files, [*path, "source"])
+        hint = f"; source {dataset['source']} stands in {of}: give the data set another name there"
+        merged = error.key[0] == "options" and _origin(files, where) != of
+        _refuse(files, where, error.reason + (hint if merged else ""))
+
+
+def without_effect(config: Mapping[str, Any], files: Files) -> Iterator[str]:
+    """A line on each file whose ``methods`` only repeat some of those that run anyway.
+
+    Who writes so wants these alone.
+    """
+    before: dict[str, Any] = {}
+    run = dict.fromkeys(name for pair in config["study"] for name in methods_of(config, pair))
+    for file in files:
+        methods = read_overlay(file).get("methods") or {}
+        others = [name for name in run if name not in methods]
+        if methods and others and all(before.get(name) == methods[name] for name in methods):
+            yield (
+                f"note: {file}: methods: merged with those of other files, so that "
+                f"{', '.join(others)} run too; a method goes where it gets no variant: "
+                f"{{{others[0]}: []}}, in the methods of each pair that has its own too"
+            )
+        before |= methods
 
 
 def _check_pair(config: Mapping[str, Any], files: Files, name: str) -> None:

@@ -1,6 +1,8 @@
 """A configuration file as YAML has it, less what YAML reads without a word and nobody means."""
 
+import argparse
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,35 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+
+
+def check_command(words: Sequence[str]) -> None:
+    """Raise InputError for a command of Snakemake's with several ``--configfile``.
+
+    Its parser keeps the last and says nothing, which runs another study.
+    """
+    given = [n for n, word in enumerate(words) if re.match(r"--configfiles?(=|$)", word)]
+    if len(given) > 1:
+        raise InputError(
+            f"--configfile is given {len(given)} times, of which Snakemake takes the last alone; "
+            f"name all files behind one: --configfile {' '.join(_named(words))}"
+        )
+
+
+def check_files(words: Sequence[str]) -> None:
+    """Read what a command of Snakemake's names as configuration, before it does; InputError."""
+    for file in _named(words):
+        read_overlay(file)
+
+
+def _named(words: Sequence[str]) -> list[str]:
+    """The files behind every ``--configfile`` of a command."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument(
+        "--configfile", "--configfiles", dest="files", nargs="+", action="extend", default=[]
+    )
+    found: list[str] = parser.parse_known_args(words)[0].files
+    return found
 
 
 def read_overlay(file: str | Path) -> dict[str, Any]:

@@ -28,7 +28,7 @@ UNSET: Any = None  # of a key that may be left out, but not set to nothing
 def _with_dense(methods: dict[str, list[str]]) -> dict[str, list[str]]:
     """Methods among which the baseline is."""
     if not methods.get("dense"):
-        raise wrong("key 'dense' is missing")
+        raise wrong("key 'dense' is missing, or has no variant")
     return methods
 
 
@@ -37,7 +37,7 @@ Whole = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 # names are parts of paths, of the form that the wildcards in the Snakefile have
 Variant = Annotated[str, StringConstraints(pattern="^[a-z0-9][a-z0-9.-]*$")]
-Variants = dict[str, Annotated[list[Variant], Field(min_length=1), Once]]
+Variants = dict[str, Annotated[list[Variant], Once]]  # none: the method does not run
 Methods = Annotated[Variants, AfterValidator(_with_dense)]
 
 
@@ -202,7 +202,8 @@ class Config(Block):
     )
     methods: Methods = Field(
         description="Method -> variants that run, of every pair that has no `methods` of its own. "
-        "`dense: [fedavg]` must be there, all else is compared with it."
+        "`dense: [fedavg]` must be there, all else is compared with it. A method without a "
+        "variant, `narrow: []`, does not run."
     )
     variants: dict[str, dict[Variant, dict[str, Any]]] = Field(
         description="Variants of your own: method -> name -> what a variant of that name sets "
