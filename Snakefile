@@ -13,7 +13,11 @@ from snakemake.utils import min_version
 min_version("9.20")
 
 
-configfile: "config/config.yaml"
+include: "workflow/rules/paths.smk"
+
+
+# of the folder in which the study runs, where it has one
+configfile: "config/config.yaml" if os.path.exists("config/config.yaml") else own("config/config.yaml")
 
 
 # built from envs/Dockerfile, used only with `--software-deployment-method apptainer`

@@ -1,18 +1,12 @@
 """What all rules share: the checked configuration, the study's runs, code versions, the shell.
 
-in:  the configuration that Snakemake has read
+in:  the configuration that Snakemake has read, paths.smk
 out: CONFIGFILES, DATASETS, TABLES, FIGURES, CSVS, TABLE_FILES, FIGURE_FILES, runs(), stage(),
      what_failed(), the functions of inputs and params
 """
 
 import json
-import os
 import shlex
-import sys
-from pathlib import Path
-
-WORKFLOW = Path(workflow.current_basedir).parent
-sys.path.insert(0, str(WORKFLOW))
 
 from autoprune.core.errors import InputError
 
@@ -90,7 +84,7 @@ def files_shown(wildcards):
     """The input files of a CSV or figure by flag, as its module declares them."""
     places = {"dataset": DATASETS, "searched": SEARCHED, "measured": MEASURED}
     return {
-        flag: expand(pattern, **places) if "{" in pattern else pattern
+        flag: expand(pattern, **places) if "{" in pattern else own(pattern)
         for flag, pattern in shown(wildcards, "evidence").inputs.items()
     }
 

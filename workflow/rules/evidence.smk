@@ -71,7 +71,7 @@ rule nulls:
 rule published_nulls:
     """Where the sizes that the notebooks print lie among those of networks that learn nothing."""
     input:
-        "config/published.tsv",
+        own("config/published.tsv"),
     output:
         "<results>/published_nulls.csv",
     log:

@@ -37,7 +37,7 @@ rule count:
 rule published_counts:
     """The same counts for the architectures that the authors' notebooks print."""
     input:
-        "config/published.tsv",
+        own("config/published.tsv"),
     output:
         "<results>/published_counts.json",
     log:

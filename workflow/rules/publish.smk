@@ -41,7 +41,7 @@ rule render_table:
     input:
         csv="<results>/tables/{table}.csv",
         # code versions know Python only
-        page="workflow/autoprune/publish/templates/table.html.j2",
+        page=own("workflow/autoprune/publish/templates/table.html.j2"),
     output:
         html=report(
             "<results>/tables/{table}.html",
@@ -115,7 +115,7 @@ rule write_report:
         environment="<results>/environment.json",
         # code versions know Python only
         page=expand(
-            "workflow/autoprune/publish/templates/{file}",
+            own("workflow/autoprune/publish/templates/{file}"),
             file=["report.html.j2", "page.css", "page.js"],
         ),
     output:
@@ -160,12 +160,13 @@ rule report:
         "<benchmarks>/report.tsv"
     params:
         configfiles=CONFIGFILES,
+        snakefile=own("Snakefile"),
     shell:
         """
         python -m snakemake tables figures \
             --nolock \
             --cores 1 \
-            --snakefile Snakefile \
+            --snakefile {params.snakefile:q} \
             --configfile {params.configfiles:q} \
             --report {output:q} \
             >{log:q} 2>&1

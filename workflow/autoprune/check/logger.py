@@ -103,9 +103,9 @@ class LogHandler(LogHandlerBase):
     def begin(self, facts: dict[str, Any]) -> None:
         """The workflow has been read: which study is it?"""
         from autoprune.check.status_runs import Study
-        from autoprune.study.grid import CONFIG, read_config
+        from autoprune.study.grid import base_config, read_config
 
-        ours = Path(CONFIG).resolve()
+        ours = base_config().resolve()
         overlays = [file for file in facts["configfiles"] if Path(file).resolve() != ours]
         try:
             self.study = Study(read_config(overlays))

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from autoprune.core.provenance import ROOT
 from autoprune.study.config import (
     Config,
     check,
@@ -71,14 +72,19 @@ def told(config: Mapping[str, Any], run: Run) -> dict[str, Any]:
     }
 
 
-def read_config(overlays: Sequence[str | Path] = (), base: str | Path = CONFIG) -> Config:
+def base_config() -> Path:
+    """The study's config.yaml: this folder's, or else the project's."""
+    return Path(CONFIG) if Path(CONFIG).exists() else ROOT.parent / CONFIG
+
+
+def read_config(overlays: Sequence[str | Path] = (), base: str | Path | None = None) -> Config:
     """The checked and resolved configuration that Snakemake makes of the same files.
 
     ``overlays`` are what ``--configfile`` names: later wins, mappings are merged, all else is
     replaced. Raises InputError naming the file, and the key where there is one.
     """
     config: Config = {}
-    files = [base, *overlays]
+    files = [base or base_config(), *overlays]
     for file in files:
         found = read_overlay(file)
         _merge(config, found)
