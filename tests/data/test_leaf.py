@@ -1,5 +1,6 @@
 """LEAF's shards are read whole, and each kind of bad shard is refused in one line."""
 
+import gzip
 import json
 import math
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from autoprune.core.errors import InputError
 from autoprune.data.prepare.__main__ import main
+from autoprune.data.prepare.sources import files_read
 from autoprune.data.store import ClientStore
 
 
@@ -151,7 +153,6 @@ def test_a_file_that_is_not_json_is_refused(tmp_path, content):
         ('{"user_data": {"w1": ' + "[0, " * 100_000, "nested too deep"),
         ('{"user_data": {"w1": ' + '{"a": ' * 100_000, "nested too deep"),
         ('{"user_data": {"w1": NaN', "not valid JSON"),
-        ('\ufeff{"user_data": {}}', "not valid JSON"),
     ],
 )
 def test_what_one_parser_takes_and_another_does_not_is_refused(tmp_path, text, message):
@@ -180,6 +181,73 @@ def test_keys_may_stand_in_any_order_and_users_have_any_name(tmp_path, leaf_shar
     assert len({store.checksum for store in stores}) == 1
 
 
+def packed(path):
+    """The shard packed, as forks of the data have it."""
+    path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+    path.unlink()
+    return path.with_name(f"{path.name}.gz")
+
+
+def marked(path):
+    """With a byte-order mark, as some editors of Windows save it."""
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+
+
+def deeper(path):
+    """In a folder of the folder."""
+    (path.parent / "all_data/niid").mkdir(parents=True)
+    path.rename(path.parent / "all_data/niid" / path.name)
+
+
+@pytest.mark.parametrize("form", [packed, marked, deeper])
+def test_shards_may_be_packed_marked_or_deeper(tmp_path, leaf_shard, form):
+    for name in ("plain", "other"):
+        leaf_shard(tmp_path / name / "b.json", {"w3": range(30, 50)})
+        path = leaf_shard(tmp_path / name / "a.json", {"w1": range(20), "w2": range(20, 30)})
+    if form is deeper:
+        for name in ("plain", "other"):
+            (tmp_path / name / "b.json").unlink()  # which would be all that is read
+    form(path)
+    plain, other = (
+        prepare(tmp_path / f"{n} s", "--folder", tmp_path / n) for n in ("plain", "other")
+    )
+    assert other.checksum == plain.checksum
+    watched = files_read("leaf", {"folder": str(tmp_path / "other")})
+    assert len(watched) == 1 if form is deeper else 2
+
+
+def test_a_packed_shard_that_is_cut_or_none_is_refused(tmp_path, leaf_shard):
+    path = packed(leaf_shard(tmp_path / "in/a.json", {"w1": range(20)}))
+    whole = path.read_bytes()
+    for content in (whole[:-9], whole[: len(whole) // 2], b"", b"{}", whole[:40] + b"x" * 99):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"a\.json\.gz: ") as caught:
+            prepare(tmp_path / "store", "--folder", tmp_path / "in")
+        assert "\n" not in str(caught.value)
+    leaf_shard(tmp_path / "in/a.json", {"w1": range(20)})
+    with pytest.raises(InputError, match="the same shard lies unpacked beside it"):
+        prepare(tmp_path / "store", "--folder", tmp_path / "in")
+
+
+def test_a_folder_of_leafs_split_is_not_taken_for_one_without(tmp_path, leaf_shard):
+    for split, labels in (("train", range(20)), ("test", range(20, 30))):
+        leaf_shard(tmp_path / "data" / split / "a.json", {"w1": labels})
+    with pytest.raises(InputError, match="has LEAF's split, folders train and test; give them"):
+        prepare(tmp_path / "store", "--folder", tmp_path / "data")
+
+
+def test_a_name_that_steers_a_terminal_is_refused_and_shown_as_text(tmp_path, leaf_shard, stage):
+    leaf_shard(tmp_path / "in/a.json", {"\x1b[2Jw1": range(20)})
+    flags = ["--name", "n", "--folder", tmp_path / "in", "--output", tmp_path / "store"]
+    done = stage("data.prepare", "leaf", *flags)
+    assert done.returncode == 1
+    assert done.stderr.endswith(r"client '\x1b[2Jw1' cannot be shown; rename it" + "\n")
+    leaf_shard(tmp_path / "in/a.json", {"\x1b[2Jw1": [99]})
+    done = stage("data.prepare", "leaf", *flags)
+    assert r"user \x1b[2Jw1, row 0: label 99" in done.stderr
+    assert "\x1b" not in done.stderr
+
+
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_a_shard_truncated_at_any_byte_is_refused(tmp_path_factory, leaf_shard, data):
@@ -200,7 +268,7 @@ def test_a_shard_truncated_at_any_byte_is_refused(tmp_path_factory, leaf_shard, 
         (["--train", ".", "--test", ".", "--folder", "."], "or folder alone"),
         (["--train", ".", "--test", "."], "one folder"),
         (["--folder", "absent"], "absent: no such folder"),
-        (["--folder", "."], r"no \*\.json file"),
+        (["--folder", "."], r"no \*\.json or \*\.json\.gz file"),
     ],
 )
 def test_wrong_folders_are_refused(tmp_path, monkeypatch, flags, message):

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from autoprune.core.errors import InputError
-from autoprune.data.prepare import decoding
+from autoprune.data.prepare import decoding, partition
 from autoprune.data.prepare.__main__ import main
 from autoprune.data.store import ClientStore
 
@@ -88,6 +88,41 @@ def test_a_tree_keeps_every_image_with_its_client_and_label(tree, tmp_path, caps
     assert store.client_ids == ["anna", "bob", "eve"]
     assert np.bincount(store.clients[store.rows("train")]).tolist() == [7, 7, 7]
     assert (store.images == store.images[:, :1, :1]).all()
+
+
+@pytest.mark.parametrize("names", [("train", "val", "test"), ("Train", "test"), ("training",)])
+def test_a_tree_by_split_is_one_pool_with_that_split(tree, tmp_path, capsys, names):
+    """As torchvision's ImageFolder has it: no client is called train."""
+    clients = ("anna", "bob", "eve")
+    for client, name in zip(clients, names, strict=False):
+        (tree / client).rename(tree / name)
+    for client in clients[len(names) :]:
+        shutil.rmtree(tree / client)
+    store = prepare(tmp_path / "out", "folder", "--folder", tree)
+    assert f"{', '.join(sorted(names))}: splits, not clients" in capsys.readouterr().err
+    assert (store.client_ids, store.natural_clients) == (["pool"], False)
+    sizes = {3: [9, 9, 9], 2: [9, 4, 5], 1: [7, 1, 1]}[len(names)]
+    assert list(store.samples.values()) == sizes
+    if len(names) == 3:
+        levels = store.images[store.rows("validation"), 0, 0, 0]
+        assert {level // 40 for level in levels.tolist()} == {1}  # bob's
+    division = ["--store", tmp_path / "out", "--target", "label", "--output", tmp_path / "p"]
+    with pytest.raises(InputError, match="has no clients of its own"):
+        partition.main([*map(str, division), "--scheme", "natural"])
+    partition.main([*map(str, division), "--scheme", "iid", "--clients", "2"])
+
+
+def test_a_tree_of_splits_and_clients_is_refused(tree, tmp_path):
+    for client, name in (("anna", "train"), ("bob", "test")):
+        (tree / client).rename(tree / name)
+    words = ["own: test, train are splits, eve is none; expected CLIENT/LABEL/image, or only"]
+    refused_in_one_line(tmp_path, words, "folder", "--folder", tree)
+    (tree / "train").rename(tree / "anna")  # one such name alone may be somebody's
+    store = prepare(tmp_path / "out", "folder", "--folder", tree)
+    assert store.client_ids == ["anna", "eve", "test"]
+    shutil.rmtree(tree / "anna")
+    shutil.rmtree(tree / "eve")
+    refused_in_one_line(tmp_path / "x", ["no folder train beside test"], "folder", "--folder", tree)
 
 
 def test_a_table_gives_the_same_data_as_the_tree(tree, tmp_path):

@@ -182,6 +182,18 @@ def test_an_archive_is_unpacked_once_and_anew_when_it_is_newer(tmp_path, archive
     assert (tmp_path / "away" / "emnist_all.sqlite").is_file()
 
 
+def test_a_database_that_somebody_unpacked_is_used(tmp_path, archive):
+    """Beside the archive, which `unlzma` takes away; and under the archive's name."""
+    unpacked = archive.with_suffix("")
+    unpacked.write_bytes((tmp_path / "raw/emnist_all.sqlite").read_bytes())
+    archive.unlink()
+    prepare(tmp_path / "s", "--archive", archive)
+    prepare(tmp_path / "t", "--archive", unpacked)
+    unpacked.rename(archive)
+    prepare(tmp_path / "u", "--archive", archive)
+    assert same(tmp_path / "plain", *(tmp_path / name for name in "stu"))
+
+
 BAD_ARCHIVES = {
     "cut": (lambda data: data[:-100], "damaged or cut off"),
     "empty": (lambda data: b"", "damaged or cut off"),

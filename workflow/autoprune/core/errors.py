@@ -1,7 +1,9 @@
 """Wrong input ends in one line on stderr and exit code 1, never in a traceback."""
 
+import io
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 
 class InputError(Exception):
@@ -11,11 +13,22 @@ class InputError(Exception):
     """
 
 
+def shown(text: str) -> str:
+    """Text as a terminal may have it: what would steer one, such as colours, as an escape."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def run_main(main: Callable[[Sequence[str] | None], None]) -> None:
-    """Run a stage's ``main(argv)`` as a command; an InputError becomes one line and exit code 1."""
+    """Run a stage's ``main(argv)`` as a command; an InputError becomes one line and exit code 1.
+
+    What the terminal's encoding cannot show is written as Python writes it.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # as stderr does by itself
+        with suppress(OSError):  # a fork of the server of stages has a pipe where a file was
+            sys.stdout.reconfigure(errors="backslashreplace")
     try:
         main(None)
     except InputError as error:
-        sys.exit("error: " + " ".join(str(error).split()))
+        sys.exit("error: " + shown(" ".join(str(error).split())))
     except KeyboardInterrupt:
         sys.exit("interrupted")

@@ -42,7 +42,7 @@ NEEDED = [
 def read_published(path: str) -> list[dict[str, str]]:
     """The rows of published.tsv as text; InputError for an absent file or column."""
     try:
-        with open(path, encoding="utf-8", newline="") as stream:
+        with open(path, encoding="utf-8-sig", newline="") as stream:
             # Notes hold quotation marks that are part of the text.
             reader = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
             rows = list(reader)

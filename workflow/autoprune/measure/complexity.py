@@ -116,7 +116,7 @@ def published_counts(path: str) -> list[dict[str, Any]]:
 
     Rows without widths are left out: their network is not known.
     """
-    with open(path, encoding="utf-8", newline="") as stream:
+    with open(path, encoding="utf-8-sig", newline="") as stream:
         rows = [row for row in csv.DictReader(stream, delimiter="\t") if row["widths"]]
     found = {}
     for row in rows:

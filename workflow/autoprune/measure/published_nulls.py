@@ -26,7 +26,7 @@ def published_sizes(path: str) -> list[tuple[dict[str, str], Architecture]]:
 
     That is the dense one of the same data set and model. Raises InputError where there is none.
     """
-    with open(path, encoding="utf-8", newline="") as stream:
+    with open(path, encoding="utf-8-sig", newline="") as stream:
         rows = [
             row
             for row in csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)

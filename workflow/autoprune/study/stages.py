@@ -1,10 +1,9 @@
 """Stages as forks of a server that has the libraries loaded, which takes longer than small work.
 
-A job of `snakemake` on this machine finds, before the interpreter, a `python` that hands
-`python -m MODULE ...` to the server (``stage_client``). The server forks; the fork takes over the
-job's streams, folder, variables and process group, and imports its own code as `python -m` does.
-Nothing listens but a socket in a folder of the user's own. The server ends with Snakemake, were it
-killed. What it cannot do as `python -m` would, it leaves to that.
+A job of `snakemake` finds here, before the interpreter, a `python` that hands `python -m MODULE`
+to the server (``stage_client``), whose fork takes over the job's streams, folder, variables and
+process group, and imports its own code. What it cannot do as `python -m` would, it leaves to that.
+Only a socket in the user's own folder listens. The server ends with Snakemake, were it killed.
 """
 
 import atexit
@@ -212,12 +211,13 @@ class Stages:
             signal.signal(number, signal.SIG_IGN)
         if signal.SIGINT not in request["ignored"]:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+        out: Any = sys.stdout  # errors as run_main wants them, which cannot set them for a pipe
+        out.reconfigure(errors="backslashreplace", line_buffering=os.isatty(given[1]))
         for number, stream in enumerate(given[:3]):
             os.dup2(stream, number)
         self.selector.close()
         for link in (*self.own, *self.running, given[3]):
             link.close()
-        sys.stdout.reconfigure(line_buffering=os.isatty(1))  # type: ignore[union-attr]
         os.umask(request["umask"])
         os.chdir(request["place"])
         os.environ.clear()

@@ -145,6 +145,14 @@ def _refuse_empty(name: str, samples: Samples) -> None:
             f"data set {name!r} is empty: no client is left ({len(samples.dropped)} dropped); "
             "lower min_samples or give more data"
         )
+    names = {"client": samples.client_ids, "target": [t["name"] for t in samples.targets]}
+    names |= {f"class of {t['name']}": t["classes"] for t in samples.targets}
+    for what, found in names.items():
+        for one in found:
+            if not one or not one.isprintable():  # tables, terminals and pages show it
+                raise InputError(
+                    f"data set {name!r}: {what} {one[:40]!r} cannot be shown; rename it"
+                )
     sizes = np.bincount(samples.splits, minlength=3)
     for split, size in zip(SPLITS, sizes, strict=True):
         if size == 0:

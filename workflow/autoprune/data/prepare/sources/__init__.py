@@ -133,8 +133,13 @@ def files_read(source: str, options: Mapping[str, Any]) -> list[str]:
         str(file)
         for key, place in places(source, options).items()
         for file in ([place] if place.is_file() else place.rglob("*"))
-        if file.suffix.lower() in endings[key]
+        if any(_ends(file.name.lower(), ending) for ending in endings[key])
     )
+
+
+def _ends(name: str, ending: str) -> bool:
+    """Whether a file's name has an ending; "" is for those that have none."""
+    return name.endswith(ending) if ending else not Path(name).suffix
 
 
 def progress(items: Iterable[Item], what: str) -> Iterable[Item]:

@@ -1,7 +1,12 @@
-"""A user's own images in folders: CLIENT/LABEL/image."""
+"""A user's own images in folders: CLIENT/LABEL/image, or SPLIT/LABEL/image of no client."""
 
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from autoprune.core.errors import InputError
 from autoprune.data.prepare import decoding, sources
@@ -9,6 +14,11 @@ from autoprune.data.prepare.images import Samples
 
 KIND = "real"
 TREE = "CLIENT/LABEL/image"
+SPLITS = {
+    **dict.fromkeys(("train", "training"), 0),
+    **dict.fromkeys(("val", "valid", "validation"), 1),
+    **dict.fromkeys(("test", "testing"), 2),
+}
 SUFFIXES = {suffix for suffixes in decoding.SUFFIXES.values() for suffix in suffixes}
 
 
@@ -19,7 +29,8 @@ class Options(decoding.Own):
         *sorted(SUFFIXES),
         default=...,
         description="Folder of one folder a client, in it one a label, in it the images; other "
-        "files are counted and left out.",
+        "files are counted and left out. Where the outer folders are `train`, `val` and `test`, "
+        "they are the split and all images one pool.",
     )
 
 
@@ -29,6 +40,7 @@ def prepare(options: Options, processes: int = 1) -> Samples:
     Raises InputError naming the folder that is empty or out of place, or the image.
     """
     clients_in, ignored = _folders(options.folder, "client")
+    split_of = _splits(options.folder, [folder.name for folder in clients_in])
     found = []
     for client in clients_in:
         labels_in, others = _folders(client, "label")
@@ -41,9 +53,43 @@ def prepare(options: Options, processes: int = 1) -> Samples:
         print(f"{options.folder}: {ignored} files left out that are no images", file=sys.stderr)
     files = [("/".join(parts), "") for parts in found]
     clients, labels, _ = zip(*found, strict=True)
-    return options.samples(
-        options.folder, files, clients, labels, of=options.folder, target="label"
+    of: dict[str, Any] = {"of": options.folder, "target": "label"}
+    if not split_of:
+        return options.samples(options.folder, files, clients, labels, **of)
+    splits = np.array([split_of[client] for client in clients])
+    pool = options.samples(
+        options.folder,
+        files,
+        ["pool"] * len(files),
+        labels,
+        splits=splits if splits.any() else None,
+        **of,
     )
+    return replace(pool, natural_clients=False)
+
+
+def _splits(folder: Path, names: Sequence[str]) -> dict[str, int]:
+    """The split of each folder of a tree SPLIT/LABEL/image, as torchvision's ImageFolder has it.
+
+    Nothing where the folders are clients; InputError where some are.
+    """
+    splits = {name: SPLITS[name.lower()] for name in names if name.lower() in SPLITS}
+    if {0, 2} <= {*splits.values()} and len(splits) < len(names):
+        other = next(name for name in names if name not in splits)
+        raise InputError(
+            f"{folder}: {', '.join(splits)} are splits, {other} is none; expected {TREE}, or only "
+            "train, val and test with folders of labels in them"
+        )
+    if len(splits) < len(names):
+        return {}
+    if 0 not in splits.values():
+        raise InputError(f"{folder}: no folder train beside {', '.join(splits)}; put it there")
+    print(
+        f"{folder}: {', '.join(splits)}: splits, not clients; one pool of images, which the scheme "
+        "of the partition divides",
+        file=sys.stderr,
+    )
+    return splits
 
 
 def _folders(parent: Path, what: str) -> tuple[list[Path], int]:

@@ -1,22 +1,26 @@
 """FEMNIST as LEAF writes it: JSON shards of writers, their pixels and labels."""
 
+import gzip
 import sys
+import zlib
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, Self, cast
 
 import numpy as np
 from pydantic import model_validator
 
-from autoprune.core.errors import InputError
+from autoprune.core.errors import InputError, shown
 from autoprune.data.prepare import sources, workers
 from autoprune.data.prepare.images import Images, Samples
 from autoprune.data.prepare.sources import CHARACTERS
 
 KIND = "real"
 SIDE = 28  # pixels
+ENDINGS = (".json", ".json.gz")
 NESTED = 10_000  # brackets; LEAF has 4, and the parser's memory grows with the square
 
 Pool = dict[str, list[tuple[Path, np.ndarray]]]  # user -> (shard, labels)
@@ -26,15 +30,16 @@ class Options(sources.Split):
     """What may be set."""
 
     folder: Path | None = sources.reads(
-        ".json",
-        description="Folder of LEAF's shards without a split, instead of `train` and `test`; each "
-        "writer's samples are then split by seed.",
+        *ENDINGS,
+        description="Folder of LEAF's shards (.json, .json.gz) without a split, instead of `train` "
+        "and `test`; each writer's samples are then split by seed. Where none lies in the folder "
+        "itself, those of the folders in it are read.",
     )
     train: Path | None = sources.reads(
-        ".json", description="Folder of LEAF's training shards, which keeps LEAF's split."
+        *ENDINGS, description="Folder of LEAF's training shards, which keeps LEAF's split."
     )
     test: Path | None = sources.reads(
-        ".json", description="Folder of LEAF's test shards, with `train`."
+        *ENDINGS, description="Folder of LEAF's test shards, with `train`."
     )
 
     @model_validator(mode="after")
@@ -98,20 +103,37 @@ def _read_folder(folder: Path, processes: int) -> Pool:
     """Every user's labels, by user, of all shards of a folder."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give the folder of LEAF's *.json shards")
-    paths = sorted(folder.glob("*.json"))
-    if not paths:
-        raise InputError(f"{folder}: no *.json file in it; give the folder of LEAF's shards")
+    paths = _shards(folder)
     pool: Pool = {}
     with closing(workers.each(_read_labels, None, paths, processes)) as shards:
         found = zip(sources.progress(paths, f"reading {folder.name}"), shards, strict=True)
         for path, shard in found:
             for user, classes in shard:
                 if user in pool:
-                    print(f"{path}: user {user} occurred before; merged", file=sys.stderr)
+                    print(f"{path}: user {shown(user)} occurred before; merged", file=sys.stderr)
                 pool.setdefault(user, []).append((path, classes))
     if not pool:
-        raise InputError(f"{folder}: its {len(paths)} *.json files hold no user; fetch them again")
+        raise InputError(f"{folder}: its {len(paths)} shards hold no user; fetch them again")
     return pool
+
+
+def _shards(folder: Path) -> list[Path]:
+    """The shards in a folder, or else those of the folders in it; sorted by name."""
+    for pattern in ("*", "**/*"):
+        paths = sorted(path for path in folder.glob(pattern) if path.name.endswith(ENDINGS))
+        inner = {part for path in paths for part in path.relative_to(folder).parts[:-1]}
+        if {"train", "test"} <= inner:
+            raise InputError(
+                f"{folder}: has LEAF's split, folders train and test; give them as train and test"
+            )
+        for path in paths:
+            if path.suffix == ".gz" and path.with_suffix("") in paths:
+                raise InputError(f"{path}: the same shard lies unpacked beside it; remove one")
+        if paths:
+            return paths
+    raise InputError(
+        f"{folder}: no *.json or *.json.gz file in it; give the folder of LEAF's shards"
+    )
 
 
 def _read_labels(_: None, path: Path) -> list[tuple[str, np.ndarray]]:
@@ -178,7 +200,10 @@ def _parsing(path: Path) -> Iterator[_Flat]:
     from ijson import JSONError
 
     try:
-        with open(path, "rb") as stream:
+        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+            stream = cast(BinaryIO, file)
+            if stream.read(len(BOM_UTF8)) != BOM_UTF8:
+                stream.seek(0)
             yield _Flat(path, stream)
     except JSONError as error:
         # The first of its lines; it is the repr() of bytes where they are not UTF-8.
@@ -186,7 +211,7 @@ def _parsing(path: Path) -> Iterator[_Flat]:
         raise InputError(
             f"{path}: not valid JSON ({reason}); make or fetch the file again"
         ) from None
-    except OSError as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: cannot be read ({error}); fetch the file again") from None
 
 

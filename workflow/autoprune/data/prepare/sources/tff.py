@@ -25,7 +25,7 @@ class Options(sources.Counted):
         ".lzma",
         ".xz",
         description="The file as downloaded, emnist_all.sqlite.lzma or celeba.sqlite.lzma; "
-        "unpacked once.",
+        "unpacked once, unless you did.",
     )
     unpacked: Path | None = Field(
         None, description="Folder to unpack the archive into; without it beside the archive."
@@ -72,11 +72,7 @@ def prepare(options: Options, processes: int = 1) -> Samples:
     from autoprune.data.prepare.readers.tff_example import FEMNIST
     from autoprune.data.prepare.readers.tff_sqlite import read_sqlite
 
-    database = options.database
-    if options.archive:
-        database = (options.unpacked or options.archive.parent) / options.archive.stem
-        unpack(options.archive, database)
-    assert database
+    database = options.database or _unpacked(options)
     examples = read_sqlite(database, options.split)
     layout = examples.layout
     classes = layout.classes
@@ -93,6 +89,23 @@ def prepare(options: Options, processes: int = 1) -> Samples:
         kind=KIND,
         splits=2 * examples.test,
     )
+
+
+def _unpacked(options: Options) -> Path:
+    """The database in the archive: unpacked now, unpacked before by hand, or given as one."""
+    from autoprune.data.prepare.readers.tff_sqlite import MAGIC
+
+    archive = options.archive
+    assert archive
+    database = (options.unpacked or archive.parent) / archive.stem
+    if database.is_file() and not archive.exists():
+        return database  # unlzma puts it there and takes the archive away
+    if archive.is_file():
+        with open(archive, "rb") as stream:
+            if stream.read(len(MAGIC)) == MAGIC:
+                return archive
+    unpack(archive, database)
+    return database
 
 
 def unpack(archive: Path, target: Path, max_bytes: int = MAX_BYTES) -> None:
