@@ -2,6 +2,7 @@
 
 import re
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,7 +15,8 @@ class Fault:
     ``stop`` breaks the connection and ``stall`` falls silent after so many bytes of the body;
     ``corrupt`` flips the byte at that offset of the file; ``length`` is announced instead of the
     true length, None for none; ``chunked`` announces none and marks the end of the body;
-    ``shift`` answers a range from so many bytes later.
+    ``shift`` answers a range from so many bytes later; ``drip`` waits so many seconds behind each
+    hundredth of the body.
     """
 
     status: int = 200
@@ -27,6 +29,7 @@ class Fault:
     length: int | None = -1
     chunked: bool = False
     shift: int = 0
+    drip: float | None = None
 
 
 @dataclass
@@ -111,8 +114,12 @@ class Handler(BaseHTTPRequestHandler):
         request.sent = len(part)
         if fault.chunked:
             part = f"{len(part):x}\r\n".encode() + part + b"\r\n" + (b"" if ends else b"0\r\n\r\n")
-        self.wfile.write(part)
-        self.wfile.flush()
+        step = max(1, len(part) // 100) if fault.drip else max(1, len(part))
+        for start in range(0, len(part), step):
+            self.wfile.write(part[start : start + step])
+            self.wfile.flush()
+            if fault.drip:
+                time.sleep(fault.drip)
         if fault.stall is not None:
             self.server.plan.over.wait()
         if ends or length != len(body):

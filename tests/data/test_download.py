@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from autoprune.core.errors import InputError
+from autoprune.data.fetch.answer import PAGE
 from autoprune.data.fetch.download import fetch, main
 from autoprune.data.fetch.registry import REGISTRY, Entry, load_entry
-from autoprune.data.fetch.transfer import LONGEST_WAIT, PAGE, Patience
+from autoprune.data.fetch.transfer import LONGEST_WAIT, Patience
 
 CONTENT = random.Random(0).randbytes(300_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -242,6 +244,71 @@ def test_what_is_not_the_file_is_refused_in_one_line(server, tmp_path, case):
     assert kept(tmp_path) == (["thing.bin.part"] if case in broken else [])
 
 
+LONG, DIGITS = "x" * 60_000, "9" * 5000
+HEADERS = [
+    *(("Content-Length", v) for v in ("-1", "x", "", DIGITS, "9" * 30, "1e4", "9, 8", "٣", "0")),
+    *(("Content-Encoding", v) for v in ("gzip", "br", LONG)),
+    *(("Transfer-Encoding", v) for v in ("gzip", "bogus", "chunked")),
+    *(("Retry-After", v) for v in ("-5", "x", "", DIGITS, "9" * 310)),
+    ("Retry-After", "Fri, 31 Dec 99999 23:59:59 GMT"),
+    *(("Location", v) for v in ("", "http://", "http://[::1", "http://a:b/", "file:///etc/passwd")),
+    *(("Location", v) for v in ("http://ÿ.a/", f"http://{'a' * 300}/", "http://.../", "\x01")),
+    *(("ETag", v) for v in ('"a', "é", LONG, "\x01", '"a\tb"')),
+    *(("Last-Modified", v) for v in ("\x7f", "no date")),
+    *(
+        ("Content-Range", f"bytes {v}")
+        for v in (f"50-99/{DIGITS}", "-5-9/99", "*/*", "50-4/99", "x")
+    ),
+    *(("Set-Cookie", v) for v in ("\x01=\x02", f"a=b; max-age={DIGITS}", "=")),
+    *(("Strange", v) for v in (LONG, "x" * 70_000)),
+]
+
+
+@pytest.mark.parametrize("header", HEADERS, ids=lambda header: f"{header[0]}: {header[1][:20]!r}")
+def test_no_header_does_more_than_refuse_the_address(server, tmp_path, header):
+    """In the first answer or in that to a resume; the next address or the next try serves."""
+    status = {"Retry-After": 503, "Location": 302}.get(header[0], 200)
+    odd = Fault(status=status, headers=dict([header]))
+    for number, faults in enumerate(([odd], [Fault(stop=5000), odd], [replace(odd, stop=5000)])):
+        for sha256 in (SHA256, None):
+            folder = tmp_path / f"{number}{sha256}"
+            first = server.put("first", CONTENT, *faults, etag='"q"' if number == 1 else None)
+            wanted = entry(first, server.put("second", CONTENT), sha256=sha256)
+            run(folder, wanted, retries=1, timeout=0.5)
+            assert (folder / wanted.file).read_bytes() == CONTENT
+
+
+def test_a_trickle_ends_with_the_time_and_the_next_run_goes_on(server, tmp_path):
+    wanted = entry(server.put("f", CONTENT, Fault(drip=0.05)), sha256=SHA256)
+    with pytest.raises(InputError, match=r"\d+ bytes came, and it was not whole within 0\.3 s"):
+        fetch(wanted, tmp_path, tmp_path / "lock", patience=Patience(deadline=0.3))
+    came = (tmp_path / f"{wanted.file}.part").stat().st_size
+    assert 0 < came < len(CONTENT)
+    run(tmp_path, wanted)
+    assert (tmp_path / wanted.file).read_bytes() == CONTENT
+
+
+def test_retries_end_with_the_time_too(server, tmp_path):
+    wanted = entry(server.put("f", CONTENT, *[Fault(status=503)] * 9), sha256=SHA256)
+    with pytest.raises(InputError, match=r"HTTP 503 .*; it was not whole within 0\.2 s"):
+        fetch(wanted, tmp_path, tmp_path / "lock", patience=Patience(deadline=0.2, retry_wait=0.15))
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+def test_a_file_of_unknown_size_has_a_limit(server, tmp_path, chunked):
+    most = Patience(most_bytes=len(CONTENT) - 1)
+    for sha256 in (SHA256, None):
+        wanted = entry(server.put("f", CONTENT, Fault(chunked=chunked)), sha256=sha256)
+        with pytest.raises(
+            InputError, match=f"allowed .*{most.most_bytes}|{most.most_bytes} bytes"
+        ):
+            fetch(wanted, tmp_path, tmp_path / "lock", patience=most)
+    assert not list(tmp_path.glob("*.part"))
+    wanted = entry(server.put("f", CONTENT), sha256=SHA256, bytes=len(CONTENT))
+    fetch(wanted, tmp_path, tmp_path / "lock", patience=most)  # whose size is known
+
+
 def test_an_answer_of_no_known_length_is_taken_when_a_checksum_tells(server, tmp_path):
     url = server.put("thing", CONTENT, Fault(length=None), Fault(chunked=True))
     for _ in range(2):
@@ -339,7 +406,7 @@ def test_too_little_room_is_said_before_a_byte_is_written(server, tmp_path):
     huge = Fault(length=10**16, stop=10)
     url = server.put("thing", CONTENT, huge)
     with pytest.raises(InputError, match=r"10{16} bytes more are needed for thing\.bin, \d+ are"):
-        run(tmp_path, entry(url))
+        run(tmp_path, entry(url, bytes=10**16))
     assert kept(tmp_path) == []
 
 

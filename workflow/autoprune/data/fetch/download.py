@@ -13,8 +13,9 @@ from typing import Any
 from autoprune.core.errors import InputError, run_main
 from autoprune.core.files import read_json, write_json
 from autoprune.core.options import add_flags, from_flags
+from autoprune.data.fetch.answer import PAGE, Refused, discard
 from autoprune.data.fetch.registry import REGISTRY, Entry, load_entry
-from autoprune.data.fetch.transfer import PAGE, Patience, Refused, discard, is_page, meter, transfer
+from autoprune.data.fetch.transfer import Patience, is_page, meter, transfer
 
 SCHEMA_VERSION = 1
 

@@ -11,7 +11,8 @@ from pydantic import Field
 
 from autoprune.core.block import Block
 from autoprune.core.errors import InputError
-from autoprune.core.files import read_json, write_json
+from autoprune.core.files import write_json
+from autoprune.data.fetch.answer import Refused, discard, origin_of, span, strong, validator_of
 
 if TYPE_CHECKING:
     import requests
@@ -20,17 +21,6 @@ if TYPE_CHECKING:
 CHUNK = 1 << 20  # bytes written at once
 LONGEST_WAIT = 60.0  # seconds; also for a server that asks for more
 EVERY = 10.0  # seconds between signs of progress where there is no terminal
-PASSING = {408, 425, 429, 500, 502, 503, 504}  # HTTP statuses that may be others a moment later
-PAGE = "a web page came in its place, such as a quota or login page; fetch it with a browser"
-
-
-class Refused(Exception):
-    """One address did not give the file; ``again`` says whether it may a moment later."""
-
-    def __init__(self, reason: str, again: bool = False, wait: float = 0.0) -> None:
-        super().__init__(reason)
-        self.again = again
-        self.wait = wait  # seconds that the server asks for
 
 
 class Patience(Block):
@@ -50,6 +40,16 @@ class Patience(Block):
         ge=0,
         description="Seconds before the first retry, doubled each time up to 60; a server may ask "
         "for more, up to as many.",
+    )
+
+    deadline: float = Field(
+        6 * 3600.0,
+        gt=0,
+        description="Seconds for one address in all, however slowly its bytes come; what came is "
+        "kept, and the next run goes on from there.",
+    )
+    most_bytes: int = Field(
+        60 * 10**9, ge=1, description="Of a file whose size is not known beforehand."
     )
 
     def pause(self, failures: int, asked: float) -> float:
@@ -85,12 +85,6 @@ def is_page(path: Path) -> bool:
         )
 
 
-def discard(part: Path) -> None:
-    """Remove a partial file and what is known of its origin."""
-    part.unlink(missing_ok=True)
-    _origin(part).unlink(missing_ok=True)
-
-
 def transfer(url: str, part: Path, size: int | None, pinned: bool, patience: Patience) -> None:
     """Bring ``part`` to its full length from ``url``, from where it stands.
 
@@ -101,11 +95,12 @@ def transfer(url: str, part: Path, size: int | None, pinned: bool, patience: Pat
     import requests
 
     failures, best = 0, _length(part)
+    until = time.monotonic() + patience.deadline
     with requests.Session() as session:
         session.headers["User-Agent"] = "autoprune"
         while size is None or _length(part) != size:
             try:
-                _attempt(session, url, part, size, pinned, patience.timeout)
+                _attempt(session, url, part, size, pinned, patience, until)
                 return
             except Refused as error:
                 length = _length(part)
@@ -114,6 +109,8 @@ def transfer(url: str, part: Path, size: int | None, pinned: bool, patience: Pat
                 if not error.again or failures > patience.retries:
                     raise
                 pause = patience.pause(failures, error.wait)
+                if time.monotonic() + pause > until:
+                    raise Refused(f"{error}; {_late(patience)}") from None
                 print(f"{url}: {error}; again in {pause:.1f} s", file=sys.stderr, flush=True)
                 time.sleep(pause)
 
@@ -124,7 +121,8 @@ def _attempt(
     part: Path,
     size: int | None,
     pinned: bool,
-    timeout: float,
+    patience: Patience,
+    until: float,
 ) -> None:
     """One request and its body; returns when ``part`` is whole, else raises as ``transfer``."""
     have = _length(part)
@@ -132,29 +130,36 @@ def _attempt(
         have = 0
     # Without identity a server may compress on the fly, and the bytes would not be the file's.
     headers = {"Accept-Encoding": "identity"}
-    validator = _validator(part, url)
+    validator = validator_of(part, url)
     if have and (validator or size):
         headers["Range"] = f"bytes={have}-"
         if validator:
             headers["If-Range"] = validator
-    with _ask(session, url, headers, timeout) as reply:
-        start, total = _span(reply, part, have if "Range" in headers else 0)
+    with _ask(session, url, headers, patience.timeout) as reply:
+        start, total = span(reply, part, have if "Range" in headers else 0)
         if total is not None and size is not None and total != size:
             raise Refused(f"it has {total} bytes there, expected {size}")
+        if total == 0:
+            raise Refused("it is empty there")
         if total is not None and start == total:
             return
         chunked = "chunked" in reply.headers.get("Transfer-Encoding", "").lower()
         if total is None and not chunked and not pinned:
             raise Refused("the server does not say how long it is, and no checksum is known")
+        packed = reply.headers.get("Content-Encoding", "").strip().lower()
+        if packed not in ("", "identity") and not pinned:
+            raise Refused(f"it came packed ({packed[:20]}), and no checksum is known")
         total = total or size
+        if size is None and (total or 0) > patience.most_bytes:
+            raise Refused(f"it has {total} bytes there, allowed are {patience.most_bytes}")
         _check_room(part, (total or 0) - (start or _length(part)))
         if not start:
-            validator = _strong(reply)
+            validator = strong(reply)
             if validator:
-                write_json(_origin(part), {"url": url, "validator": validator})
+                write_json(origin_of(part), {"url": url, "validator": validator})
             else:
-                _origin(part).unlink(missing_ok=True)
-        _receive(reply, part, start, total, timeout)
+                origin_of(part).unlink(missing_ok=True)
+        _receive(reply, part, start, total, patience, until)
 
 
 def _ask(
@@ -162,7 +167,7 @@ def _ask(
 ) -> "requests.Response":
     """The server's answer, its body unread; raises Refused for a failed connection."""
     import requests
-    from urllib3.exceptions import NameResolutionError
+    from urllib3.exceptions import HTTPError, NameResolutionError
 
     try:
         return session.get(url, headers=headers, stream=True, timeout=timeout)
@@ -175,56 +180,41 @@ def _ask(
         if isinstance(cause, NameResolutionError):
             raise Refused("no such host; is there a network?") from None
         raise Refused(f"no connection ({_brief(cause or error)})", again=True) from None
-    except requests.exceptions.RequestException as error:
+    # a redirect to what is no address ends in any of these
+    except (requests.exceptions.RequestException, HTTPError, ValueError) as error:
         raise Refused(_brief(error)) from None
 
 
-def _span(reply: "requests.Response", part: Path, have: int) -> tuple[int, int | None]:
-    """(first byte that comes, length of the whole file) of an answer; Refused for an error."""
-    status = reply.status_code
-    given = re.fullmatch(
-        r"bytes (\d+|\*)(?:-\d+)?/(\d+|\*)", reply.headers.get("Content-Range", "")
-    )
-    if status == 416:  # nothing lies after what we have: all of it, or bytes of something else
-        if have and given and given[2] == str(have):
-            return have, have
-        discard(part)
-        raise Refused("the server has nothing after the bytes here; starting anew", again=True)
-    if status not in (200, 206):
-        wait = _retry_after(reply) if status in PASSING else 0.0
-        reason = f"HTTP {status} {reply.reason or ''}".rstrip()
-        raise Refused(reason, again=status in PASSING, wait=wait)
-    if "html" in reply.headers.get("Content-Type", "").lower():
-        raise Refused(PAGE)
-    if status == 206:
-        if not given or given[1] != str(have):
-            discard(part)
-            raise Refused("other bytes came than were asked for; starting anew", again=True)
-        return have, int(given[2]) if given[2] != "*" else None
-    length = reply.headers.get("Content-Length", "")
-    return 0, int(length) if length.isdecimal() else None
-
-
 def _receive(
-    reply: "requests.Response", part: Path, start: int, total: int | None, timeout: float
+    reply: "requests.Response",
+    part: Path,
+    start: int,
+    total: int | None,
+    patience: Patience,
+    until: float,
 ) -> None:
     """Write the body into ``part`` from byte ``start`` on; what came is kept when it breaks."""
     from urllib3.exceptions import HTTPError, ReadTimeoutError
 
-    done = start
+    done, most = start, patience.most_bytes if total is None else total
     try:
         with open(part, "ab" if start else "wb") as stream, meter(part.stem, total, start) as bar:
             # read1 gives what has come, so that a break loses nothing of a chunk.
             while block := reply.raw.read1(CHUNK, decode_content=False):
                 done += len(block)
-                if total is not None and done > total:
+                if done > most:
                     discard(part)
-                    raise Refused(f"more than the expected {total} bytes came")
+                    which = "allowed" if total is None else "expected"
+                    raise Refused(f"more than the {which} {most} bytes came")
                 stream.write(block)
                 stream.flush()  # a killed process leaves the bytes for its successor
                 bar.update(len(block))
+                if time.monotonic() > until and done != total:
+                    raise Refused(f"{done} bytes came, and {_late(patience)}")
     except ReadTimeoutError:
-        raise Refused(f"stalled for {timeout:g} s after {done} bytes", again=True) from None
+        raise Refused(
+            f"stalled for {patience.timeout:g} s after {done} bytes", again=True
+        ) from None
     except HTTPError:
         raise Refused(f"the connection broke after {done} bytes", again=True) from None
     except OSError as error:
@@ -245,38 +235,9 @@ def _check_room(part: Path, need: int) -> None:
         )
 
 
-def _origin(part: Path) -> Path:
-    return part.with_name(f".{part.name}.json")
-
-
-def _validator(part: Path, url: str) -> str | None:
-    """What the server called the version of the bytes in ``part``, if they came from ``url``."""
-    try:
-        origin: Any = read_json(_origin(part))
-    except InputError:
-        return None
-    if not isinstance(origin, dict) or origin.get("url") != url:
-        return None
-    validator = origin.get("validator")
-    return validator if isinstance(validator, str) else None
-
-
-def _strong(reply: "requests.Response") -> str | None:
-    """A validator fit for If-Range (RFC 9110, 13.1.5): a strong ETag, else Last-Modified."""
-    etag = reply.headers.get("ETag", "")
-    if etag and not etag.startswith("W/"):
-        return etag
-    return reply.headers.get("Last-Modified")
-
-
-def _retry_after(reply: "requests.Response") -> float:
-    from urllib3.exceptions import InvalidHeader
-    from urllib3.util import Retry
-
-    try:
-        return float(Retry().parse_retry_after(reply.headers.get("Retry-After", "0")))
-    except InvalidHeader:
-        return 0.0
+def _late(patience: Patience) -> str:
+    """That the time is over, for a message."""
+    return f"it was not whole within {patience.deadline:g} s"
 
 
 def _length(path: Path) -> int:

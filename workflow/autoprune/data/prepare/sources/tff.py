@@ -8,8 +8,9 @@ from pydantic import Field, model_validator
 
 from autoprune.core.errors import InputError
 from autoprune.core.files import whole_file
+from autoprune.data.fetch.answer import PAGE
 from autoprune.data.fetch.download import alone
-from autoprune.data.fetch.transfer import PAGE, is_page, meter
+from autoprune.data.fetch.transfer import is_page, meter
 from autoprune.data.prepare import sources
 from autoprune.data.prepare.images import Expected, Samples
 
