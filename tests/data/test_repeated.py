@@ -1,12 +1,14 @@
 """Held-out images that are trained on are counted; a part that is repeated whole is refused."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from PIL import Image
 
 from autoprune.core.errors import InputError
 from autoprune.data.prepare import partition, pixels
@@ -200,3 +202,70 @@ def test_real_writers_share_images_and_are_not_refused(shared_data, tmp_path):
     assert (store.kind, store.polarity) == ("real", "light-on-dark")
     assert (round(store.pixels["mean"], 3), round(store.pixels["sd"], 3)) == (0.135, 0.314)
     assert total(store, "images") == 782
+
+
+def test_a_training_shard_under_two_names_counts_double_and_is_refused(tmp_path):
+    """Nothing of it is held out, and its users are the same."""
+    shard(tmp_path / "train/a.json", one=drawn(30, 0), two=drawn(30, 1))
+    shard(tmp_path / "train/copy of a.json", one=drawn(30, 0), two=drawn(30, 1))
+    shard(tmp_path / "test/a.json", one=drawn(20, 3), two=drawn(20, 4))
+    message = r"a\.json: each of its 60 different images is also one of .*a\.json; give each image"
+    refused(tmp_path, message)
+
+
+def test_a_training_writer_under_two_names_is_refused(tmp_path):
+    shard(tmp_path / "train/a.json", one=drawn(30, 0), again=drawn(30, 0), two=drawn(9, 1))
+    shard(tmp_path / "test/a.json", one=drawn(20, 3), two=drawn(20, 4))
+    refused(
+        tmp_path, "client again: each of its 30 different images is also one of client one; give"
+    )
+
+
+def own_tree(folder):
+    """CLIENT/LABEL/image of three clients, two labels, twelve images each."""
+    rng = np.random.default_rng(0)
+    for client in ("anna", "bob", "eve"):
+        for label in ("cat", "dog"):
+            (folder / client / label).mkdir(parents=True)
+            for number in range(12):
+                pixels = rng.integers(0, 256, (6, 6, 3), np.uint8)
+                Image.fromarray(pixels).save(folder / client / label / f"{number}.png")
+
+
+COPIES = {
+    "a client's folder": ("anna", "zoe", "client (anna|zoe): each of its 24"),
+    "a label's folder": ("anna/cat", "anna/cow", "c(at|ow) of client anna: each of its 12"),
+    "a label of another client": ("anna/cat", "bob/cow", "of client (anna|bob): each of its 12"),
+}
+
+
+@pytest.mark.parametrize("source", ["folder", "table"])
+@pytest.mark.parametrize("case", COPIES)
+def test_a_folder_that_is_there_twice_is_refused(tmp_path, source, case):
+    """Of the user's own images, by their folders and by a table of them."""
+    own_tree(tmp_path / "own")
+    flags = ["--name", "own", "--workers", "1", "--output", str(tmp_path / "store")]
+
+    def prepare_own():
+        place = tmp_path / "own"
+        if source == "table":
+            place = tmp_path / "table.csv"
+            files = sorted((tmp_path / "own").glob("*/*/*.png"))
+            rows = [f"{f.relative_to(tmp_path)},{f.parts[-2]},{f.parts[-3]}\n" for f in files]
+            place.write_text("path,label,client\n" + "".join(rows))
+        main([source, f"--{source}", str(place), *flags])
+
+    prepare_own()
+    original, copy, message = COPIES[case]
+    shutil.rmtree(tmp_path / "store")
+    shutil.copytree(tmp_path / "own" / original, tmp_path / "own" / copy)
+    with pytest.raises(InputError, match=message):
+        prepare_own()
+    assert not (tmp_path / "store").exists()
+
+
+def test_small_clients_with_the_same_few_images_are_not_judged(tmp_path):
+    """Fewer than enough may be chance, and a part of another's images is no copy of it."""
+    shard(tmp_path / "train/a.json", one=drawn(30, 0), two=drawn(9, 0), three=drawn(40, 5))
+    shard(tmp_path / "test/a.json", one=drawn(20, 3), two=drawn(20, 4))
+    assert total(prepare(tmp_path), "images") == 0

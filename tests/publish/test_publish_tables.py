@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from autoprune.core.labels import LABELS, arm_order, decimal
 from autoprune.evidence.ablations import table as ablations
 from autoprune.evidence.comparisons import table as comparisons
+from autoprune.evidence.partition import COLUMNS as PARTITION
 from autoprune.evidence.results import table as results
 from autoprune.measure.metrics import collect
 from autoprune.measure.table import read_metrics, to_csv
@@ -224,7 +225,27 @@ def test_names_with_markup_are_escaped(run_folder, tmp_path):
     collect([folder]).to_csv(tmp_path / "m.csv", index=False)
     readable = shown("results", results(read_metrics(tmp_path / "m.csv")))
     assert "a|b&lt;c&gt; (stand-in)" in table_page(readable, "t", [])
-    assert "a\\|b<c>" in markdown_table(readable, [])
+    assert "a\\|b\\<c>" in markdown_table(readable, [])
+
+
+NASTY = "<script>alert(1)</script>|x [a](javascript:1) \\input{y} $z$ & % \x1b[31mred\u202e"
+
+
+def test_what_a_cell_says_does_nothing_in_any_form(tmp_path, stage):
+    """The names of a target or a phone are the user's: in a page, Markdown, LaTeX, a terminal."""
+    row = dict.fromkeys(PARTITION, "1") | {"source": NASTY, "target": NASTY}
+    with (tmp_path / "t.csv").open("w", newline="") as stream:
+        csv.writer(stream, lineterminator="\n").writerows([row.keys(), row.values()])
+    files = [f"--{form}=t.{form}" for form in ("csv", "html", "markdown", "latex")]
+    done = stage("publish.render_table", "partition", *files, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    forms = [(tmp_path / f"t.{form}").read_text() for form in ("html", "markdown", "latex")]
+    html, markdown, latex = forms
+    assert not {"\x1b", "\u202e"} & {*html, *markdown, *latex}
+    assert all("x1b[31mred" in text for text in forms)
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
+    assert "\\<script>alert(1)\\</script>\\|x [a\\](javascript:1)" in markdown
+    assert "\\input{y}" not in latex
 
 
 def test_numbers_as_text():

@@ -1,9 +1,13 @@
 """Wrong input ends in one line on stderr and exit code 1, never in a traceback."""
 
 import io
+import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+
+# control characters, and those that turn the direction of writing
+STEERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 class InputError(Exception):
@@ -15,7 +19,7 @@ class InputError(Exception):
 
 def shown(text: str) -> str:
     """Text as a terminal may have it: what would steer one, such as colours, as an escape."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return STEERS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def run_main(main: Callable[[Sequence[str] | None], None]) -> None:

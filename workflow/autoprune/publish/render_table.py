@@ -1,23 +1,26 @@
 """Stage: one table for people, from its CSV: HTML, Markdown and LaTeX."""
 
 import argparse
+import re
 from collections.abc import Sequence
 
 import pandas as pd
 from tabulate import tabulate
 
-from autoprune.core.errors import InputError, run_main
+from autoprune.core.errors import InputError, run_main, shown
 from autoprune.core.files import write_together
 from autoprune.publish import tables
 from autoprune.publish.latex import BOLD, latex_table
 from autoprune.publish.page import table_page
 
+ACTS = re.compile(r"\||<(?=[A-Za-z/!?])|\](?=\()")
+
 
 def markdown_table(frame: pd.DataFrame, notes: Sequence[str]) -> str:
     """A table of text in GitHub's Markdown, the notes below it."""
-    # A bar would end the cell; numbers are text already and must stay as they are.
+    # A bar would end the cell, a tag or a link would act; numbers are text and stay as they are.
     cells = [
-        [BOLD.sub(r"**\1**", value.replace("|", "\\|")) for value in row]
+        [ACTS.sub(r"\\\g<0>", BOLD.sub(r"**\1**", value)) for value in row]
         for row in frame.itertuples(index=False)
     ]
     table = tabulate(cells, headers=list(frame.columns), tablefmt="github", disable_numparse=True)
@@ -36,15 +39,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     table = tables.load(arguments.table)
     rows = tables.read_rows(arguments.csv)
     try:
-        shown, notes = tables.readable(table, rows), table.notes(rows)
+        texts, notes = tables.readable(table, rows).map(shown), table.notes(rows)
     except (KeyError, ValueError) as error:
         raise InputError(f"{arguments.csv}: {error}: no such column, or no number") from None
     paper = {column.title: column.paper for column in table.COLUMNS}
     write_together(
         {
-            arguments.html: table_page(shown, table.TITLE, notes, table.GROUP),
-            arguments.markdown: markdown_table(shown, notes),
-            arguments.latex: latex_table(shown, table.TITLE, notes, paper),
+            arguments.html: table_page(texts, table.TITLE, notes, table.GROUP),
+            arguments.markdown: markdown_table(texts, notes),
+            arguments.latex: latex_table(texts, table.TITLE, notes, paper),
         }
     )
 

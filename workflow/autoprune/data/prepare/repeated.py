@@ -82,18 +82,17 @@ def refuse_parts(
     """Raise InputError naming the first part that is repeated as a whole.
 
     That is one all of whose held-out images are training images, or all of whose images are those
-    of another part of its kind while some are both held out and trained on. Images that are
-    ``plain`` do not count, and a part of fewer than ``ENOUGH`` different ones is not judged.
+    of another part of its kind: the same shard, client or folder twice, which counts double where
+    it is trained on. Images that are ``plain`` do not count, and a part of fewer than ``ENOUGH``
+    different ones is not judged.
     """
     rows = np.flatnonzero(~plain)
     numbers, splits = numbers[rows], splits[rows]
-    if not len(rows):
+    if not len(rows) or len(np.unique(numbers)) == len(numbers):
         return
     trained, held = (np.zeros(numbers.max() + 1, bool) for _ in range(2))
     trained[numbers[splits == 0]] = True
     held[numbers[splits > 0]] = True
-    if not (trained & held).any():
-        return
     for parts in kinds:
         owner = parts.owner[rows]
         _refuse_held_out(parts.names, owner, numbers, splits, trained)
@@ -126,13 +125,13 @@ def _refuse_held_out(
 def _refuse_copies(
     names: Sequence[str], owner: np.ndarray, numbers: np.ndarray, leaked: np.ndarray
 ) -> None:
-    """Raise InputError for a part whose images are all another's, some of them ``leaked``."""
+    """Raise InputError for a part whose images are all another's; ``leaked`` are in both splits."""
     who, which = _different(owner, numbers)
     sizes = np.bincount(who, minlength=len(names))
     shared = np.bincount(which)[which] > 1
     covered = np.bincount(who[shared], minlength=len(names)) == sizes
     spoilt = np.bincount(who[leaked[which]], minlength=len(names)) > 0
-    asked = np.flatnonzero(covered & spoilt & (sizes >= ENOUGH))
+    asked = np.flatnonzero(covered & (sizes >= ENOUGH))
     if not len(asked):
         return
     from scipy.sparse import csr_array
@@ -143,16 +142,18 @@ def _refuse_copies(
         common[part] = 0
         if common.max() == sizes[part]:
             other = int(common.argmax())
-            raise InputError(
-                f"{names[part]}: each of its {sizes[part]} different images is also one of "
-                f"{names[other]}, and some are both held out and trained on; {ADVICE}"
-            )
+            what = f"each of its {sizes[part]} different images is also one of {names[other]}"
+            if spoilt[part]:
+                raise InputError(
+                    f"{names[part]}: {what}, and some are both held out and trained on; {ADVICE}"
+                )
+            raise InputError(f"{names[part]}: {what}; give each image once")
 
 
 def _different(owner: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Each owner with each of its different images, once."""
-    pairs = np.unique(np.column_stack([owner, numbers]), axis=0)
-    return pairs[:, 0], pairs[:, 1]
+    many = numbers.max(initial=0) + 1
+    return np.divmod(np.unique(owner.astype(np.int64) * many + numbers), many)
 
 
 def _more(wrong: np.ndarray) -> str:

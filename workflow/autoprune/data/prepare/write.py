@@ -117,8 +117,13 @@ def _repeated(
     where a file, a client or all of the data set is repeated.
     """
     images, splits = samples.images, samples.splits[order]
+    label, classes = samples.labels[order, 0], samples.targets[0]["classes"]
     kinds = [
         Parts([f"client {client}" for client in samples.client_ids], samples.clients[order]),
+        Parts(
+            [f"{one} of client {client}" for client in samples.client_ids for one in classes],
+            samples.clients[order] * len(classes) + label,
+        ),
         Parts(["the data set"], np.zeros(len(order), np.int64)),
     ]
     if part_of is not None and isinstance(images, Images) and (file := images.file):
