@@ -101,6 +101,16 @@ class Partition:
                 yield f"client {ids[own[wrong[0]]]!r} has row {rows[wrong[0]]}, one of {whose!r}"
 
     @property
+    def whole(self) -> str:
+        """Checksums of the store and the partition; a share says those that it was taken from."""
+        return self.header.get("share_of") or f"{self.header['store']['checksum']} {self.checksum}"
+
+    @property
+    def held(self) -> list[int]:
+        """The clients that have rows here: all but in a share."""
+        return np.flatnonzero(np.diff(self.offsets)).tolist()
+
+    @property
     def clients(self) -> int:
         """The number of clients."""
         return len(self.offsets) - 1

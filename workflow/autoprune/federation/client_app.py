@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
-from flwr.app import ConfigRecord, Context, Message, RecordDict
+from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from autoprune.core.seeds import generator
@@ -22,6 +23,7 @@ from autoprune.federation.messages import (
     read_instruction,
     reply,
 )
+from autoprune.federation.nodes import addressed, holding
 from autoprune.federation.settings import Settings
 from autoprune.federation.training import (
     answer_shapes,
@@ -36,15 +38,23 @@ from autoprune.models import load_state
 from autoprune.models.layers import Network
 from autoprune.models.state import flat
 
-app = ClientApp()
+app = ClientApp(mods=[addressed])
 # an importance too, but of the steps of training (Jiang et al. 2022): their gradients' sum, squared
 SQUARED_GRADIENTS = "squared-gradients"
 
 
 @cache
-def _data(store: str, partition: str) -> tuple[ClientStore, Partition]:
+def _open(store: str, partition: str) -> tuple[ClientStore, Partition]:
     """The data set and its partition, memory-mapped once a process."""
     return ClientStore.open(store), Partition.open(partition)
+
+
+def _data(settings: Settings, context: Context) -> tuple[ClientStore, Partition]:
+    """The node's own share of the data, in the folder ``data`` that it names; all without one."""
+    if folder := context.node_config.get("data"):
+        own = Path(str(folder), settings.dataset)
+        return _open(str(own / "store"), str(own / "partition"))
+    return _open(settings.store, settings.partition)
 
 
 @dataclass(frozen=True)
@@ -91,7 +101,7 @@ def begin(message: Message, context: Context) -> Task:
     torch.set_num_threads(settings.torch_threads)  # the order of sums depends on it
     client = int(context.node_config["partition-id"])
     architecture, server_round, ask = read_instruction(message.content)
-    store, partition = _data(settings.store, settings.partition)
+    store, partition = _data(settings, context)
     rows = partition.indices(client)
     column = store.labels[rows, store.target_column(settings.target)]
     images = to_input(store.images[rows], store.pixel_range)
@@ -104,9 +114,14 @@ def begin(message: Message, context: Context) -> Task:
 
 @app.query()
 def identify(message: Message, context: Context) -> Message:
-    """Which partition this node holds: the server's cohorts are of partitions, not of nodes."""
-    client = ConfigRecord({"partition-id": int(context.node_config["partition-id"])})
-    return Message(RecordDict({"client": client}), reply_to=message)
+    """Which clients this node holds: the server's cohorts are of clients, not of nodes."""
+    if "data" not in context.node_config:
+        content = holding([int(context.node_config["partition-id"])], "")
+    else:
+        settings = Settings.from_run_config(dict(context.run_config))
+        _, share = _data(settings, context)
+        content = holding(share.held, share.whole)
+    return Message(content, reply_to=message)
 
 
 @app.train()

@@ -178,7 +178,8 @@ def need_space(folder: Path, needed: int) -> None:
 def write_array(path: Path, values: np.ndarray, order: np.ndarray) -> None:
     """Write ``values[order]`` as .npy block by block."""
     with open(path, "wb") as stream:
-        form = {"descr": values.dtype.str, "fortran_order": False, "shape": values.shape}
+        shape = (len(order), *values.shape[1:])
+        form = {"descr": values.dtype.str, "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(stream, form)
         for start in range(0, len(order), BLOCK):
             stream.write(values[order[start : start + BLOCK]].tobytes())
