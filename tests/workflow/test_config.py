@@ -306,7 +306,7 @@ REFUSED = [
     ({"sedes": [1]}, "; did you mean 'seeds'?"),
     ({"seeds": [3, 1, 3]}, "seeds: found 3 twice"),
     ({"seeds": [True]}, "seeds.0: found True, expected a whole number"),
-    ({"backend": None}, "backend: found None; known are local, simulation"),
+    ({"backend": None}, "backend: found None; known are local, simulation, deployment"),
     ({"methods": {"dense": []}}, "methods: key 'dense' is missing, or has no variant"),
     (
         {"pairs": {"glyphs-cnn": {"methods": {"autoprune": ["reinit"]}}}},

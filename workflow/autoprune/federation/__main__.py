@@ -16,13 +16,14 @@ from autoprune.core.errors import InputError, run_main
 from autoprune.core.files import read_json
 from autoprune.core.refusal import unknown
 from autoprune.data.partition import Partition
-from autoprune.federation import client_app, simulation
+from autoprune.federation import client_app, simulation, submit
 from autoprune.federation.interruption import Interrupted
 from autoprune.federation.local_grid import RUN_ID, LocalGrid
 from autoprune.federation.server_app import app
 from autoprune.federation.settings import Settings
 from autoprune.federation.strategy import TooFewClients
 
+BACKENDS = ("local", "simulation", "deployment")
 # imported, not only named: the client's code is part of this stage's code version
 CLIENT_APP = f"{client_app.__name__}:app"
 
@@ -40,7 +41,7 @@ def parser_of_run() -> argparse.ArgumentParser:
     add("--partition", required=True, help="folder of the partition")
     add("--plan", help="plan.json of the autoprune run that the method follows")
     add("--dense", help="history.csv of the dense run, for methods that prune trained networks")
-    add("--backend", default="local", choices=("local", "simulation"), help="the grid to run on")
+    add("--backend", default="local", choices=BACKENDS, help="the grid to run on")
     add("--workers", type=int, default=1, help="client processes; 1 trains in this process")
     add("--output", required=True, help="folder for the run's files")
     return parser
@@ -86,6 +87,8 @@ def main(argv: Sequence[str] | None) -> None:
     try:
         if args.backend == "simulation":
             simulation.run(settings.run_config(), clients, args.workers)
+        elif args.backend == "deployment":
+            submit.run(settings.run_config())
         else:
             run_locally(settings, clients, args.workers)
     except TooFewClients as failure:

@@ -4,7 +4,6 @@
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,9 +11,9 @@ from autoprune import methods
 from autoprune.core.errors import run_main
 from autoprune.core.files import write_text
 from autoprune.federation.settings import Settings
+from autoprune.federation.submit import with_config
 from autoprune.study.grid import CONFIG, Run, read_config, told
 
-HEAD = "[tool.flwr.app.config]\n"
 RUN = Run("glyphs", "cnn", "autoprune", "inherit", 0)
 # given with --run-config; without `like` a variant that is given is the method's own
 OPEN = {"store": "", "partition": "", "output": "", "like": ""}
@@ -24,9 +23,7 @@ def render(app: str, config: Path) -> str:
     """The text of the app's pyproject.toml, which the configuration ends, with a new one."""
     run = Settings.from_run_config(told(read_config([], config), RUN) | OPEN)
     own = methods.read_settings(run.method, run.told())
-    flat = run.with_own(own).run_config()
-    lines = [f"{name} = {json.dumps(value)}\n" for name, value in flat.items()]
-    return "".join([app.partition(HEAD)[0], HEAD, *lines])
+    return with_config(app, run.with_own(own).run_config())
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -188,9 +188,10 @@ class Config(Block):
     """The configuration of a study."""
 
     pathvars: Pathvars
-    backend: Literal["local", "simulation"] = Field(
-        description="The grid that runs train on: `local`, this project's own; or `simulation`, "
-        "Flower's runtime on Ray. Both give the same bytes."
+    backend: Literal["local", "simulation", "deployment"] = Field(
+        description="The grid that runs train on: `local`, this project's own; `simulation`, "
+        "Flower's runtime on Ray; or `deployment`, Flower's SuperLink and SuperNodes on other "
+        "machines (`docs/deployment.md`). All give the same bytes."
     )
     seeds: Annotated[list[Seed], Once] = Field(
         min_length=1,
