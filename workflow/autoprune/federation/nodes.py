@@ -103,7 +103,9 @@ class ClientGrid(Grid):
         client = meta.dst_node_id - FIRST_NODE
         to = ConfigRecord({"partition-id": client})
         content, node = RecordDict({**message.content, CLIENT: to}), self._nodes[client]
-        return Message(content, node, meta.message_type, ttl=meta.ttl, group_id=meta.group_id)
+        # a node that was late must not spend the next rounds on this one
+        ttl = min(meta.ttl, self._limit + 1)
+        return Message(content, node, meta.message_type, ttl=ttl, group_id=meta.group_id)
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """The replies that are there, each as that of the client that was asked."""
