@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from autoprune.core.errors import InputError
 from autoprune.federation import deploy
 from autoprune.federation.deployment import Deployment, ip
 from autoprune.federation.nodes import LIMIT
@@ -160,6 +161,12 @@ def test_a_run_goes_on_when_its_superlink_is_started_again(
         run.until("going on after round 2")
         run.end()
     assert contents(tmp_path) == contents(local)
+
+
+def test_a_second_start_of_a_running_deployment_is_refused(deployed):
+    words = "runs already, or was killed" if deployed.isolated else "superlink/log: it ended"
+    with pytest.raises(InputError, match=words):
+        deploy.main(["start", "--folder", str(deployed.folder)])
 
 
 def test_on_the_loopback_it_says_how_to_submit_and_ends_with_ctrl_c(tiny, tmp_path):

@@ -171,7 +171,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError("--nodes and --reply-seconds: expected numbers above 0")
     if args.folder.exists():
         raise InputError(f"{args.folder}: is there already; remove it or name another --folder")
-    prepare(args.folder, args.data, args.nodes, args.address, args.reply_seconds)
+    try:
+        prepare(args.folder, args.data, args.nodes, args.address, args.reply_seconds)
+    except BaseException:
+        shutil.rmtree(args.folder, ignore_errors=True)
+        raise
     print(f"{args.folder}: a SuperLink at {args.address} and {args.nodes} SuperNodes")
 
 

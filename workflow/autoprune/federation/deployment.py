@@ -36,7 +36,10 @@ class Deployment:
     def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()
         self.nodes = sorted(path.name for path in self.folder.glob("node-*"))
-        text = (self.folder / "flwr" / "config.toml").read_text()
+        where = self.folder / "flwr" / "config.toml"
+        if not where.is_file():
+            raise InputError(f"{where}: no such file; make it with deploy prepare")
+        text = where.read_text(encoding="utf-8")
         self.host, self.port = split(text.partition('address = "')[2].partition('"')[0])
         self.isolated = not self.host.startswith(("127.", "localhost"))
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -148,12 +151,23 @@ class Deployment:
     def _namespaces(self) -> Iterator[None]:
         """A namespace for each, the nodes' linked to the SuperLink's; removed afterwards."""
         link = self.space("superlink")
+        try:
+            server = IPv4Address(self.host)
+        except ValueError:
+            raise InputError(
+                f"{self.folder}: made for {self.host}; start.sh starts the SuperLink there and "
+                "each node on its machine"
+            ) from None
+        if Path("/run/netns", link).exists():
+            raise InputError(
+                f"{self.folder}: runs already, or was killed: end what `ip netns pids` lists for "
+                f"each {self._mark}-*, and remove those by `ip netns delete`"
+            )
         with ExitStack() as stack:
             for name in ("superlink", *self.nodes):
                 ip("netns", "add", self.space(name))
                 stack.callback(ip, "netns", "delete", self.space(name))
                 ip("-n", self.space(name), "link", "set", "lo", "up")
-            server = IPv4Address(self.host)
             ip("-n", link, "address", "add", f"{server}", "dev", "lo")
             for number, node in enumerate(self.nodes):
                 own = self.space(node)
