@@ -24,6 +24,7 @@ from autoprune.federation.strategy import TooFewClients
 CLIENT = "to-client"  # the record that says which of a node's clients a message is for
 WAIT = 120.0  # seconds that a run waits for nodes with the data of all its clients
 PULL = 0.5  # seconds between looks for replies
+SLACK = 10.0  # seconds that a message outlives its round, so that the round's end comes first
 # the longest that a round waits for replies, in seconds; of the machines, not of what is studied,
 # so the environment of the SuperLink has it and not the run's settings
 LIMIT = "AUTOPRUNE_REPLY_SECONDS"
@@ -104,7 +105,7 @@ class ClientGrid(Grid):
         to = ConfigRecord({"partition-id": client})
         content, node = RecordDict({**message.content, CLIENT: to}), self._nodes[client]
         # a node that was late must not spend the next rounds on this one
-        ttl = min(meta.ttl, self._limit + 1)
+        ttl = min(meta.ttl, self._limit + SLACK)
         return Message(content, node, meta.message_type, ttl=ttl, group_id=meta.group_id)
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
@@ -126,8 +127,9 @@ class ClientGrid(Grid):
     ) -> Iterable[Message]:
         """Replies in the order they come; after ``timeout`` or LIMIT seconds, those there are."""
         seconds = self._limit if timeout is None else timeout
-        waiting = set(self.push_messages(messages)) - {""}
+        self._find_nodes()
         deadline = time.monotonic() + seconds
+        waiting = set(self.push_messages(messages)) - {""}
         replies: list[Message] = []
         while waiting and time.monotonic() < deadline:
             replies += self.pull_messages(waiting)
