@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 WORKERS ?= 2
 workers := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: study status verify reference archive test test-all fast lint format docs findings litert executorch lock newest audit clean
+.PHONY: study status verify reference archive test test-all fast soak lint format docs findings litert executorch lock newest audit clean
 
 study: .venv/installed
 	@$(run) $(bin)/python -m autoprune.check.unlock
@@ -39,14 +39,14 @@ archive: .venv/installed
 	@$(run) $(bin)/python -m autoprune.publish.archive --configfile $(CONFIG)
 
 test: .venv/installed lint
-	$(run) $(bin)/python -m pytest $(workers) -m "not long"
+	$(run) $(bin)/python -m pytest $(workers) -m "not long and not soak"
 
 # those and the rest: every page of docs/how-to, the benchmarks, kills, whole files of real data
 test-all: test
 	$(run) $(bin)/python -m pytest $(workers) -m long
 
 fast: .venv/installed
-	$(run) $(bin)/python -m pytest $(workers) -m "not slow and not long"
+	$(run) $(bin)/python -m pytest $(workers) -m "not slow and not long and not soak"
 
 lint: .venv/installed
 	$(bin)/ruff check workflow tests benchmarks
@@ -99,6 +99,10 @@ newest:
 	$(PYTHON) -m venv .venv
 	sed -E 's/==([0-9]+)\.\*$$/>=\1/; s/==/>=/' envs/requirements.in | $(bin)/python -m pip install --quiet --upgrade --requirement /dev/stdin
 	@touch .venv/installed
+
+# Hours: kills, thousands of damaged files, thousands of rounds; AUTOPRUNE_SOAK_INPUTS and _KILLS say how many
+soak: .venv/installed
+	$(run) $(bin)/python -m pytest -s -m soak tests/soak
 
 # Known vulnerabilities of what the lock file pins; asks PyPI's advisories, so not in make test
 audit:

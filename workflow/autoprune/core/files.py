@@ -73,6 +73,18 @@ def read_json(path: str | Path) -> Any:
         ) from None
 
 
+def read_array(path: str | Path) -> np.ndarray:
+    """Map a .npy file, read-only; raises InputError when it is absent or not a whole one."""
+    try:
+        found: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; make it again") from None
+    # its header is Python's text: a damaged one may raise what Python's parser does
+    except Exception as error:
+        raise InputError(f"{path}: not a whole .npy file ({error}); make it again") from None
+    return found
+
+
 def sha256_file(path: str | Path) -> str:
     """Hex SHA-256 of a file's bytes, read in blocks."""
     with open(path, "rb") as stream:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from autoprune.core.errors import InputError
-from autoprune.core.files import read_json
+from autoprune.core.files import read_array, read_json
 from autoprune.data.store import ClientStore
 
 SCHEMA_VERSION = 3
@@ -40,11 +40,7 @@ class Partition:
             raise InputError(
                 f"{path}: not a partition of schema_version {SCHEMA_VERSION}; partition again"
             )
-        try:
-            offsets = np.load(folder / "offsets.npy", allow_pickle=False)
-            indices = np.load(folder / "indices.npy", mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise InputError(f"{folder}: not a whole partition ({error}); make it again") from None
+        offsets, indices = (read_array(folder / f"{name}.npy") for name in ("offsets", "indices"))
         whole = all(array.ndim == 1 and array.dtype == np.int64 for array in (offsets, indices))
         if (
             not whole

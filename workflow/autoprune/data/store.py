@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from autoprune.core.errors import InputError
-from autoprune.core.files import checksum, read_json
+from autoprune.core.files import checksum, read_array, read_json
 
 SCHEMA_VERSION = 3
 SPLITS = ("train", "validation", "test")
@@ -58,7 +58,7 @@ class ClientStore:
         """Open a store without reading its arrays; InputError when it is not a whole store."""
         folder = Path(folder)
         header = _read_header(folder)
-        arrays = {array: _map_array(folder / f"{array}.npy") for array in ARRAYS}
+        arrays = {array: read_array(folder / f"{array}.npy") for array in ARRAYS}
         rows = sum(header["samples"].values())
         expected = {
             "images": (rows, *header["shape"]),
@@ -140,15 +140,6 @@ def _read_header(folder: Path) -> dict[str, Any]:
     ):
         raise InputError(f"{path}: not a client store's header; prepare the data again")
     return header
-
-
-def _map_array(path: Path) -> np.ndarray:
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; prepare the data again") from None
-    except (ValueError, EOFError, OSError) as error:
-        raise InputError(f"{path}: not a whole .npy file ({error}); prepare again") from None
 
 
 def read_singly(images: np.ndarray, rows: int) -> None:

@@ -14,6 +14,7 @@ from autoprune.evidence.readings import Arm, Pair
 from autoprune.measure.table import PAIR, RUN
 
 COLUMNS = [*RUN, "unit", "examples", "right"]
+NUMBERS = ("seed", "examples", "right")
 DRAWS = 2000
 
 
@@ -34,7 +35,7 @@ def read_units(path: str | None) -> dict[Pair, dict[Arm, Units]]:
     check_seal(path)
     try:
         table = pd.read_csv(path, dtype={"stands_for": str}, keep_default_na=False)
-    except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+    except (OSError, ValueError, OverflowError) as error:  # pandas' own are ValueErrors too
         raise InputError(
             f"{path}: not a CSV file ({error}); run autoprune.measure.metrics again"
         ) from None
@@ -43,6 +44,15 @@ def read_units(path: str | None) -> dict[Pair, dict[Arm, Units]]:
         raise InputError(
             f"{path}: column {missing[0]} is missing; run autoprune.measure.metrics again"
         )
+    for name in NUMBERS:
+        numbers = pd.to_numeric(table[name], errors="coerce")
+        wrong = table.index[~np.isfinite(numbers.astype(float)) | (numbers < 0)]
+        if len(wrong):
+            raise InputError(
+                f"{path}, row {wrong[0] + 1}: {name}: found {table[name][wrong[0]]!r}, expected a "
+                "number of at least 0; run autoprune.measure.metrics again"
+            )
+        table[name] = numbers
     found: dict[Pair, dict[Arm, Units]] = {}
     for pair, rows in table.groupby(PAIR):
         examples = rows.groupby("unit")["examples"].agg(["first", "nunique"])
