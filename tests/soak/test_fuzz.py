@@ -106,7 +106,7 @@ def attack(readers, each, seed, folder):
     def late(number, frame):
         raise TooLong(f"no answer in {LONGEST} s")
 
-    before, found, faults = signal.signal(signal.SIGALRM, late), {}, []
+    before, found, faults = signal.signal(signal.SIGALRM, late), {}, {}
     try:
         for name, read in readers.items():
             counts = found.setdefault(name, {"read": 0, "refused": 0})
@@ -121,12 +121,12 @@ def attack(readers, each, seed, folder):
                 except (Exception, SystemExit, TooLong) as error:
                     kept = folder / f"{name.replace('/', '_')}-{number}"
                     kept.write_bytes(content)
-                    faults.append(
-                        f"{name} {number}: {type(error).__name__}: {error!s:.200} ({kept})"
-                    )
+                    kind = f"{name}: {type(error).__name__}: {str(error)[:60]}"
+                    faults.setdefault(kind, []).append(str(kept))
     finally:
         signal.signal(signal.SIGALRM, before)
-    assert not faults, f"{len(faults)} faults:\n" + "\n".join(faults[:40])
+    said = [f"{len(kept)} x {kind} ({kept[0]})" for kind, kept in faults.items()]
+    assert not faults, "\n".join(said)
     return found
 
 

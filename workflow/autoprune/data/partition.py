@@ -44,7 +44,8 @@ class Partition:
         whole = all(array.ndim == 1 and array.dtype == np.int64 for array in (offsets, indices))
         if (
             not whole
-            or len(offsets) != header.get("clients", -1) + 1
+            or not isinstance(header.get("clients"), int)
+            or len(offsets) != header["clients"] + 1
             or offsets[-1] != len(indices)
         ):
             raise InputError(f"{folder}: its arrays contradict partition.json; make it again")
@@ -69,7 +70,8 @@ class Partition:
         offsets, rows, header = self.offsets, self.all_indices, self.header
         if (found := self.checksum) != header.get("checksum"):
             yield f"its arrays have checksum {found}, partition.json says {header.get('checksum')}"
-        made_of = header.get("store", {}).get("checksum")
+        told = header.get("store")
+        made_of = told.get("checksum") if isinstance(told, dict) else None
         if made_of != store.checksum:
             yield f"made of a store of checksum {made_of}, {store.folder} has {store.checksum}"
         if offsets[0] != 0 or (np.diff(offsets) < 1).any():
@@ -84,7 +86,8 @@ class Partition:
         owners = np.bincount(rows, minlength=store.samples["train"])
         if (owners > 1).any():
             yield f"row {int(np.argmax(owners > 1))} of the store is handed out twice"
-        ids = header.get("client_ids", [])
+        names = header.get("client_ids")
+        ids = [str(name) for name in names] if isinstance(names, list) else []
         if len(ids) != self.clients:
             yield f"partition.json names {len(ids)} clients, its arrays have {self.clients}"
         if header.get("scheme") == "natural":

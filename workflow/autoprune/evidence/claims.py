@@ -48,6 +48,8 @@ def read_published(path: str) -> list[dict[str, str]]:
             rows = list(reader)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: not a table of text ({error}); take it from git again") from None
     missing = [name for name in PUBLISHED if name not in (reader.fieldnames or [])]
     if missing:
         raise InputError(f"{path}: column {missing[0]} is missing")

@@ -39,6 +39,10 @@ def read_units(path: str | None) -> dict[Pair, dict[Arm, Units]]:
         raise InputError(
             f"{path}: not a CSV file ({error}); run autoprune.measure.metrics again"
         ) from None
+    if not isinstance(table.index, pd.RangeIndex):  # pandas takes what is left over for an index
+        raise InputError(
+            f"{path}: rows have more cells than the header; run autoprune.measure.metrics again"
+        )
     missing = [name for name in COLUMNS if name not in table]
     if missing:
         raise InputError(
