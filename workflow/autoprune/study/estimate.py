@@ -21,11 +21,12 @@ from autoprune.core.files import read_json
 from autoprune.core.refusal import unknown
 from autoprune.data.prepare import sources
 from autoprune.data.prepare.images import Expected
+from autoprune.federation.live import SAMPLE
 from autoprune.measure.nulls import searches
 from autoprune.models import Architecture, new_network
 from autoprune.models.state import flat
 from autoprune.study.grid import Run, place, read_config, runs_of, told
-from autoprune.study.speed import DECIDING, Asked, Speed, measure, traffic
+from autoprune.study.speed import DECIDING, Asked, Speed, measure, start, traffic
 
 DRAWS = 30  # null searches whose mean widths stand for a search
 SMALL_AT_ONCE = ("narrow", "found-widths")  # from the first round as small as a search leaves it
@@ -148,20 +149,23 @@ def plan(config: Mapping[str, Any]) -> list[Planned]:
     return found
 
 
-def totals(planned: Sequence[Planned], speeds: Mapping[Asked, Speed]) -> dict[str, Pair]:
-    """What the runs of each pair take, in the order of the study."""
+def totals(
+    planned: Sequence[Planned], speeds: Mapping[Asked, Speed], begin: float = 0
+) -> dict[str, Pair]:
+    """What the runs of each pair take, in the study's order; ``begin``: seconds to start one."""
     found: dict[str, Pair] = {}
     for one in planned:
         own, settings = found.setdefault(one.run.pair, Pair()), one.settings
         cohort = min(settings["clients_per_round"], one.data.clients)
         own.runs += 1
-        seconds = 0.0
+        seconds = begin
         for phase in one.phases:
             speed = speeds[one.asked(phase)]
-            evaluations = phase.rounds / settings["evaluate_every"]
+            evaluations = phase.rounds / settings["evaluate_every"] + 1 / len(one.phases)
             refreshed = settings["batch_norm"] == "refreshed"
             plain, more = traffic(phase.architecture, refreshed)
-            looks = one.data.held_out + (one.asked(phase)[2] * cohort if more else 0)
+            looks = one.data.held_out + min(SAMPLE, one.data.train)  # and which filters live
+            looks += one.asked(phase)[2] * cohort if more else 0
             seconds += phase.rounds * cohort * speed.visit + evaluations * looks * speed.image
             own.sent += cohort * (phase.rounds * plain + evaluations * more)
         numbers = flat(new_network(one.phases[-1].architecture, 0).state_dict()).numel()
@@ -233,4 +237,4 @@ def main(argv: Sequence[str] | None) -> None:
     there = cpu_count() or 1
     speeds, memory = measure(asked, min(args.cores, there))
     data = {one.run.dataset: one.data for one in planned}
-    print("\n".join(report(totals(planned, speeds), data, memory, args.cores, there)))
+    print("\n".join(report(totals(planned, speeds, start()), data, memory, args.cores, there)))

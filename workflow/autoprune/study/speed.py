@@ -1,6 +1,8 @@
 """How fast this machine trains and evaluates a network, and what a message of it weighs."""
 
 import resource
+import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -9,10 +11,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from flwr.app import Message, MessageType
+from flwr.common.constant import SUPERLINK_NODE_ID
+from flwr.common.serde import message_from_proto, message_to_proto
+from flwr.proto.message_pb2 import Message as ProtoMessage
+from flwr.supercore.task_identity import TaskIdentity
 
 from autoprune.federation import batch_norm
 from autoprune.federation.average import mean_of
-from autoprune.federation.communication import decode, encode, size
+from autoprune.federation.communication import Traffic, size
 from autoprune.federation.messages import STATISTICS, instruction, measured, reply
 from autoprune.federation.training import predict, to_input, train, workspace
 from autoprune.federation.wire import only
@@ -34,6 +41,7 @@ class Speed(NamedTuple):
 def timed(architecture: Architecture, settings: Mapping[str, Any], images: int) -> Speed:
     """How fast this machine is with a client of so many images; see Speed."""
     torch.set_num_threads(1)
+    TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, SUPERLINK_NODE_ID
     stream = np.random.default_rng(0)
     channels, height, width = architecture.input_shape
     pixels = stream.integers(0, 256, (max(images, 256), height, width, channels), np.uint8)
@@ -43,18 +51,37 @@ def timed(architecture: Architecture, settings: Mapping[str, Any], images: int) 
     how = {name: settings[name] for name in DECIDING if name != "local_epochs"}
     how["epochs"] = 1
 
-    def visit() -> None:  # what a client and the server do for one message, of one epoch
-        came = decode(encode(instruction(architecture, flat(state), 1)))
-        load_state(network, unflat(only(came, "arrays"), of))
+    def visit() -> None:  # what the server and a client do for one message, of one epoch
+        message = Message(instruction(architecture, flat(state), 1), 2, MessageType.TRAIN)
+        came, counted = _sent(message), Traffic()
+        counted.down(message.content)
+        load_state(network, unflat(only(came.content, "arrays"), of))
         own = to_input(pixels[:images]), torch.from_numpy(labels[:images])
         loss = train(network, *own, shuffle=stream, **how)
-        back = decode(encode(reply(0, flat(network.state_dict()), images, loss)))
-        mean_of([(unflat(only(back, "arrays"), of), images)])
+        answer = reply(0, flat(network.state_dict()), images, loss)
+        back = _sent(Message(answer, reply_to=came))
+        counted.up(back.content)
+        mean_of([(unflat(only(back.content, "arrays"), of), images)])
 
     def evaluate() -> None:
         predict(network, pixels[:256], labels[:256])
 
     return Speed(settings["local_epochs"] * _mean(visit), _mean(evaluate) / 256)
+
+
+def _sent(message: Message) -> Message:
+    """A message as the other end has it."""
+    return message_from_proto(
+        ProtoMessage.FromString(message_to_proto(message).SerializeToString())
+    )
+
+
+def start() -> float:
+    """Seconds of one core until a run begins: Python and its libraries are loaded."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-m", "autoprune.federation", "--help"], capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def _mean(work: Any) -> float:
