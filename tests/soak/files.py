@@ -15,6 +15,7 @@ from PIL import Image
 
 from autoprune.data.partition import Partition
 from autoprune.data.prepare import __main__ as prepare
+from autoprune.data.prepare.readers import hub_files
 from autoprune.data.store import ClientStore
 from autoprune.evidence.claims import read_counts, read_published
 from autoprune.evidence.clients import read_units
@@ -134,7 +135,12 @@ def of_sources(folder: Path, write_sqlite: Callable, femnist: Callable) -> dict[
     def source(name: str, file: Path, *flags: object) -> None:
         output = folder / "out"
         words = [name.partition("/")[0], "--name", "x", "--output", output, *flags, "--workers", 1]
-        found[name] = Read(file, lambda: prepare.main([*map(str, words)]), output)
+
+        def read() -> None:
+            hub_files.opened.cache_clear()  # it is told one file from another by its path
+            prepare.main([*map(str, words)])
+
+        found[name] = Read(file, read, output)
 
     draw = np.random.default_rng(0)
     shard = folder / "leaf/train.json"

@@ -66,7 +66,7 @@ config["captions"] = {
 
 
 def shown(wildcards, tables="tables"):
-    """The table or figure that a rule makes; ``tables="evidence"``: its CSV as it is made."""
+    """The table or figure that is made by a job; with ``tables="evidence"`` its CSV as it is made."""
     return items(tables if "table" in wildcards.keys() else "figures")[wildcards[0]]
 
 

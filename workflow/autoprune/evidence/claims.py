@@ -45,12 +45,12 @@ def read_published(path: str) -> list[dict[str, str]]:
         with open(path, encoding="utf-8-sig", newline="") as stream:
             # Notes hold quotation marks that are part of the text.
             reader = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
-            rows = list(reader)
+            rows, columns = list(reader), reader.fieldnames or []
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: not a table of text ({error}); take it from git again") from None
-    missing = [name for name in PUBLISHED if name not in (reader.fieldnames or [])]
+    missing = [name for name in PUBLISHED if name not in columns]
     if missing:
         raise InputError(f"{path}: column {missing[0]} is missing")
     for line, row in enumerate(rows, start=2):

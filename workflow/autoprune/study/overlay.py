@@ -86,7 +86,7 @@ def read_overlay(file: str | Path) -> dict[str, Any]:
         raise InputError(f"{file}: {error.strerror}; run this in the study's folder") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{file}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # of numbers without end, too
         raise InputError(f"{file}: not valid YAML ({' '.join(str(error).split())})") from None
     except InputError as error:
         raise InputError(f"{file}: {error}") from None

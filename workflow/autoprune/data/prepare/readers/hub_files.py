@@ -74,6 +74,7 @@ def read_columns(files: Sequence[Path], client: str, targets: Sequence[str]) -> 
         table = _guarded(
             path, functools.partial(file.read, list(dict.fromkeys([client, *targets])))
         )
+        _guarded(path, functools.partial(table.validate, full=True))  # text is UTF-8, say
         for column in table.column_names:
             if table[column].null_count:
                 row = table[column].is_null().index(True).as_py()
