@@ -43,7 +43,7 @@ test: .venv/installed lint
 
 # those and the rest: every page of docs/how-to, the benchmarks, kills, whole files of real data
 test-all: test
-	$(run) $(bin)/python -m pytest $(workers) -m long
+	$(run) $(bin)/python -m pytest $(workers) -m "long and not soak"
 
 fast: .venv/installed
 	$(run) $(bin)/python -m pytest $(workers) -m "not slow and not long and not soak"
@@ -102,7 +102,7 @@ newest:
 
 # Hours: kills, thousands of damaged files, thousands of rounds; AUTOPRUNE_SOAK_INPUTS and _KILLS say how many
 soak: .venv/installed
-	$(run) $(bin)/python -m pytest -s -m soak tests/soak
+	$(run) $(bin)/python -m pytest -s -m soak
 
 # Known vulnerabilities of what the lock file pins; asks PyPI's advisories, so not in make test
 audit:

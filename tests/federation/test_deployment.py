@@ -136,6 +136,7 @@ def test_a_key_that_is_not_registered_is_turned_away(deployed):
     assert "SuperNode ID" not in (stranger / "log").read_text()
 
 
+@pytest.mark.soak
 def test_a_link_that_is_cut_and_restored_costs_time_only(
     deployed, flags, local, tmp_path, contents
 ):
@@ -150,6 +151,7 @@ def test_a_link_that_is_cut_and_restored_costs_time_only(
     assert contents(tmp_path) == contents(local)
 
 
+@pytest.mark.soak
 def test_a_run_goes_on_when_its_superlink_is_started_again(
     deployed, flags, local, tmp_path, contents
 ):
@@ -202,6 +204,7 @@ def impatient(deployed):
     return deployed
 
 
+@pytest.mark.soak
 def test_a_node_that_is_late_costs_its_clients_the_round(impatient, flags, tmp_path):
     """It is there, but its clients do not get to work in time; then it takes part again."""
     words = flags(tmp_path, **ONE_EACH)
@@ -218,6 +221,7 @@ def test_a_node_that_is_late_costs_its_clients_the_round(impatient, flags, tmp_p
     assert failures(tmp_path) == ["", "3: no reply in time", ""]
 
 
+@pytest.mark.soak
 def test_a_node_that_is_killed_costs_its_clients_their_rounds(impatient, flags, tmp_path):
     """The run goes on with the others; the node takes part in the next one when it is back."""
     words = flags(tmp_path / "a", **ONE_EACH)

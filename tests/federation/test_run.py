@@ -13,16 +13,19 @@ import tomllib
 
 import numpy as np
 import pytest
+import torch
 
 from autoprune import methods
 from autoprune.core.errors import InputError
-from autoprune.core.files import sha256_file
-from autoprune.federation import simulation
-from autoprune.federation.__main__ import settings_of
+from autoprune.core.files import check_noted, digest_of, sha256_file
+from autoprune.federation import client_app, simulation
+from autoprune.federation.__main__ import CLIENT_APP, settings_of
 from autoprune.federation.checkpoint import Checkpoint, save
-from autoprune.federation.run import CHECKPOINT
+from autoprune.federation.local_grid import LocalGrid
+from autoprune.federation.run import CHECKPOINT, Run
 from autoprune.federation.settings import Settings
 from autoprune.federation.training import to_input
+from autoprune.federation.wire import arrays
 from autoprune.models import Architecture, new_network
 from autoprune.pruning.plan import Plan
 from copies import ROOT
@@ -359,3 +362,70 @@ def test_ray_is_refused_from_a_path_with_a_space(monkeypatch):
     monkeypatch.setattr(sys, "executable", "/opt/my env/bin/python")
     with pytest.raises(InputError, match="path with a space"):
         simulation.run({}, 2, 1)
+
+
+def test_two_runs_into_one_folder_are_refused(flags, train, tmp_path):
+    """The second one; the first ends as if nothing had been."""
+    words = flags(tmp_path, "autoprune", "inherit", rounds=LONG)
+    command = [sys.executable, "-m", "autoprune.federation", *words]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as first:
+        assert any(line.startswith("round 1/") for line in first.stderr)
+        second = train(tmp_path, "autoprune", "inherit", seed=4, rounds=2)
+        first.kill()
+    assert second.returncode == 1
+    assert f"{tmp_path}: another process is writing here" in second.stderr
+    assert not (tmp_path / "history.csv").exists()
+
+
+def test_a_run_of_another_data_set_than_its_stores_is_refused(train, tmp_path):
+    done = train(tmp_path, dataset="femnist")
+    assert done.returncode == 1
+    assert "dataset: found 'femnist', the store in" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("key", ["files", "seed"])
+def test_an_edited_run_json_is_refused(finished, tmp_path, key):
+    """Also one that says nothing of the other files any more."""
+    shutil.copytree(finished, tmp_path / "run")
+    about = json.loads((tmp_path / "run/run.json").read_text())
+    assert about["digest"] == digest_of(about)
+    del about[key]
+    (tmp_path / "run/run.json").write_text(json.dumps(about))
+    with pytest.raises(InputError, match="not what its digest says"):
+        check_noted(tmp_path / "run/history.csv")
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda state: {}, "of another network"),
+        (lambda state: {n: t * torch.nan for n, t in state.items()}, "not finite"),
+        (lambda state: {n: t.reshape(-1)[:1] for n, t in state.items()}, "of another network"),
+        (lambda state: {n: -t for n, t in state.items()}, "squares below 0"),
+    ],
+)
+def test_a_carried_optimizer_of_a_bad_reply_reaches_nobody(
+    flags, tmp_path, monkeypatch, damage, words
+):
+    """Client 1 sends it on; the others of its round go on from the client before."""
+    original = client_app.reply
+    made = []
+
+    def reply(client, *others):
+        made.append(client)
+        return original(client, *others)
+
+    def moments(state):
+        return arrays(damage(state) if made[-1] == 1 else state)
+
+    monkeypatch.setattr(client_app, "reply", reply)
+    monkeypatch.setattr(client_app, "arrays", moments)
+    told = {"optimizer_state": "carried", "clients_per_round": 6, "rounds": 2}
+    settings, _ = settings_of(flags(tmp_path, **told))
+    with LocalGrid(CLIENT_APP, 6, settings.run_config()) as grid:
+        Run(settings, grid).execute()
+    for row in history(tmp_path)[1:]:
+        assert (row["usable"], row["refused"]) == ("5", "1")
+        assert row["failures"].startswith("1: ")
+        assert words in row["failures"]

@@ -1,5 +1,6 @@
 """Files that are either whole or absent: written beside their place, then renamed."""
 
+import fcntl
 import glob
 import hashlib
 import json
@@ -48,6 +49,26 @@ def _alive(process: str) -> bool:
     except (OSError, ValueError):  # somebody else's process; no number at all
         return True
     return True
+
+
+@contextmanager
+def claimed(folder: str | Path) -> Iterator[None]:
+    """Hold a folder, which is made where it is not there, against other processes that would.
+
+    The system lets go of it when the process dies. Raises InputError where another one holds it.
+    """
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"{folder}: another process is writing here; wait for it, or choose another folder"
+            ) from None
+        yield
+    finally:
+        os.close(opened)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -99,13 +120,22 @@ def check_noted(path: str | Path) -> Path:
     path = Path(path)
     about = path.with_name("run.json")
     noted = read_json(about) if about.is_file() and path.is_file() else {}
-    files = noted.get("files", {}) if isinstance(noted, dict) else {}
+    noted = noted if isinstance(noted, dict) else {}
+    if noted.get("digest", digest := digest_of(noted)) != digest:
+        raise InputError(f"{about}: edited: it is not what its digest says; train the run again")
+    files = noted.get("files", {})
     if path.name in files and files[path.name] != sha256_file(path):
         raise InputError(
             f"{path}: not the file that {about.name} beside it notes: cut short, edited or of "
             "another run; train the run again"
         )
     return path
+
+
+def digest_of(record: Mapping[str, Any]) -> str:
+    """Hex SHA-256 of a record but for its own ``digest``."""
+    others = {name: value for name, value in record.items() if name != "digest"}
+    return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()
 
 
 def seal(path: str | Path) -> None:

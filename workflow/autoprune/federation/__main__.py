@@ -93,6 +93,11 @@ def main(argv: Sequence[str] | None) -> None:
             run_locally(settings, clients, args.workers)
     except TooFewClients as failure:
         raise InputError(f"{settings.output}: {failure}") from failure
+    except OSError as error:  # a full disk, a folder that may not be written
+        where = error.filename or settings.output
+        raise InputError(
+            f"{where}: {error.strerror or error}; make room, or choose another"
+        ) from error
     except Interrupted as interruption:
         raise InputError(f"{settings.output}: stopped by {interruption}") from interruption
 

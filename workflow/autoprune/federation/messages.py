@@ -9,7 +9,7 @@ import torch
 from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from torch import Tensor
 
-from autoprune.federation.wire import Dense, one, only
+from autoprune.federation.wire import Dense, one, only, tensors
 from autoprune.models import Architecture
 from autoprune.models.state import Shapes, State, unflat
 
@@ -146,6 +146,24 @@ def sender(content: RecordDict) -> int:
 def without_optimizer(content: RecordDict) -> RecordDict:
     """A message without the optimizer's state: an accident of simulations, nothing that is sent."""
     return RecordDict({name: record for name, record in content.items() if name != OPTIMIZER})
+
+
+def moments_of(content: RecordDict, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Adam's state that a reply brings for the next client; ``like`` is a fresh one.
+
+    Raises Unusable unless it has its names and shapes and finite numbers, no fewer than 0 where
+    they are of squares.
+    """
+    if OPTIMIZER not in content.array_records:
+        raise Unusable("the optimizer's state is missing")
+    found = tensors(content.array_records[OPTIMIZER])
+    if {name: t.shape for name, t in found.items()} != {name: t.shape for name, t in like.items()}:
+        raise Unusable("the optimizer's state is of another network")
+    if not all(bool(values.isfinite().all()) for values in found.values()):
+        raise Unusable("the optimizer's state is not finite: its training diverged")
+    if any(bool((found[name] < 0).any()) for name in ("step", "exp_avg_sq")):
+        raise Unusable("the optimizer's state has squares below 0")
+    return found
 
 
 def reason_of(reply: Message) -> str:

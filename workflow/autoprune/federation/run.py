@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from autoprune import methods
 from autoprune.core.errors import InputError
-from autoprune.core.files import sha256_file, write_json
+from autoprune.core.files import claimed, digest_of, sha256_file, write_json
 from autoprune.data.partition import Partition
 from autoprune.data.store import ClientStore
 from autoprune.federation import batch_norm
@@ -26,7 +26,7 @@ from autoprune.federation.messages import OPTIMIZER, number
 from autoprune.federation.progress import Progress
 from autoprune.federation.settings import Settings
 from autoprune.federation.strategy import SeededFedAvg, TooFewClients
-from autoprune.federation.training import keep_memory
+from autoprune.federation.training import fresh_moments, keep_memory
 from autoprune.federation.wire import WIRES, arrays
 from autoprune.models import Architecture, build, count_parameters, load_state, new_network
 from autoprune.models.layers import Network
@@ -45,6 +45,11 @@ class Run:
         self.grid = grid
         self.store = ClientStore.open(settings.store)
         self.partition = Partition.open(settings.partition)
+        if self.store.name != settings.dataset:
+            raise InputError(
+                f"dataset: found {settings.dataset!r}, the store in {settings.store} is of "
+                f"{self.store.name!r}; name the one that it is"
+            )
         self.store.verify()  # run.json repeats its checksum
         self.partition.verify(self.store)
         height, width, channels = self.store.shape
@@ -81,12 +86,14 @@ class Run:
         the state of the last finished round was written as a checkpoint.
         """
         keep_memory()
-        first = self.resume()
-        with Progress(self.output, self.settings.rounds, self.history) as progress:
-            self.train(first, progress)
-            self.write_outputs()
-            for left in (self.checkpoint, self.output / DAMAGED):
-                left.unlink(missing_ok=True)
+        with claimed(self.output):
+            first = self.resume()
+            with Progress(self.output, self.settings.rounds, self.history) as progress:
+                self.train(first, progress)
+                self.write_outputs()
+                for left in (self.checkpoint, self.output / DAMAGED):
+                    if left.is_file():
+                        left.unlink()
 
     def train(self, first: int, progress: Progress) -> None:
         """The rounds from ``first`` on; see ``execute``."""
@@ -205,16 +212,20 @@ class Run:
 
         With a carried optimizer one client trains after the other, and each message brings the
         Adam moments of the reply before it: what happens when one compiled Keras model is fitted
-        client after client.
+        client after client. A reply that is left out is passed over.
         """
         if self.settings.optimizer_state == "fresh":
             return self.grid.send_and_receive(messages, timeout=self.limit)
+        weights = torch.empty(count_parameters(self.network)[0])
+        self.strategy.carried = fresh_moments(weights)
         replies: list[Message] = []
+        carried: dict[str, ArrayRecord] = {}  # of the last client whose reply is of use
         for message in messages:
-            if replies and replies[-1].has_content():
-                carried = {OPTIMIZER: replies[-1].content.array_records[OPTIMIZER]}
-                message.content = RecordDict({**message.content, **carried})
-            replies += self.grid.send_and_receive([message], timeout=self.limit)
+            message.content = RecordDict({**message.content, **carried})
+            for reply in self.grid.send_and_receive([message], timeout=self.limit):
+                replies.append(reply)
+                if reply.has_content() and self.strategy.usable(reply.content):
+                    carried = {OPTIMIZER: reply.content.array_records[OPTIMIZER]}
         return replies
 
     def refresh(self, server_round: int) -> None:
@@ -285,4 +296,5 @@ class Run:
         left = ["history.csv", "units.csv", "evaluation.json", "architecture.json"]
         left += ["weights.safetensors", *(["plan.json"] if memory else [])]
         about["files"] = {name: sha256_file(self.output / name) for name in left}
+        about["digest"] = digest_of(about)
         write_json(self.output / "run.json", about)

@@ -6,9 +6,9 @@ Needs neither torch nor flwr, so that a configuration is checked without waiting
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from autoprune.core.block import Block
+from autoprune.core.block import Block, wrong
 from autoprune.core.errors import InputError
 from autoprune.core.options import read
 
@@ -34,6 +34,13 @@ Widths = Annotated[
         description="Filters of the prunable convolutions before pruning, in the family's order.",
     ),
 ]
+
+
+def above_the_median(ratio: float) -> float:
+    """A bound that at least the median of a round is within; 0 is none."""
+    if 0 < ratio <= 1:
+        raise wrong(f"found {ratio:g}, expected more than 1, or 0 for any distance")
+    return ratio
 
 
 class Training(Block):
@@ -69,11 +76,12 @@ class Training(Block):
         "all of a cohort have, who work side by side there); one that has not answered by then is "
         "left out. 0 for no limit: with one, results depend on the machine.",
     )
-    max_update_ratio: float = Field(
+    max_update_ratio: Annotated[float, AfterValidator(above_the_median)] = Field(
         0,
         ge=0,
         description="How many times as far as the median of the round's clients one may move the "
-        "weights (Euclidean norm); who moves them further is left out. 0 for any distance.",
+        "weights (Euclidean norm), more than 1; who moves them further is left out. 0 for any "
+        "distance.",
     )
     evaluate_every: int = Field(ge=1, description="Rounds between validations.")
     checkpoint_every: int = Field(

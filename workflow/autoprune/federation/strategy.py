@@ -24,6 +24,7 @@ from autoprune.federation.messages import (
     count,
     fault_of,
     instruction,
+    moments_of,
     read_measured,
     read_update,
     reason_of,
@@ -92,6 +93,7 @@ class SeededFedAvg(FedAvg):
         self.sizes = sizes
         self.max_update_ratio = max_update_ratio
         self.clients: list[int] = []
+        self.carried: State = {}  # a fresh optimizer's, where each client's goes to the next
         self._nodes: dict[int, int] = {}
         self._like: State = {}
         self._sent = torch.empty(0)
@@ -192,7 +194,17 @@ class SeededFedAvg(FedAvg):
 
     def read(self, content: RecordDict) -> Update:
         """The update in a reply; raises Unusable, KeyError, TypeError or ValueError."""
+        if self.carried:
+            moments_of(content, self.carried)
         return read_update(content, self._sent, self.wire, self._like, self._asked)
+
+    def usable(self, content: RecordDict) -> bool:
+        """Whether a reply is one that the next client may go on from."""
+        try:
+            self.read(content)
+        except Exception:  # as in _usable, which says what is wrong with it
+            return False
+        return True
 
     def aggregate_refresh(self, replies: Iterable[Message], like: State) -> dict[str, torch.Tensor]:
         """The batch-norm statistics of the usable replies, pooled; ``like`` has their shapes.

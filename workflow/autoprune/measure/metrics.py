@@ -114,9 +114,17 @@ def read_run(folder: Path) -> tuple[dict[str, str], list[Row]]:
         )
     number(identity["seed"], "seed", str(folder / "run.json"))
 
+    settings = about.get("settings", {})
+    for name in RUN:
+        if name in settings and str(settings[name]) != identity[name] and name != "stands_for":
+            raise InputError(
+                f"{folder / 'run.json'}: {name}: found {identity[name]}, its settings say "
+                f"{settings[name]}; train the run again"
+            )
+
     source = folder / "history.csv"
     history = read_history(source)
-    rounds = about.get("settings", {}).get("rounds", len(history) - 1)
+    rounds = settings.get("rounds", len(history) - 1)
     if rounds != len(history) - 1:
         raise InputError(
             f"{source}: {len(history) - 1} rounds, expected {rounds} as in run.json; train it again"

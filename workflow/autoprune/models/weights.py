@@ -23,7 +23,10 @@ def save_weights(
     header = {"architecture": json.dumps(architecture.to_json()), **(notes or {})}
     tensors = {name: tensor.detach().contiguous() for name, tensor in state.items()}
     with whole_file(path) as scratch:
-        save_file(tensors, scratch, metadata=header)
+        try:
+            save_file(tensors, scratch, metadata=header)
+        except SafetensorError as error:
+            raise InputError(f"{path}: cannot be written ({error}); make room") from None
 
 
 def load_weights(

@@ -117,8 +117,13 @@ def opened(path: Path) -> "pq.ParquetFile":
     """The file, its footer read; InputError unless it is a whole one."""
     import pyarrow.parquet as pq
 
-    # Not whole: a row group may have any size.
-    return _guarded(path, lambda: pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20))
+    def read() -> "pq.ParquetFile":
+        # Not whole: a row group may have any size.
+        file = pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
+        _ = file.schema_arrow.names  # which must be text
+        return file
+
+    return _guarded(path, read)
 
 
 def _guarded(path: Path, work: Callable[[], Result]) -> Result:
@@ -126,7 +131,7 @@ def _guarded(path: Path, work: Callable[[], Result]) -> Result:
 
     try:
         return work()
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path}: not a whole parquet file ({reason}); {AGAIN}") from None
 
