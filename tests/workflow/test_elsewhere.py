@@ -7,6 +7,8 @@ import pytest
 
 from copies import ROOT, copy_of_the_repository
 
+pytestmark = pytest.mark.long
+
 OVERLAY = """
 study: [digits-cnn]
 seeds: [0]
