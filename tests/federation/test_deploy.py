@@ -1,6 +1,7 @@
 """What `deploy prepare` writes, and what it refuses; test_deployment.py starts it."""
 
 import stat
+import sys
 
 import pytest
 from cryptography import x509
@@ -8,6 +9,7 @@ from cryptography import x509
 from autoprune.core.errors import InputError
 from autoprune.federation import deploy, submit
 from autoprune.federation.__main__ import main as federation
+from autoprune.federation.deployment import Deployment
 
 
 @pytest.fixture
@@ -84,3 +86,11 @@ def test_a_run_that_another_process_left_behind_is_stopped(prepare, flags, tmp_p
     with pytest.raises(InputError, match="took no run"):
         federation([*flags(tmp_path / "run"), "--backend", "deployment"])
     assert asked[0] == ("stop", "17")
+
+
+def test_an_environment_at_a_path_with_a_space_is_refused(prepare, monkeypatch):
+    """Flower's SuperLink would answer, and never take a node."""
+    deployment = Deployment(prepare("--nodes", "2"))
+    monkeypatch.setattr(sys, "executable", "/a folder/bin/python")
+    with pytest.raises(InputError, match="does not work from a path with a space"), deployment:
+        pass

@@ -23,7 +23,10 @@ from autoprune.federation.deployment import Deployment, ip
 from autoprune.federation.nodes import LIMIT
 
 pytestmark = [
-    pytest.mark.long,
+    pytest.mark.soak,  # every message is a process that loads torch
+    pytest.mark.skipif(
+        " " in sys.executable, reason="Flower's SuperLink does not work from a path with a space"
+    ),
     pytest.mark.skipif(
         not Path(sys.executable).with_name("flower-superlink").exists(),
         reason="Flower's commands are not beside this Python",
@@ -136,7 +139,6 @@ def test_a_key_that_is_not_registered_is_turned_away(deployed):
     assert "SuperNode ID" not in (stranger / "log").read_text()
 
 
-@pytest.mark.soak
 def test_a_link_that_is_cut_and_restored_costs_time_only(
     deployed, flags, local, tmp_path, contents
 ):
@@ -151,7 +153,6 @@ def test_a_link_that_is_cut_and_restored_costs_time_only(
     assert contents(tmp_path) == contents(local)
 
 
-@pytest.mark.soak
 def test_a_run_goes_on_when_its_superlink_is_started_again(
     deployed, flags, local, tmp_path, contents
 ):
@@ -204,7 +205,6 @@ def impatient(deployed):
     return deployed
 
 
-@pytest.mark.soak
 def test_a_node_that_is_late_costs_its_clients_the_round(impatient, flags, tmp_path):
     """It is there, but its clients do not get to work in time; then it takes part again."""
     words = flags(tmp_path, **ONE_EACH)
@@ -221,7 +221,6 @@ def test_a_node_that_is_late_costs_its_clients_the_round(impatient, flags, tmp_p
     assert failures(tmp_path) == ["", "3: no reply in time", ""]
 
 
-@pytest.mark.soak
 def test_a_node_that_is_killed_costs_its_clients_their_rounds(impatient, flags, tmp_path):
     """The run goes on with the others; the node takes part in the next one when it is back."""
     words = flags(tmp_path / "a", **ONE_EACH)

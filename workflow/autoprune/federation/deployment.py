@@ -50,6 +50,12 @@ class Deployment:
         self._undo = ExitStack()
 
     def __enter__(self) -> "Deployment":
+        if " " in sys.executable:
+            # seen with Flower 1.41: its SuperLink answers, but never makes its database's tables
+            raise InputError(
+                f"Flower's SuperLink does not work from a path with a space ({sys.executable}); "
+                "move the environment or use backend local"
+            )
         with ExitStack() as undo:
             if self.isolated:
                 undo.enter_context(self._namespaces())
