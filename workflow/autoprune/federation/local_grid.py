@@ -115,7 +115,29 @@ class Worker:
         self.process.join()
 
 
-class LocalGrid(Grid):
+class GridOfClients(Grid):
+    """A grid in which each of ``clients`` clients is a node, in the order of the partition."""
+
+    def __init__(self, clients: int) -> None:
+        self._nodes_in_order = range(FIRST_NODE, FIRST_NODE + clients)
+
+    def create_message(
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
+    ) -> Message:
+        """A message to one client."""
+        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """The nodes of the clients, in the order of the partition."""
+        return self._nodes_in_order
+
+
+class LocalGrid(GridOfClients):
     """``nodes`` clients that run ``app`` ("module:attribute"), ``workers`` of them at a time.
 
     With one worker the app runs in this process, unless clients have a ``client_timeout`` in
@@ -134,6 +156,7 @@ class LocalGrid(Grid):
         workers: int = 1,
         client_timeout: float | None = None,
     ) -> None:
+        super().__init__(nodes)
         TaskIdentity.task_id, TaskIdentity.run_id = 1, RUN_ID
         TaskIdentity.node_id = SUPERLINK_NODE_ID
         self._clients = Clients(app, nodes, run_config)
@@ -174,21 +197,6 @@ class LocalGrid(Grid):
     def run(self) -> Run:
         """The run this grid works for."""
         return self._run
-
-    def create_message(
-        self,
-        content: RecordDict,
-        message_type: str,
-        dst_node_id: int,
-        group_id: str,
-        ttl: float | None = None,
-    ) -> Message:
-        """A message to one node."""
-        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
-
-    def get_node_ids(self) -> Iterable[int]:
-        """The nodes, in the order of their partitions."""
-        return range(FIRST_NODE, FIRST_NODE + self._clients.nodes)
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Queue messages; the ids returned are what ``pull_messages`` takes."""

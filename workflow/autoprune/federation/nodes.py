@@ -17,7 +17,7 @@ from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 
 from autoprune.core.errors import InputError
-from autoprune.federation.local_grid import FIRST_NODE
+from autoprune.federation.local_grid import FIRST_NODE, GridOfClients
 from autoprune.federation.messages import reason_of
 from autoprune.federation.strategy import TooFewClients
 
@@ -52,7 +52,7 @@ def holding(clients: Iterable[int], data: str) -> RecordDict:
     return RecordDict({"holds": ConfigRecord({"clients": list(clients), "data": data})})
 
 
-class ClientGrid(Grid):
+class ClientGrid(GridOfClients):
     """The server's end: a grid of ``clients`` nodes over Flower's ``grid``.
 
     ``data`` is the checksum of the store and partition that the clients' data must be of. What
@@ -60,6 +60,7 @@ class ClientGrid(Grid):
     """
 
     def __init__(self, grid: Grid, clients: int, data: str) -> None:
+        super().__init__(clients)
         self._grid = grid
         self._clients = clients
         self._data = data
@@ -75,21 +76,6 @@ class ClientGrid(Grid):
     def run(self) -> Run:
         """The run this grid works for."""
         return self._grid.run
-
-    def create_message(
-        self,
-        content: RecordDict,
-        message_type: str,
-        dst_node_id: int,
-        group_id: str,
-        ttl: float | None = None,
-    ) -> Message:
-        """A message to one client."""
-        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
-
-    def get_node_ids(self) -> Iterable[int]:
-        """The clients as nodes, in the order of the partition."""
-        return range(FIRST_NODE, FIRST_NODE + self._clients)
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Send messages through the nodes that hold the clients' data; "" for one not taken."""

@@ -117,7 +117,7 @@ class Run:
 
     def keep(self, finished: checkpoints.Checkpoint) -> bool:
         """Write a checkpoint, unless the network answers what no client could train on."""
-        network = new_network(finished.architecture, self.settings.seed)
+        network = build(finished.architecture)
         load_state(network, finished.state)
         if not self.evaluation.answers(network):
             print(

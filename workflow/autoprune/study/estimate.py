@@ -63,7 +63,8 @@ def expected(config: Mapping[str, Any], dataset: str) -> Expected:
     header = place(config, "results") / f"data/{dataset}/store/header.json"
     known: Expected | None
     if header.exists():
-        found, samples = read_json(header), read_json(header)["samples"]
+        found = read_json(header)
+        samples = found["samples"]
         classes = {target["name"]: len(target["classes"]) for target in found["targets"]}
         held_out = samples["validation"] + samples["test"]
         shape, number = tuple(found["shape"]), len(found["clients"])
