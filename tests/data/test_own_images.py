@@ -532,7 +532,7 @@ def run_fresh(code, path):
 @pytest.mark.slow
 def test_torchvision_can_be_imported_beside_any_torch():
     code = (
-        "from autoprune.data.prepare.vision import torchvision as tv\n"
+        "from autoprune.core.vision import torchvision as tv\n"
         "print(tv.models.resnet18(num_classes=7).fc.out_features, tv.datasets.MNIST.__name__,"
         " tv.transforms.v2.functional.resize.__name__)"
     )
@@ -554,7 +554,7 @@ def test_a_torchvision_with_operators_of_its_own_is_left_alone(tmp_path):
         "own.define('nms(Tensor a) -> Tensor')\n"
     )
     code = (
-        "import torch\nfrom autoprune.data.prepare.vision import torchvision\n"
+        "import torch\nfrom autoprune.core.vision import torchvision\n"
         "print(torch.ops.torchvision.nms.default._schema)"
     )
     process = run_fresh(code, [tmp_path, WORKFLOW])

@@ -10,6 +10,7 @@ from autoprune.federation.training import IMPORTANCES, importance
 from autoprune.methods.fpgm import Method as Fpgm
 from autoprune.methods.slimming import scales
 from autoprune.models import Architecture, new_network
+from autoprune.models.places import Places
 from autoprune.pruning.rule import boundaries, scores
 from autoprune.pruning.shrink import decide, group_scores, largest
 
@@ -183,7 +184,9 @@ def test_taylor_by_hand_behind_batch_norm():
 
 def test_a_group_without_every_batch_norm_goes_by_its_kernels():
     network = new_network(RESNET, 0)
-    del network.wiring["blocks.1.norm2"]
+    owners = dict(network.places.owners)  # as if nothing had coupled this one
+    del owners["blocks.1.norm2.weight"]
+    network.__dict__["places"] = Places(network.places.widths, owners)
     network.backward = lambda *_: [p.grad.fill_(3.0) for p in network.parameters()]
     found = importance("taylor", network, *batch(RESNET.input_shape, 2), batch_size=12)
     sums = [3 * network.get_submodule(n).weight.sum((1, 2, 3)) for n in network.group(0)]

@@ -93,25 +93,23 @@ def test_initialisation_leaves_the_global_stream_alone():
 
 
 @pytest.mark.parametrize("architecture", NETWORKS, ids=str)
-def test_wiring_explains_every_axis(architecture):
-    """Along each axis the spans' sizes add up to the tensor's, or the axis is not prunable."""
+def test_places_explain_every_axis(architecture):
+    """Along each axis each filter has its places, and a filter more adds as many."""
     network = build(architecture)
-    state = network.state_dict()
-    for name, axes in network.axes():
-        for axis, spans in enumerate(axes):
-            if spans:
-                size = sum(architecture.widths[s.layer] * s.repeat for s in spans)
-                assert state[name].shape[axis] == size, name
-    # every width moves the shapes that its spans say, and no other
+    state, places = network.state_dict(), network.places
+    assert places.widths == architecture.widths
+    for name, axes in places.owners.items():
+        for axis, owner in axes.items():
+            assert len(owner) == state[name].shape[axis], name
     for layer in range(len(architecture.widths)):
         widths = list(architecture.widths)
         widths[layer] += 1
         wider = build(architecture.with_widths(widths)).state_dict()
-        for name, axes in network.axes():
-            for axis in range(min(2, state[name].dim())):
-                grown = wider[name].shape[axis] - state[name].shape[axis]
-                told = sum(s.repeat for s in axes[axis] if s.layer == layer) if axis < 2 else 0
-                assert grown == told, (name, axis, layer)
+        for name, tensor in state.items():
+            for axis in range(tensor.dim()):
+                grown = wider[name].shape[axis] - tensor.shape[axis]
+                _, told = places.shares(name, axis)
+                assert grown == told.get(layer, 0), (name, axis, layer)
 
 
 def test_load_state_refuses_other_shapes_and_keys():

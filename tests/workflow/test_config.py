@@ -242,7 +242,7 @@ REFUSED = [
     ),
     (
         {"pairs": {"glyphs-cnn": {"model": "vgg"}}},
-        "pairs.glyphs-cnn.model: unknown family 'vgg'; known are cnn, inception, resnet",
+        "pairs.glyphs-cnn.model: unknown network 'vgg'; known are cnn, inception, resnet",
     ),
     (
         {"pairs": {"glyphs-cnn": {"dataset": "letters"}}},
@@ -345,6 +345,21 @@ REFUSED = [
         "datasets.glyphs.partition.seed: found nothing, expected a whole number",
     ),
     ({"ablations": {"a": {"with": "x"}}}, "ablations.a: key 'without' is missing"),
+    (
+        {"pairs": {"glyphs-cnn": {"model": "cnnn"}}},
+        "pairs.glyphs-cnn.model: unknown network 'cnnn'; known are cnn, inception, resnet",
+    ),
+    (
+        {"networks": {"mine": {"torchvision": "resnet18", "factory": "a:b"}}},
+        "networks.mine: expected one of the keys torchvision, factory",
+    ),
+    ({"networks": {"mine": {}}}, "networks.mine: expected one of the keys torchvision, factory"),
+    ({"networks": {"mine": {"factory": "a.b"}}}, "networks.mine: network: found 'a.b', expected"),
+    ({"networks": {"My": {"factory": "a:b"}}}, "networks: key 'My' has a form that is not allowed"),
+    (
+        {"pairs": {"digits-own": {"dataset": "digits", "model": "own"}}},
+        "pairs.digits-own.model: unknown network 'own'",
+    ),
     ({"claims": {"accuracy_margin": "1"}}, "claims.accuracy_margin: found '1', expected a number"),
 ]
 

@@ -1,10 +1,29 @@
-"""Federated learning with automatic structured pruning: the study behind the Snakefile."""
+"""Federated learning with automatic structured pruning: the study behind the Snakefile.
 
+For use outside it: ``load`` gives the network of a finished run, ``prunable`` names the layers of
+any network that can lose filters, ``shrink`` takes them out.
+"""
+
+import importlib
 from contextlib import suppress
 from importlib.machinery import SourceFileLoader
 from importlib.util import cache_from_source
 from pathlib import Path
 from types import CodeType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from autoprune.pruning.library import load, prunable, shrink
+
+__all__ = ["load", "prunable", "shrink"]
+
+
+def __getattr__(name: str) -> Any:
+    """A public name; torch is loaded by those who use one."""
+    if name in __all__:
+        return getattr(importlib.import_module("autoprune.pruning.library"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 _code = SourceFileLoader.get_code
 

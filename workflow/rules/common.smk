@@ -23,11 +23,18 @@ try:
     # these look for methods, networks and sources by file: one that is no Python ends here
     from autoprune.check.failures import Failure, describe, is_stop, last_error
     from autoprune.core.labels import METHODS
-    from autoprune.core.provenance import code_version
+    from autoprune.core.provenance import code_version, network_code
     from autoprune.data.prepare import sources
     from autoprune.publish.items import KINDS, items
     from autoprune.publish.selection import TIMED, searched, selected
-    from autoprune.study.config import ablation_flags, check, followed, resolve, without_effect
+    from autoprune.study.config import (
+        ablation_flags,
+        check,
+        followed,
+        network_of,
+        resolve,
+        without_effect,
+    )
     from autoprune.study.grid import Run, runs_of, told
     from autoprune.study.methods import follows_dense, follows_plan, keeps_scores
     from autoprune.study.overlay import check_command, read_overlay
@@ -183,14 +190,29 @@ def measured_manifests(wildcards):
     return [path.format(**wildcards) for path in manifests(run, wildcards.method)]
 
 
+def network_modules(module, names):
+    """The module itself or, for that of a network that a function makes, the function's."""
+    model = module.format_map({**names, "source": ""}).rpartition(".")[2]
+    of_networks = module.startswith("autoprune.models.") and model in config["networks"]
+    return network_code(model, network_of(config, model)) if of_networks else [module]
+
+
+def network_flags(wildcards):
+    """A pair's network as flags: its family or function, and its widths before pruning."""
+    pair = config["pairs"][f"{wildcards.dataset}-{wildcards.model}"]
+    model = network_of(config, pair["model"]) or pair["model"]
+    return flags({"model": model, "widths": pair.get("widths")})
+
+
 def stage(*modules):
     """A param: the version of the code a rule runs; {wildcards} and {source} are filled in."""
 
     def version(wildcards):
         names = {"method": "dense", **dict(wildcards.items())}
+        known = [word for module in modules for word in network_modules(module, names)]
         if "dataset" in names:
             names["source"] = config["datasets"][names["dataset"]]["source"]
-        return code_version(*(m.format(**names).replace("-", "_") for m in modules))
+        return code_version(*(m.format(**names).replace("-", "_") for m in known))
 
     return version
 

@@ -46,7 +46,7 @@ rule nulls:
     params:
         store=subpath(input[0], parent=True),
         target=lookup(dpath="datasets/{dataset}/target", within=config),
-        widths=lookup(dpath="pairs/{dataset}-{model}/widths", within=config),
+        network=network_flags,
         k=lookup(dpath="pairs/{dataset}-{model}/autoprune/k", within=config),
         patience=lookup(dpath="pairs/{dataset}-{model}/autoprune/patience", within=config),
         cap=lookup(dpath="pairs/{dataset}-{model}/autoprune/cap", within=config),
@@ -57,8 +57,7 @@ rule nulls:
         python -m autoprune.measure.nulls \
             --store {params.store:q} \
             --target {params.target:q} \
-            --model {wildcards.model:q} \
-            --widths {params.widths:q} \
+            {params.network:q} \
             --k {params.k:q} \
             --patience {params.patience:q} \
             --cap {params.cap:q} \

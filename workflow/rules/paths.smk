@@ -10,6 +10,7 @@ from pathlib import Path
 
 WORKFLOW = Path(workflow.current_basedir).parent
 sys.path.insert(0, str(WORKFLOW))
+sys.path.append(os.getcwd())  # as a job has it: where a network of your own may lie
 
 
 def own(file):

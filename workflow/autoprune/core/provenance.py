@@ -8,9 +8,11 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
 
+from autoprune.core.calls import Call
 from autoprune.core.errors import InputError
 
 PACKAGE = "autoprune"
@@ -41,9 +43,23 @@ def code_version(*modules: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on, and the processor's kind; no host or path."""
-    packages = ("torch", "flwr", "numpy", "safetensors", "fvcore")
+def network_code(model: str, network: str) -> list[str]:
+    """The modules that a network's numbers come from: its family's, or those of its function.
+
+    ``network`` is the function's call, "" for a family. torchvision's code has its version.
+    """
+    if not network:
+        return [f"{PACKAGE}.models.{model}"]
+    module = Call.parse(network).module
+    return [f"{PACKAGE}.models.factory", *([module] if module != "torchvision" else [])]
+
+
+def versions(*more: str) -> dict[str, str]:
+    """Versions of what the numbers depend on, and the processor's kind; no host or path.
+
+    ``more`` are packages besides.
+    """
+    packages = ("torch", "flwr", "numpy", "safetensors", "fvcore", *more)
     return {
         "python": platform.python_version(),
         **{name: metadata.version(name) for name in packages},
@@ -75,7 +91,8 @@ def closure(*modules: str) -> set[str]:
         if name in found:
             continue
         if _path(name) is None:
-            raise InputError(f"{name}: no such module in {ROOT.name}/{PACKAGE}")
+            where = f"{ROOT.name}/{PACKAGE}" if _own(name) else "what Python can import here"
+            raise InputError(f"{name}: no such module in {where}")
         found.add(name)
         parent = name.rpartition(".")[0]
         waiting.extend(n for n in (parent, *_imports(name)) if n)
@@ -84,20 +101,25 @@ def closure(*modules: str) -> set[str]:
 
 def _imports(name: str) -> list[str]:
     """Modules of the package that a module's source imports."""
-    return [n for n in _imported(*_source(name)) if _path(n)]
+    top = name.partition(".")[0]
+    return [n for n in _imported(*_source(name), top) if _path(n)]
 
 
 @cache
-def _imported(source: str, path: Path) -> list[str]:
-    """Names that may be modules of the package, in a source's imports."""
+def _imported(source: str, path: Path, top: str = PACKAGE) -> list[str]:
+    """Names that may be modules of the package ``top``, in a source's imports."""
     names: list[str] = []
-    for node in ast.walk(_tree(source, path)):
+    tree = _tree(source, path)
+    for part in tree.body:
+        if isinstance(part, ast.If) and ast.unparse(part.test) == "TYPE_CHECKING":
+            part.body = []  # never run
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             members = [f"{node.module}.{alias.name}" for alias in node.names]
             names += [node.module, *members]
-    return [n for n in names if n.split(".")[0] == PACKAGE]
+    return [n for n in names if n.split(".")[0] in (PACKAGE, top)]
 
 
 @cache
@@ -171,7 +193,18 @@ def _assigned(source: str, path: Path) -> dict[str, ast.expr]:
     return found
 
 
+def _own(name: str) -> bool:
+    return name.partition(".")[0] == PACKAGE
+
+
 def _path(name: str) -> Path | None:
+    """A module's file: of this package, or of another from which a network comes."""
+    if not _own(name):
+        try:
+            spec = find_spec(name)
+        except ImportError:
+            return None
+        return Path(spec.origin) if spec and spec.origin and spec.has_location else None
     base = ROOT.joinpath(*name.split("."))
     for path in (base / "__init__.py", base.with_suffix(".py")):
         if path.is_file():

@@ -11,14 +11,15 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from autoprune.models.kinds import BATCH_NORMS
 from autoprune.models.layers import Network
 
 MEAN, VARIANCE = "running_mean", "running_var"  # torch's names in a network's state
 BATCH = 256  # images at most; the fewer batches, the fewer images are normalised by others' means
 
 
-def _norms(network: Network) -> dict[str, nn.BatchNorm2d]:
-    return {n: m for n, m in network.named_modules() if isinstance(m, nn.BatchNorm2d)}
+def _norms(network: Network) -> dict[str, nn.Module]:
+    return {n: m for n, m in network.named_modules() if isinstance(m, BATCH_NORMS)}
 
 
 def names(network: Network) -> list[str]:
@@ -39,7 +40,8 @@ def statistics(network: Network, images: Tensor) -> dict[str, Tensor]:
     seen: dict[str, Tensor] = {}
 
     def take(name: str, norm: nn.Module, inputs: tuple[Tensor]) -> None:
-        variance, mean = torch.var_mean(inputs[0], (0, 2, 3), correction=0)
+        others = (0, *range(2, inputs[0].dim()))
+        variance, mean = torch.var_mean(inputs[0], others, correction=0)
         seen[f"{name}.{MEAN}"], seen[f"{name}.{VARIANCE}"] = mean, variance
 
     hooks = [

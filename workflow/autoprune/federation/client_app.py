@@ -9,7 +9,7 @@ import torch
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from autoprune.core.seeds import generator
+from autoprune.core.seeds import generator, torch_seed
 from autoprune.data.partition import Partition
 from autoprune.data.store import ClientStore
 from autoprune.federation import batch_norm
@@ -132,6 +132,10 @@ def fit(message: Message, context: Context) -> Message:
     """
     task = begin(message, context)
     settings, network = task.settings, task.network
+    # of layers that draw, such as dropout
+    torch.default_generator.manual_seed(
+        torch_seed(settings.seed, "layers", task.round, task.client)
+    )
     gradients: dict[str, torch.Tensor] | None = {} if task.kind == SQUARED_GRADIENTS else None
     moments = None
     if settings.optimizer_state == "carried":

@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from autoprune.core.files import sha256_file
-from autoprune.core.provenance import code_version, versions
+from autoprune.core.provenance import code_version, network_code, versions
 from autoprune.data.partition import Partition
 from autoprune.data.store import ClientStore
 from autoprune.federation.settings import Settings
@@ -15,7 +15,7 @@ def stage_code(settings: Settings) -> str:
     """The code a run's numbers come from, the family and the method loaded by name included."""
     return code_version(
         "autoprune.federation.__main__",
-        f"autoprune.models.{settings.model}",
+        *network_code(settings.model, settings.network),
         f"autoprune.methods.{settings.method.replace('-', '_')}",
     )
 
@@ -46,7 +46,7 @@ def provenance(settings: Settings, store: ClientStore, partition: Partition) -> 
         "store_checksum": store.checksum,
         "partition_checksum": partition.checksum,
         "code": stage_code(settings),
-        "versions": versions(),
+        "versions": versions(*(["torchvision"] if "torchvision:" in settings.network else [])),
     }
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from autoprune.core.seeds import generator
 from autoprune.data.store import ClientStore
 from autoprune.federation.training import to_input
+from autoprune.models.kinds import BATCH_NORMS, CONVOLUTIONS
 from autoprune.models.layers import Network
 
 # images: a filter that fires on 1 of 400 is missed in 7 of 1,000 samples; all of them would take
@@ -44,6 +45,11 @@ def live_filters(network: Network, store: ClientStore, rows: np.ndarray) -> list
     return [float(of_layer.double().mean()) for of_layer in fired]
 
 
+def _peak(layer: nn.Module, output: Tensor) -> Tensor:
+    """The largest output (filter,) of a layer: a linear one's units stand last, filters second."""
+    return output.movedim(-1 if isinstance(layer, nn.Linear) else 1, 0).flatten(1).amax(1)
+
+
 def _peaks(network: Network, images: Tensor) -> list[Tensor]:
     """The largest output (filter,) of each prunable convolution, or of its own batch norm."""
     peaks: dict[str, Tensor] = {}
@@ -52,19 +58,19 @@ def _peaks(network: Network, images: Tensor) -> list[Tensor]:
     def convolved(name: str, _: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
         nonlocal last
         last = name, output
-        peaks[name] = output.amax((0, 2, 3))
+        peaks[name] = _peak(network.get_submodule(name), output)
 
     def normalised(_: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
         name, maps = last
         if inputs[0] is maps:
-            peaks[name] = output.amax((0, 2, 3))
+            peaks[name] = _peak(network.get_submodule(name), output)
 
     hooks = [
         module.register_forward_hook(
-            partial(convolved, name) if isinstance(module, nn.Conv2d) else normalised
+            normalised if isinstance(module, BATCH_NORMS) else partial(convolved, name)
         )
         for name, module in network.named_modules()
-        if isinstance(module, nn.Conv2d | nn.BatchNorm2d)
+        if isinstance(module, (*CONVOLUTIONS, *BATCH_NORMS, nn.Linear))
     ]
     try:
         network(images)

@@ -28,7 +28,15 @@ from autoprune.federation.settings import Settings
 from autoprune.federation.strategy import SeededFedAvg, TooFewClients
 from autoprune.federation.training import fresh_moments, keep_memory
 from autoprune.federation.wire import WIRES, arrays
-from autoprune.models import Architecture, build, count_parameters, load_state, new_network
+from autoprune.models import (
+    Architecture,
+    base_of,
+    build,
+    count_parameters,
+    load_state,
+    new_network,
+    refused,
+)
 from autoprune.models.layers import Network
 from autoprune.models.weights import save_weights
 
@@ -54,7 +62,10 @@ class Run:
         self.partition.verify(self.store)
         height, width, channels = self.store.shape
         classes = len(self.store.classes(settings.target))
-        base = Architecture(settings.model, settings.widths, (channels, height, width), classes)
+        shape = (channels, height, width)
+        base = base_of(settings.family, settings.widths, shape, classes)
+        for name, why in refused(base).items():
+            print(f"layer {name} stays whole: {why}", file=sys.stderr, flush=True)
         build(base)  # refuses widths that are not the family's, whatever the method starts from
         method = methods.load(settings.method)
         own_variant = settings.like or settings.variant

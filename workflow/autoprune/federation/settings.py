@@ -4,11 +4,12 @@ Needs neither torch nor flwr, so that a configuration is checked without waiting
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from autoprune.core.block import Block, wrong
+from autoprune.core.calls import Call
 from autoprune.core.errors import InputError
 from autoprune.core.options import read
 
@@ -30,10 +31,20 @@ Family = Annotated[
 Widths = Annotated[
     tuple[Annotated[int, Field(ge=1)], ...],
     Field(
-        min_length=1,
-        description="Filters of the prunable convolutions before pruning, in the family's order.",
+        description="Filters of the prunable layers before pruning, in the family's order; a "
+        "function's network has its own."
     ),
 ]
+
+
+def a_call(network: str) -> str:
+    """A network's function as it is written, or nothing."""
+    if network:
+        try:
+            Call.parse(network)
+        except InputError as error:
+            raise wrong(str(error)) from None
+    return network
 
 
 def above_the_median(ratio: float) -> float:
@@ -98,7 +109,12 @@ class Arm(Block):
     partition: str = Field(description="Folder of the partition.")
     target: Target
     model: Family
-    widths: Widths
+    network: Annotated[str, AfterValidator(a_call)] = Field(
+        "",
+        description="The function that makes the network, as `module:function(name=value)`, where "
+        "`model` is no family but a name from `networks`.",
+    )
+    widths: Widths = ()
     method: str = Field(description="What the server does between rounds.")
     variant: str = Field(description="Variant of the method.")
     like: str = Field("", description="The method's own variant, where `variant` is another name.")
@@ -117,6 +133,18 @@ class Settings(Training, Arm):
     )
     output: str = Field(description="Folder for the run's files.")
     method_settings: dict[str, Any] = Field({}, description="The method's own.")
+
+    @model_validator(mode="after")
+    def _of_some_widths(self) -> Self:
+        """A family needs widths; a network by a function has its own."""
+        if not self.network and not self.widths:
+            raise wrong("key 'widths' is missing")
+        return self
+
+    @property
+    def family(self) -> str:
+        """The network as ``models.Architecture`` names it: its function, or else its family."""
+        return self.network or self.model
 
     def told(self) -> dict[str, Any]:
         """All that the run is told, of which its method takes what it names."""

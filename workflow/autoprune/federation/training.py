@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from autoprune.core.errors import InputError
 from autoprune.models import Architecture, build
+from autoprune.models.kinds import BATCH_NORMS
 from autoprune.models.layers import Network, gradient, to_channels_last
 
 EVALUATION_BATCH = 256  # images; larger ones only take more memory
@@ -87,7 +88,7 @@ def train(
     slopes = gradient(weights)
     state = dict(moments) if moments else fresh_moments(weights)
     trained = flat_mask(network, masks) if masks else None
-    scales = [m.weight for m in network.modules() if norm_l1 and isinstance(m, nn.BatchNorm2d)]
+    scales = [m.weight for m in network.modules() if norm_l1 and isinstance(m, BATCH_NORMS)]
     summed = torch.zeros_like(weights) if gradients is not None else None
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     total = torch.zeros(())

@@ -19,15 +19,15 @@ from autoprune.models.layers import Add, GlobalAveragePool, Network
 
 # fvcore's operators that are multiply-adds. What else it counts (batch norm, average pooling)
 # is not, and is left out, so that 1 MAC = 1 multiply-add and nothing more.
-MULTIPLY_ADDS = {"conv", "linear", "addmm", "matmul", "bmm"}
-# fvcore's operators that it counts, or does not know, and that hold no multiply-add.
+MULTIPLY_ADDS = {"conv", "linear", "addmm", "matmul", "bmm", "einsum"}
+# fvcore's operators that it counts, or does not know, and that hold no multiply-add: pooling,
+# padding, normalisation, and functions of each element, a product of two tensors among them.
 NO_MULTIPLY_ADDS = {
-    "adaptive_avg_pool2d",
-    "add",
-    "batch_norm",
-    "constant_pad_nd",
-    "max_pool2d",
-    "pad",
+    *("adaptive_avg_pool1d", "adaptive_avg_pool2d", "avg_pool1d", "avg_pool2d", "max_pool1d"),
+    *("max_pool2d", "mean", "constant_pad_nd", "pad", "dropout", "feature_dropout"),
+    *("batch_norm", "layer_norm", "group_norm"),
+    *("add", "sub", "mul", "div", "sigmoid", "hardsigmoid", "silu", "hardswish", "hardtanh"),
+    *("relu", "gelu", "tanh", "elu", "leaky_relu", "prelu", "softmax", "log_softmax", "glu"),
 }
 
 
@@ -44,7 +44,8 @@ def macs(network: nn.Module, input_shape: tuple[int, int, int]) -> int:
     analysis.uncalled_modules_warnings(False)
     counted = analysis.by_operator()
     seen = set(counted) | {name.removeprefix("aten::") for name in analysis.unsupported_ops()}
-    unknown = sorted(seen - MULTIPLY_ADDS - NO_MULTIPLY_ADDS)
+    # one that works in place has the name of the other with a line behind it
+    unknown = sorted({name.removesuffix("_") for name in seen} - MULTIPLY_ADDS - NO_MULTIPLY_ADDS)
     if unknown:
         raise InputError(
             f"complexity: fvcore met the operators {', '.join(unknown)}, of which it is not known "
@@ -58,14 +59,15 @@ def flops_tf_profiler(network: nn.Module, input_shape: tuple[int, int, int]) -> 
 
     Convolution and linear: 2 a multiply-add, 1 a bias and output element; max pool: its window an
     output element; global average pool: 1 an input element; residual sum: 1 an element; softmax:
-    5 a class; ReLU and batch norm: 0. Raises InputError for a layer of another kind.
+    5 a class; ReLU, other functions of each element and batch norm: 0. Raises InputError for a
+    layer of another kind.
     """
     total = 0
 
     def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal total
         match module:
-            case nn.Conv2d() | nn.Linear():
+            case nn.Conv1d() | nn.Conv2d() | nn.Conv3d() | nn.Linear():
                 per_element = 2 * module.weight[0].numel() + (module.bias is not None)
                 total += per_element * output.numel()
             case nn.MaxPool2d():
@@ -74,8 +76,14 @@ def flops_tf_profiler(network: nn.Module, input_shape: tuple[int, int, int]) -> 
                 total += inputs[0].numel()
             case Add():
                 total += output.numel()
-            case nn.BatchNorm2d() | nn.Flatten() | nn.ReLU():
+            case nn.AvgPool2d():
+                total += _area(module.kernel_size) * output.numel()
+            case nn.AdaptiveAvgPool1d() | nn.AdaptiveAvgPool2d():
+                total += inputs[0].numel()
+            case nn.BatchNorm1d() | nn.BatchNorm2d() | nn.BatchNorm3d() | nn.Flatten():
                 pass
+            case _ if not list(module.parameters()) and inputs[0].numel() <= output.numel():
+                pass  # a function of each element, as ReLU is
             case _:
                 raise InputError(
                     f"complexity: no FLOP rule for a layer {type(module).__name__}; "

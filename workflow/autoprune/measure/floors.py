@@ -9,7 +9,7 @@ import pandas as pd
 from autoprune.core.errors import run_main
 from autoprune.core.files import write_text
 from autoprune.measure.table import INPUT, PAIR, base_widths, read_metrics, to_csv
-from autoprune.models import Architecture
+from autoprune.models import Architecture, families
 from autoprune.pruning.budget import cost
 
 COLUMNS = [*PAIR, "k", "widths", "share"]
@@ -41,6 +41,8 @@ def floors_of(metrics: pd.DataFrame) -> pd.DataFrame:
     searched = final[(final["metric"] == "k") & (final["method"] == "autoprune")]
     rows = []
     for pair, widths in base_widths(metrics).items():
+        if pair[2] not in families():
+            continue  # a function made it, whose arguments metrics do not have
         *shape, classes = shapes.loc[pair, [*INPUT, "classes"]].astype(int)
         base = Architecture(pair[2], widths, tuple(shape), classes)
         own = searched[(searched[PAIR] == list(pair)).all(axis="columns")]

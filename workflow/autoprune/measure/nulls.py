@@ -12,14 +12,13 @@ from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
-import torch
 
 from autoprune.core.errors import InputError, run_main
 from autoprune.core.files import write_text
 from autoprune.core.seeds import generator
 from autoprune.data.store import ClientStore
-from autoprune.models import Architecture, build
-from autoprune.models.layers import Network, Span
+from autoprune.models import Architecture, base_of, build
+from autoprune.models.layers import Network
 from autoprune.pruning.budget import cost
 
 NULLS = ("fresh", "kept")
@@ -28,21 +27,20 @@ COLUMNS = ("null", "draw", "parameters_with_statistics", "applications", "widths
 
 def fan_in(base: Architecture, widths: np.ndarray) -> list[np.ndarray]:
     """For each prunable convolution a filter's weights (draw,), at ``widths`` (draw, layer)."""
-    network = shape_only(base)
-    found = []
+    network, found = built(base), []
     for name in network.prunable:
-        kernel = network.get_parameter(f"{name}.weight")
-        spans: tuple[Span, ...] = network.wiring[name].inputs
-        channels = sum((widths[:, span.layer] * span.repeat for span in spans), 0 * widths[:, 0])
-        found.append((channels if spans else channels + kernel.shape[1]) * kernel[0, 0].numel())
+        kernel = network.weight(name)
+        fixed, of_layers = network.places.shares(f"{name}.weight", 1)
+        channels = sum((widths[:, layer] * n for layer, n in of_layers.items()), 0 * widths[:, 0])
+        inputs = channels + (fixed if of_layers else kernel.shape[1])
+        found.append(inputs * kernel[0, 0].numel())
     return found
 
 
 @cache
-def shape_only(architecture: Architecture) -> Network:
-    """The network without memory for its weights."""
-    with torch.device("meta"):
-        return build(architecture)
+def built(architecture: Architecture) -> Network:
+    """The network, its weights not set, built once."""
+    return build(architecture)
 
 
 def norms(weights: np.ndarray, filters: int, stream: np.random.Generator) -> np.ndarray:
@@ -147,8 +145,10 @@ def main(argv: Sequence[str] | None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--store", required=True, help="folder of the client store: image shape")
     parser.add_argument("--target", required=True, help="what is predicted: number of classes")
-    parser.add_argument("--model", required=True, help="network family")
-    parser.add_argument("--widths", type=int, nargs="+", required=True, help="before pruning")
+    parser.add_argument("--model", required=True, help="network family, or a function's call")
+    parser.add_argument(
+        "--widths", type=int, nargs="+", help="before pruning; a function's network has its own"
+    )
     parser.add_argument("--k", type=float, required=True, help="boundary, standard deviations")
     parser.add_argument("--patience", type=int, required=True, help="applications")
     parser.add_argument("--cap", type=int, required=True, help="applications")
@@ -162,7 +162,7 @@ def main(argv: Sequence[str] | None) -> None:
     store = ClientStore.open(args.store)
     height, width, channels = store.shape
     classes = len(store.classes(args.target))
-    base = Architecture(args.model, tuple(args.widths), (channels, height, width), classes)
+    base = base_of(args.model, args.widths or (), (channels, height, width), classes)
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(COLUMNS)

@@ -1,7 +1,8 @@
 """Networks from (family, widths, input shape, classes), one module a family.
 
 A family is a module of this package that defines ``build(widths, input_shape, classes)``.
-To add one, add a file; nothing else names the families.
+To add one, add a file; nothing else names the families. Any other network is made by a function,
+whose call is then the family's name: see ``models.factory``.
 """
 
 import importlib
@@ -11,9 +12,11 @@ from typing import Any
 
 import torch
 
+from autoprune.core.calls import is_call
 from autoprune.core.errors import InputError
 from autoprune.core.provenance import modules_with
 from autoprune.core.seeds import torch_seed
+from autoprune.models.kinds import BATCH_NORMS, CONVOLUTIONS
 from autoprune.models.layers import Network
 
 
@@ -36,7 +39,7 @@ class Architecture:
     classes: int
 
     def __post_init__(self) -> None:
-        if self.family not in families():
+        if not is_call(self.family) and self.family not in families():
             raise InputError(f"family: unknown {self.family!r}; known are {', '.join(families())}")
         if any(not isinstance(w, int) or w < 1 for w in self.widths):
             raise InputError(
@@ -84,11 +87,57 @@ def build(architecture: Architecture) -> Network:
     Maps (batch, channel, height, width) in [0, 1] to (batch, class) logits. Raises InputError
     when the number of widths is not the family's or the input is too small for it.
     """
+    if is_call(architecture.family):
+        return _traced(architecture, 0)
     family = importlib.import_module(f"{__name__}.{architecture.family}")
     network: Network = family.build(
         architecture.widths, architecture.input_shape, architecture.classes
     )
     return network
+
+
+def _factory() -> Any:
+    """``models.factory``, by name: no number of the families comes from it."""
+    return importlib.import_module(f"{__name__}.factory")
+
+
+def _described(architecture: Architecture) -> Any:
+    shape, classes = architecture.input_shape, architecture.classes
+    return _factory().describe(architecture.family, shape, classes)
+
+
+def _traced(architecture: Architecture, seed: int) -> Network:
+    shape, classes = architecture.input_shape, architecture.classes
+    made: Network = _factory().build_traced(
+        architecture.family, architecture.widths, shape, classes, seed
+    )
+    return made
+
+
+def base_of(
+    family: str, widths: Sequence[int], input_shape: tuple[int, int, int], classes: int
+) -> Architecture:
+    """The architecture that pruning starts from: without ``widths`` that of a function's network.
+
+    Raises InputError when the network cannot be pruned, or does not fit the data.
+    """
+    if not widths and is_call(family):
+        widths = _factory().describe(family, input_shape, classes).places.widths
+    return Architecture(family, tuple(widths), input_shape, classes)
+
+
+def refused(architecture: Architecture) -> Mapping[str, str]:
+    """The layers of a function's network that cannot lose filters, each with the reason."""
+    if not is_call(architecture.family):
+        return {}
+    reasons: Mapping[str, str] = _described(architecture).refused
+    return reasons
+
+
+def parameters(architecture: Architecture) -> tuple[int, int]:
+    """``count_parameters`` of a network that a function makes, without making it."""
+    counts: tuple[int, int] = _described(architecture).parameters(architecture.widths)
+    return counts
 
 
 @torch.no_grad()
@@ -98,23 +147,30 @@ def initialise(network: Network, seed: int, purpose: str = "initial", *numbers: 
     Each kernel has a stream of its own, so it does not depend on the kernels before it.
     """
     for position, module in enumerate(network.modules()):
-        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
+        if isinstance(module, (*CONVOLUTIONS, torch.nn.Linear)):
             stream = torch.Generator().manual_seed(torch_seed(seed, purpose, *numbers, position))
             torch.nn.init.xavier_uniform_(module.weight, generator=stream)
             if module.bias is not None:
                 module.bias.zero_()
-        elif isinstance(module, torch.nn.BatchNorm2d):
-            module.weight.fill_(1)
-            module.bias.zero_()
-            module.get_buffer("running_mean").zero_()
-            module.get_buffer("running_var").fill_(1)
+        elif isinstance(module, BATCH_NORMS):
+            for name, value in {
+                "weight": 1,
+                "bias": 0,
+                "running_mean": 0,
+                "running_var": 1,
+            }.items():
+                if (tensor := getattr(module, name)) is not None:
+                    tensor.fill_(value)
 
 
 def new_network(
     architecture: Architecture, seed: int, purpose: str = "initial", *numbers: int
 ) -> Network:
     """``build`` and ``initialise`` in one step."""
-    network = build(architecture)
+    if is_call(architecture.family):  # what has no rule here is as its function draws it
+        network = _traced(architecture, torch_seed(seed, purpose, *numbers))
+    else:
+        network = build(architecture)
     initialise(network, seed, purpose, *numbers)
     return network
 

@@ -10,8 +10,6 @@ from autoprune.models.layers import (
     Conv2d,
     GlobalAveragePool,
     Network,
-    Span,
-    Wiring,
     check_widths,
     gradient,
     halved,
@@ -29,23 +27,21 @@ class Cnn(Network):
 
     def __init__(self, widths: Sequence[int], input_shape: tuple[int, int, int], classes: int):
         super().__init__()
+        self.input_shape = input_shape
         channels, height, width = input_shape
         sides = (height, width)
         large = min(sides) >= LARGE
         check_widths("cnn", widths, 4 if large else 2)
         self.prunable = tuple(f"conv{i + 1}" for i in range(len(widths)))
-        self.wiring = {}
         for i, (name, filters) in enumerate(zip(self.prunable, widths, strict=True)):
             conv = Conv2d(channels, filters, 5, 1, "same" if large else "valid", sides)
             self.add_module(name, conv)
             self.add_module(f"pool{i + 1}", nn.MaxPool2d(2))
-            self.wiring[name] = Wiring((Span(i),), (Span(i - 1),) if i else ())
             sides, channels = halved(conv.output_sides), filters
         # the large network flattens its maps, the small one averages each to one number
         area = sides[0] * sides[1] if large else 1
         self.head = nn.Flatten() if large else GlobalAveragePool()
         self.linear = nn.Linear(channels * area, classes)
-        self.wiring["linear"] = Wiring((), (Span(len(widths) - 1, area),))
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channel, height, width) -> (batch, class) logits."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from autoprune.models.layers import Conv2d, GlobalAveragePool, Network, Span, Wiring, check_widths
+from autoprune.models.layers import Conv2d, GlobalAveragePool, Network, check_widths
 
 KERNELS = (1, 3, 5)
 HIDDEN = 50  # units of the first linear layer; not pruned
@@ -18,6 +18,7 @@ class Inception(Network):
     def __init__(self, widths: Sequence[int], input_shape: tuple[int, int, int], classes: int):
         super().__init__()
         check_widths("inception", widths, 9)
+        self.input_shape = input_shape
         self.prunable = (
             "stem",
             *(f"block{b}.branch{k}x{k}" for b in (1, 2) for k in KERNELS),
@@ -33,11 +34,6 @@ class Inception(Network):
         self.pool = GlobalAveragePool()
         self.linear1 = nn.Linear(widths[8], HIDDEN)
         self.linear2 = nn.Linear(HIDDEN, classes)
-
-        first, second = tuple(map(Span, (1, 2, 3))), tuple(map(Span, (4, 5, 6)))
-        inputs = [(), *[(Span(0),)] * 3, *[first] * 3, second, (Span(7),)]
-        self.wiring = {name: Wiring((Span(i),), inputs[i]) for i, name in enumerate(self.prunable)}
-        self.wiring["linear1"] = Wiring((), (Span(8),))
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channel, height, width) -> (batch, class) logits."""

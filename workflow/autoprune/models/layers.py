@@ -1,74 +1,65 @@
-"""The layers the families are made of, with Keras' padding and defaults, and how they are wired.
+"""The layers the families are made of, with Keras' padding and defaults, and their base class."""
 
-The wiring says, for each layer, which prunable convolution's filters stand along its inputs and
-its outputs. It is all that pruning needs to cut any family.
-"""
-
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from autoprune.core.errors import InputError
-
-
-@dataclass(frozen=True)
-class Span:
-    """The filters of prunable convolution ``layer`` along one axis of a tensor.
-
-    Each filter takes ``repeat`` adjacent places: 1 for channels, height x width after a flatten.
-    """
-
-    layer: int
-    repeat: int = 1
-
-
-Spans = tuple[Span, ...]
-
-
-@dataclass(frozen=True)
-class Wiring:
-    """The spans along a layer's outputs and inputs; empty where nothing prunable stands."""
-
-    outputs: Spans = ()
-    inputs: Spans = ()
+from autoprune.models.places import Places
 
 
 class Network(nn.Module):
-    """A network that can be pruned: it names its prunable convolutions and its wiring.
+    """A network that can be pruned: it names its prunable layers.
 
-    ``prunable``: module names in the order of ``widths``. ``wiring``: module name -> Wiring, for
-    every convolution, batch norm and linear layer that a prunable convolution touches.
+    ``prunable``: module names in the order of ``widths``. ``tied``: of one of them, further layers
+    that lose the same filters although nothing in the graph couples them. ``input_shape``:
+    (channels, height, width) of an image in pixels.
     """
 
     prunable: tuple[str, ...]
-    wiring: dict[str, Wiring]
+    tied: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    input_shape: tuple[int, ...]
+
+    @cached_property
+    def places(self) -> Places:
+        """Whose filters stand where: it is all that pruning needs to cut any network."""
+        # torch-pruning is loaded by those alone who prune
+        from autoprune.models.graph import trace
+
+        layers = [(name, *self.tied.get(name, ())) for name in self.prunable]
+        return trace(self, layers, self.input_shape)
 
     def weight(self, name: str) -> nn.Parameter:
         """The kernel (filter, channel, height, width), matrix or scales of a layer."""
         return self.get_parameter(f"{name}.weight")
 
     def group(self, layer: int) -> list[str]:
-        """Names of the convolutions whose filters are those of prunable convolution ``layer``.
+        """Names of the layers with kernels whose filters are those of prunable layer ``layer``.
 
         More than one name means that they are coupled: they lose the same filters.
         """
-        return self._holders(layer, nn.Conv2d)
+        return self._holders(layer, kernels=True)
 
     def norms(self, layer: int) -> list[str]:
         """Names of the batch norms whose channels are the filters of prunable ``layer``.
 
-        Where each convolution of the group has one behind it, there are as many as ``group`` names.
+        Where each layer of the group has one behind it, there are as many as ``group`` names.
         """
-        return self._holders(layer, nn.BatchNorm2d)
+        return self._holders(layer, kernels=False)
 
-    def _holders(self, layer: int, kind: type[nn.Module]) -> list[str]:
+    def _holders(self, layer: int, *, kernels: bool) -> list[str]:
+        own = self.places.filters(layer)
         return [
-            name
-            for name, wiring in self.wiring.items()
-            if wiring.outputs == (Span(layer),) and isinstance(self.get_submodule(name), kind)
+            name.removesuffix(".weight")
+            for name, axes in self.places.owners.items()
+            if name.endswith(".weight")
+            and 0 in axes
+            and torch.equal(axes[0], own)
+            and (self.get_parameter(name).dim() > 1) is kernels
         ]
 
     def backward(self, images: Tensor, labels: Tensor, dtype: torch.dtype) -> Tensor:
@@ -83,14 +74,6 @@ class Network(nn.Module):
         loss = F.cross_entropy(logits.float(), labels)
         loss.backward()
         return loss.detach()
-
-    def axes(self) -> Iterator[tuple[str, tuple[Spans, Spans]]]:
-        """For each tensor of the state: its name, and the spans of its first and second axis."""
-        for name in self.state_dict():
-            module, _, leaf = name.rpartition(".")
-            wiring = self.wiring.get(module, Wiring())
-            second = isinstance(self.get_submodule(module), nn.Conv2d | nn.Linear)
-            yield name, (wiring.outputs, wiring.inputs if second and leaf == "weight" else ())
 
 
 def gradient(parameter: Tensor | None) -> Tensor:

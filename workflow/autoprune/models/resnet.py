@@ -5,18 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from autoprune.models.layers import (
-    Add,
-    BatchNorm2d,
-    Conv2d,
-    Network,
-    Span,
-    Wiring,
-    check_widths,
-    halved,
-)
-
-STEM = (Span(0),)
+from autoprune.models.layers import Add, BatchNorm2d, Conv2d, Network, check_widths, halved
 
 
 class Shortcut(Conv2d):
@@ -63,6 +52,7 @@ class ResNet(Network):
     def __init__(self, widths: Sequence[int], input_shape: tuple[int, int, int], classes: int):
         super().__init__()
         check_widths("resnet", widths, 3)
+        self.input_shape = input_shape
         stem, *inner = widths
         self.stem = Conv2d(input_shape[0], stem, 3, 2, "same", input_shape[1:])
         self.stem_norm = BatchNorm2d(stem)
@@ -77,18 +67,8 @@ class ResNet(Network):
         self.linear = nn.Linear(stem * area, classes)
 
         self.prunable = ("stem", *(f"blocks.{i}.conv1" for i in range(len(inner))))
-        self.wiring = {"stem": Wiring(STEM), "stem_norm": Wiring(STEM)}
-        for i in range(len(inner)):
-            name, own = f"blocks.{i}", (Span(i + 1),)
-            self.wiring |= {
-                f"{name}.conv1": Wiring(own, STEM),
-                f"{name}.norm1": Wiring(own),
-                f"{name}.conv2": Wiring(STEM, own),
-                f"{name}.norm2": Wiring(STEM),
-                f"{name}.shortcut": Wiring(STEM, STEM),
-                f"{name}.shortcut_norm": Wiring(STEM),
-            }
-        self.wiring["linear"] = Wiring((), (Span(0, area),))
+        # the authors' layer sizes: each block returns to the stem's, and loses what the stem loses
+        self.tied = {"stem": tuple(f"blocks.{i}.conv2" for i in range(len(inner)))}
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channel, height, width) -> (batch, class) logits."""

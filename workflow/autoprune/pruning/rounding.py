@@ -9,7 +9,7 @@ from autoprune.core.errors import InputError
 from autoprune.models import Architecture, build, load_state, new_network
 from autoprune.models.layers import Network
 from autoprune.pruning.rule import scores
-from autoprune.pruning.shrink import Kept, axis_index, cut, group_scores, largest
+from autoprune.pruning.shrink import Kept, cut, group_scores, largest
 
 DIRECTIONS = ("nearest", "up", "down")
 NO_SCORES = (
@@ -98,7 +98,7 @@ def round_widths(
     places = tuple(
         tuple(all_.index(filter_) for filter_ in of) for of, all_ in zip(alive, union, strict=True)
     )
-    _embed(network, grown, wider.widths, places)
+    _embed(network, grown, places)
     return wider, grown
 
 
@@ -109,15 +109,16 @@ def _joined(alive: Sequence[int], score: Sequence[float], wanted: int) -> tuple[
 
 
 @torch.no_grad()
-def _embed(network: Network, grown: Network, widths: Sequence[int], places: Kept) -> None:
+def _embed(network: Network, grown: Network, places: Kept) -> None:
     """Write a network into a wider one at ``places``, with zeros behind what is new."""
     smaller, wider = network.state_dict(), grown.state_dict()
-    for name, (outputs, inputs) in grown.axes():
-        target = wider[name]
-        rows = axis_index(outputs, widths, places) if outputs else torch.arange(target.shape[0])
-        if not inputs:
+    indices = grown.places.indices(places)
+    for name, target in wider.items():
+        axes = indices.get(name, {})
+        rows = axes.get(0, torch.arange(target.shape[0]))
+        if 1 not in axes:
             target.index_copy_(0, rows, smaller[name])
             continue
         part = torch.zeros_like(target[rows])
-        part.index_copy_(1, axis_index(inputs, widths, places), smaller[name])
+        part.index_copy_(1, axes[1], smaller[name])
         target.index_copy_(0, rows, part)

@@ -5,11 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 
 from autoprune.models import Architecture, build, load_state
-from autoprune.models.layers import Network, Spans
+from autoprune.models.layers import Network
+from autoprune.models.places import Kept
 from autoprune.pruning.rule import Boundaries, boundaries, scores
-
-Kept = tuple[tuple[int, ...], ...]
-"""For each prunable convolution, the indices of the filters that stay, ascending."""
 
 
 def decide(
@@ -77,26 +75,7 @@ def cut(
             or not (0 <= indices[0] <= indices[-1] < width)
         ):
             raise ValueError(f"kept filters of layer {layer}: {indices}, of {width} filters")
-    network = build(architecture)
     smaller = architecture.with_widths([len(indices) for indices in kept])
-    sliced = {}
-    for name, axes in network.axes():
-        tensor = state[name]
-        for axis, spans in enumerate(axes):
-            if spans:
-                index = axis_index(spans, architecture.widths, kept)
-                tensor = tensor.index_select(axis, index)
-        sliced[name] = tensor
     result = build(smaller)
-    load_state(result, sliced)
+    load_state(result, build(architecture).places.cut(state, kept))
     return smaller, result
-
-
-def axis_index(spans: Spans, widths: Sequence[int], kept: Kept) -> torch.Tensor:
-    """Places along an axis that belong to kept filters, the spans laid end to end."""
-    parts, start = [], 0
-    for span in spans:
-        places = torch.arange(widths[span.layer] * span.repeat).view(-1, span.repeat)
-        parts.append(start + places[list(kept[span.layer])].flatten())
-        start += places.numel()
-    return torch.cat(parts)

@@ -39,6 +39,12 @@ def variant_settings(config: Mapping[str, Any], method: str, variant: str) -> Ma
     return found
 
 
+def network_of(config: Mapping[str, Any], model: str) -> str:
+    """The call of the function that makes a network of `networks`; "" for a family."""
+    made = config["networks"].get(model)
+    return str(from_written(settings.FromFunction, made).call) if made else ""
+
+
 def ablation_flags(config: Mapping[str, Any]) -> list[str]:
     """The pairs of arms that ablations compare, as flags of the stages: three words each."""
     return [
@@ -116,10 +122,12 @@ def _check_pair(config: Mapping[str, Any], files: Files, name: str) -> None:
     pair, path = config["pairs"][name], ["pairs", name]
     for key, known, what in (
         ("dataset", config["datasets"], "data set"),
-        ("model", settings.MODELS, "family"),
+        ("model", [*settings.MODELS, *config["networks"]], "network"),
     ):
         if pair[key] not in known:
             _refuse(files, [*path, key], unknown(what, pair[key], known))
+    if "widths" not in pair and pair["model"] not in config["networks"]:
+        _refuse(files, path, "key 'widths' is missing")
     expected = f"{pair['dataset']}-{pair['model']}"
     if name != expected:
         _refuse(files, path, f"must be named {expected!r}, its data set and model")

@@ -23,7 +23,7 @@ from autoprune.data.prepare import sources
 from autoprune.data.prepare.images import Expected
 from autoprune.federation.live import SAMPLE
 from autoprune.measure.nulls import searches
-from autoprune.models import Architecture, new_network
+from autoprune.models import Architecture, base_of, new_network
 from autoprune.models.state import flat
 from autoprune.study.grid import Run, place, read_config, runs_of, told
 from autoprune.study.speed import DECIDING, Asked, Speed, measure, start, traffic
@@ -140,9 +140,8 @@ def plan(config: Mapping[str, Any]) -> list[Planned]:
     for run in runs_of(config):
         settings, of = told(config, run), data[run.dataset]
         height, width, channels = of.shape
-        base = Architecture(
-            run.model, tuple(settings["widths"]), (channels, height, width), of.classes
-        )
+        family = settings.get("network") or run.model
+        base = base_of(family, settings["widths"], (channels, height, width), of.classes)
         rule = config["pairs"][run.pair]["autoprune"]
         if run.method == "autoprune":
             rule = {name: settings.get(name, rule[name]) for name in ("k", "patience", "cap")}

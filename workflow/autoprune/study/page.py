@@ -24,7 +24,7 @@ from autoprune.data.prepare.schemes import NEEDS, SUMMARY
 from autoprune.federation.settings import Training
 from autoprune.pruning.settings import Rule
 from autoprune.study.methods import AFTER_WEIGHTS, follows_plan
-from autoprune.study.settings import Config, DataSet, Pair
+from autoprune.study.settings import Config, DataSet, FromFunction, Pair
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
 GIVEN = ("plan", "dense", "prune_at", "rounds")  # by the workflow to methods that ask for them
@@ -72,6 +72,7 @@ def render(config: Path, model: type[Block] = Config) -> str:
             }
             for name in models.families()
         ],
+        made=rows_of(FromFunction),
         training=rows_of(Training, values["training"]),
         pair=rows_of(Pair, values["pairs"][first]),
         first_pair=first,

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from autoprune.core.block import Among, Block, once, wrong
+from autoprune.core.calls import Call
+from autoprune.core.errors import InputError
 from autoprune.core.labels import METHODS
 from autoprune.core.provenance import modules_with
 from autoprune.core.refusal import unknown
@@ -157,6 +159,47 @@ class DataSet(Block):
     partition: Division
 
 
+class FromFunction(Block):
+    """A network that a function makes, instead of a family of this project.
+
+    What can be pruned of it is found by running it and by cutting it in half; a layer that cannot
+    be is named before training.
+    """
+
+    torchvision: str = Field(
+        UNSET, description="A network of torchvision.models, such as `mobilenet_v2`."
+    )
+    factory: str = Field(
+        UNSET,
+        description="Or a function of your own, as `module:function`; it is called with "
+        "`input_shape`, `classes` and `args`, and gives a `torch.nn.Module`.",
+    )
+    args: dict[str, Any] = Field(
+        UNSET, description="More arguments for the function, plain values by name."
+    )
+    linear: bool = Field(
+        False, description="Whether linear layers lose units as convolutions lose filters."
+    )
+
+    @model_validator(mode="after")
+    def _of_one_function(self) -> Self:
+        """One of the two names a function."""
+        if (self.torchvision is None) is (self.factory is None):
+            raise wrong("expected one of the keys torchvision, factory")
+        str(self.call)  # refuses what is no function's name
+        return self
+
+    @property
+    def call(self) -> Call:
+        """The function's call."""
+        where = f"torchvision:{self.torchvision}" if self.factory is None else self.factory
+        try:
+            found = Call.parse(where)
+        except InputError as error:
+            raise wrong(str(error)) from None
+        return Call(found.module, found.function, self.args or {}, self.linear)
+
+
 class Pair(Block):
     """A data set and a network, any key of `training`, and methods' settings under their names."""
 
@@ -164,7 +207,7 @@ class Pair(Block):
 
     dataset: str = Field(description="A name in `datasets`.")
     model: Family
-    widths: Widths
+    widths: Widths = UNSET
     methods: Methods = Field(
         UNSET, description="Method -> variants that run on this pair, instead of the study's."
     )
@@ -226,6 +269,10 @@ class Config(Block):
     training: Training
     datasets: dict[Annotated[str, StringConstraints(pattern="^[a-z0-9_]+$")], DataSet] = Field(
         description="Data sets by name, below."
+    )
+    networks: dict[Annotated[str, StringConstraints(pattern="^[a-z0-9_]+$")], FromFunction] = Field(
+        description="Networks by name that a function makes; a pair names one as its `model`, and "
+        "needs no `widths` then."
     )
     pairs: dict[Annotated[str, StringConstraints(pattern="^[a-z0-9_]+-[a-z0-9_]+$")], Pair] = Field(
         description="Pairs of a data set and a network, named dataset-model, below."

@@ -134,7 +134,7 @@ def fitted(image: "Image", place: str, form: Form) -> np.ndarray:
     side = min(height, width)
     square = form.square and height != width
     if square or image.size != (form.width, form.height):
-        from autoprune.data.prepare.vision import torchvision
+        from autoprune.core.vision import torchvision
 
         by = torchvision.transforms.v2.functional
         if square:

@@ -65,7 +65,7 @@ def prepare(options: Options, processes: int = 1) -> Samples:
     image is trained on, so they have clients of their own, held out altogether. Raises InputError
     naming the file of a fault.
     """
-    from autoprune.data.prepare.vision import torchvision
+    from autoprune.core.vision import torchvision
 
     # "0 - zero"
     known = getattr(torchvision.datasets, options.dataset).classes
@@ -170,7 +170,7 @@ def _find(folders: tuple[Path, Path], name: str) -> Path:
 
 def _check_origin(path: Path, dataset: str) -> None:
     """Raise InputError for images of another of the data sets, which name their files alike."""
-    from autoprune.data.prepare.vision import torchvision
+    from autoprune.core.vision import torchvision
 
     if path.suffix != ".gz":
         return
