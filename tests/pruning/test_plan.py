@@ -11,6 +11,7 @@ from autoprune.core.errors import InputError
 from autoprune.methods._following import Reference
 from autoprune.models import Architecture, new_network
 from autoprune.models.weights import load_weights, save_weights
+from autoprune.pruning.budget import cost
 from autoprune.pruning.options import WEIGHTS
 from autoprune.pruning.plan import Plan, replay
 from autoprune.pruning.record import read_plan
@@ -185,7 +186,33 @@ def kept(plan):
     return plan["shrinks"][1]["layers"][0]["kept"]
 
 
+def layer(plan):
+    return plan["shrinks"][-1]["layers"][1]
+
+
+def another_filter(plan):
+    """One filter in the place of one that the rule kept: as many as before."""
+    of = layer(plan)
+    gone = min(set(range(len(of["scores"]))) - set(of["kept"]))
+    of["kept"] = sorted([*of["kept"][1:], gone])
+
+
+BY_THE_RULE = {  # which takes a network: to count, and to know which filters are coupled
+    "another size": (lambda plan: plan["shrinks"][1].update(parameters=9), "says 9 parameters"),
+    "another filter": (another_filter, r"round \d, layer 2: kept .* its scores keep"),
+    "another bound": (lambda plan: layer(plan).update(lower=0.5), r"round \d, layer 2: says lower"),
+    "another k": (lambda plan: plan.update(k=1.25), "round 2, layer 1: .*its scores"),
+    "no k": (lambda plan: plan.update(k="much"), "k: found 'much', expected a number"),
+    "another score": (
+        lambda plan: layer(plan)["scores"].__setitem__(layer(plan)["kept"][0], 1e6),
+        r"round \d, layer 2: kept .* its scores keep",
+    ),
+    "no scores": (lambda plan: layer(plan).pop("scores"), r"round \d: no scores of all"),
+    "scores of text": (lambda plan: layer(plan)["scores"].__setitem__(0, "a"), "no scores of all"),
+    "no mean": (lambda plan: layer(plan).pop("mean"), r"round \d, layer 2: says mean None"),
+}
 EDITS = {
+    **BY_THE_RULE,
     "one filter fewer": (lambda plan: kept(plan).pop(), "its kept filters give"),
     "one twice": (lambda plan: kept(plan).insert(1, kept(plan)[0]), "each once"),
     "another order": (lambda plan: kept(plan).reverse(), "expected ascending numbers"),
@@ -200,7 +227,6 @@ EDITS = {
     "cuts of nothing": (lambda plan: plan.update(shrinks=[7]), "not a pruning plan"),
     "other widths": (lambda plan: plan["shrinks"][1].update(widths=[1, 1]), "says widths"),
     "scores cut": (lambda plan: plan["shrinks"][1]["layers"][0]["scores"].pop(), "scores of"),
-    "another size": (lambda plan: plan["shrinks"][1].update(parameters=9), "says 9 parameters"),
 }
 
 
@@ -217,9 +243,24 @@ def test_a_plan_that_contradicts_itself_is_refused_by_name(tmp_path, edit):
     with pytest.raises(InputError, match=words) as caught:
         Reference.read(str(path), NETWORKS[0])
     assert str(caught.value).startswith(f"{path}: ")
-    if edit != "another size":  # which takes a network to count
+    if edit not in BY_THE_RULE:
         with pytest.raises(InputError, match=words):
             read_plan(path)
+
+
+def test_of_coupled_filters_the_number_is_the_rules(tmp_path):
+    """Which of them stay goes by sums that are in no plan."""
+    plan = json.loads(json.dumps(searched(NETWORKS[1], "inherit")[0].to_json()))
+    coupled = plan["shrinks"][-1]["layers"][0]
+    assert len(new_network(NETWORKS[1], 0).group(0)) > 1
+    coupled["kept"] = list(range(len(coupled["kept"])))
+    Plan.from_json(plan)
+    coupled["kept"].pop()
+    plan["shrinks"][-1]["widths"][0] -= 1
+    small = NETWORKS[1].with_widths(plan["shrinks"][-1]["widths"])
+    plan["shrinks"][-1]["parameters"] = cost(small)
+    with pytest.raises(InputError, match=r"layer 1: kept .*, its scores keep \d+ of them"):
+        Plan.from_json(plan)
 
 
 def test_the_command_replays(tmp_path):

@@ -1,18 +1,20 @@
 """The pruning plan: every shrink of a run as JSON, enough to repeat it from the base network."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
 
 from autoprune.core.errors import InputError
-from autoprune.models import Architecture, load_state, new_network
+from autoprune.core.options import WrongValue, read
+from autoprune.models import Architecture, build, load_state, new_network
 from autoprune.models.layers import Network
 from autoprune.pruning.budget import cost
 from autoprune.pruning.options import WEIGHTS
 from autoprune.pruning.record import check_cuts
-from autoprune.pruning.rule import Boundaries
+from autoprune.pruning.rule import Boundaries, boundaries
+from autoprune.pruning.settings import Rule
 from autoprune.pruning.shrink import Kept, cut
 
 SCHEMA_VERSION = 4
@@ -114,15 +116,47 @@ class Plan:
                 shrinks=shrinks,
                 stopped=value["stopped"],
             )
+            read(Rule, {name: value[name] for name in Rule.model_fields})
         except KeyError as error:
             raise InputError(f"{where}: key {error} is missing; make the plan again") from None
+        except WrongValue as error:
+            raise InputError(f"{where}: {error}; make the plan again") from None
         for step in shrinks:
             if step.parameters != (right := cost(plan.base.with_widths(step.widths))):
                 raise InputError(
                     f"{where}: round {step.round} says {step.parameters} parameters, its widths "
                     f"have {right}; the plan was edited, train the run again"
                 )
+        for fault in _contradictions(plan):
+            raise InputError(f"{where}: {fault}; the plan was edited, train the run again")
         return plan
+
+
+def _contradictions(plan: Plan) -> Iterator[str]:
+    """Where a shrink kept other filters than the rule keeps by the scores that it gives.
+
+    Of coupled convolutions, whose summed norms a plan does not have, the number is known alone.
+    """
+    with torch.device("meta"):
+        network = build(plan.base)
+    for step in plan.shrinks:
+        try:
+            norms = [list(map(float, layer["scores"])) for layer in step.layers]
+            pooled = None if plan.statistics == "layer" else [s for of in norms for s in of]
+            ruled = [boundaries(of_layer, plan.k, plan.tails, pooled) for of_layer in norms]
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            yield f"round {step.round}: no scores of all filters ({error!r})"
+            return
+        for number, (layer, decision) in enumerate(zip(step.layers, ruled, strict=True)):
+            at, kept = f"round {step.round}, layer {number + 1}", tuple(layer["kept"])
+            alone = len(network.group(number)) == 1
+            if kept != decision.kept if alone else len(kept) != len(decision.kept):
+                which = list(decision.kept) if alone else f"{len(decision.kept)} of them"
+                yield f"{at}: kept {list(kept)}, its scores keep {which}"
+            told = layer_record(layer["layer"], decision, kept)
+            for name in ("mean", "std", "lower", "upper"):
+                if layer.get(name) != told[name]:
+                    yield f"{at}: says {name} {layer.get(name)}, its scores give {told[name]}"
 
 
 def shrunk(
