@@ -197,6 +197,8 @@ def test_methods_at_one_seed_see_the_same_cohorts(train, finished, tmp_path):
         ("autoprune", "inherit", {"patience": 0}, "at least 1"),
         ("dense", "fedavg", {"widths": [12, 0]}, "widths.1: found 0, expected at least 1"),
         ("dense", "fedavg", {"widths": "12"}, "expects 2"),
+        ("dense", "fedavg", {"widths": [10**9, 64]}, "found 1000000000, expected at most 65536"),
+        ("dense", "fedavg", {"widths": [2**16, 2**16]}, "8.6 GB; make it narrower"),
         ("dense", "fedavg", {"k": 2}, "--settings: unknown key 'k'; known are dataset, stands_for"),
         ("autoprune", "inherit", {"tails": "high"}, "tails: found 'high'; known are both, low"),
         ("dense", "fedavg", {"model": "vgg"}, "unknown 'vgg'"),

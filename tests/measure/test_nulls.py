@@ -13,8 +13,7 @@ from autoprune.measure.nulls import NULLS, applied, final_sizes, norms, searches
 from autoprune.measure.nulls import main as draw
 from autoprune.measure.published_nulls import main as place
 from autoprune.measure.published_nulls import published_sizes, wilson
-from autoprune.models import Architecture, new_network
-from autoprune.pruning.budget import cost
+from autoprune.models import Architecture, cost, new_network
 from autoprune.pruning.plan import Plan
 from autoprune.pruning.rule import boundaries
 from autoprune.pruning.search import advance

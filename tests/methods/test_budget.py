@@ -5,8 +5,8 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoprune.models import Architecture, build, count_parameters
-from autoprune.pruning.budget import cost, cubic, globally_largest, uniform_widths
+from autoprune.models import Architecture, build, cost, count_parameters
+from autoprune.pruning.budget import cubic, globally_largest, uniform_widths
 
 BASES = st.sampled_from(
     [

@@ -7,9 +7,8 @@ import torch
 from test_methods import CNN, OWN, RESNET, answers, drawn, last_of, made, planned
 
 from autoprune.methods import prunefl
-from autoprune.models import new_network
+from autoprune.models import cost, new_network
 from autoprune.models.state import maskable, pack_mask
-from autoprune.pruning.budget import cost
 
 
 def kernels(network):

@@ -10,9 +10,8 @@ import torch
 from autoprune import methods
 from autoprune.core.errors import InputError
 from autoprune.evidence.filter_survival import survivors
-from autoprune.models import Architecture, new_network
+from autoprune.models import Architecture, cost, new_network
 from autoprune.models.state import maskable
-from autoprune.pruning.budget import cost
 from autoprune.pruning.plan import Plan
 from autoprune.pruning.search import advance
 from autoprune.pruning.shrink import cut

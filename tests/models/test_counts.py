@@ -1,6 +1,7 @@
 """Counts against the totals that the authors' notebooks print (shared facts of the paper)."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,14 @@ def test_the_command_counts_several_networks_each_into_its_file(tmp_path):
         ("--family vgg --widths 32 64 --input-shape 3 84 84 --classes 2", "known are cnn"),
         ("--family cnn --widths 3 3 --input-shape 1 9 9 --classes 2", "too few"),
         ("--family cnn --widths 3 3", "give --architecture"),
+        (
+            "--family cnn --widths 1000000000 64 --input-shape 1 28 28 --classes 62",
+            "more than 2,147,483,647 parameters, 8.6 GB; make it narrower",
+        ),
+        (f"--family cnn --widths {2**31 - 1} {2**31 - 1} --input-shape 1 28 28 --classes 9", "GB"),
+        (f"--family cnn --widths {10**30} 64 --input-shape 1 28 28 --classes 62", "8.6 GB"),
+        (f"--family cnn --widths 3 3 --input-shape 1 {10**9} 28 --classes 62", "8.6 GB"),
+        (f"--family cnn --widths 3 3 --input-shape 1 28 28 --classes {10**9}", "8.6 GB"),
     ],
 )
 def test_the_command_refuses_in_one_line(flags, words):
@@ -98,6 +107,23 @@ def test_the_command_refuses_in_one_line(flags, words):
     assert done.stdout == ""
     assert len(done.stderr.strip().splitlines()) == 1
     assert words in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"widths": [10**9, 64]}, "8.6 GB; make it narrower"),
+        ({"widths": [3]}, "expects 2"),
+        ({"widths": "a"}, "not an architecture"),
+        ({"classes": None}, "not an architecture"),
+    ],
+)
+def test_an_architecture_that_is_none_is_named(tmp_path, change, words):
+    path = tmp_path / "architecture.json"
+    write_json(path, Architecture("cnn", (3, 5), *FEMNIST).to_json() | change)
+    done = command("--architecture", str(path))
+    assert done.returncode == 1
+    assert re.fullmatch(f"error: {path}: .*{words}.*\n", done.stderr)
 
 
 def test_any_valid_widths_count():

@@ -9,9 +9,8 @@ import torch
 
 from autoprune.core.errors import InputError
 from autoprune.methods._following import Reference
-from autoprune.models import Architecture, new_network
+from autoprune.models import Architecture, cost, new_network
 from autoprune.models.weights import load_weights, save_weights
-from autoprune.pruning.budget import cost
 from autoprune.pruning.options import WEIGHTS
 from autoprune.pruning.plan import Plan, replay
 from autoprune.pruning.record import read_plan
@@ -199,6 +198,10 @@ def another_filter(plan):
 
 BY_THE_RULE = {  # which takes a network: to count, and to know which filters are coupled
     "another size": (lambda plan: plan["shrinks"][1].update(parameters=9), "says 9 parameters"),
+    "a wide base": (
+        lambda plan: plan["base"].update(widths=[10**9, 24]),
+        "make it narrower|scores",
+    ),
     "another filter": (another_filter, r"round \d, layer 2: kept .* its scores keep"),
     "another bound": (lambda plan: layer(plan).update(lower=0.5), r"round \d, layer 2: says lower"),
     "another k": (lambda plan: plan.update(k=1.25), "round 2, layer 1: .*its scores"),

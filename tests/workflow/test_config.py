@@ -241,6 +241,10 @@ REFUSED = [
         "pairs.glyphs-cnn.widths.1: found 0, expected at least 1",
     ),
     (
+        {"pairs": {"glyphs-cnn": {"widths": [10**9, 64]}}},
+        "pairs.glyphs-cnn.widths.0: found 1000000000, expected at most 65536",
+    ),
+    (
         {"pairs": {"glyphs-cnn": {"model": "vgg"}}},
         "pairs.glyphs-cnn.model: unknown network 'vgg'; known are cnn, inception, resnet",
     ),

@@ -29,7 +29,7 @@ Family = Annotated[
     str, Field(description="Network family, a module in `workflow/autoprune/models`.")
 ]
 Widths = Annotated[
-    tuple[Annotated[int, Field(ge=1)], ...],
+    tuple[Annotated[int, Field(ge=1, le=2**16)], ...],  # no layer in use is a tenth as wide
     Field(
         description="Filters of the prunable layers before pruning, in the family's order; a "
         "function's network has its own."

@@ -169,7 +169,9 @@ def main(argv: Sequence[str] | None) -> None:
     if args.published:
         counts: list[Any] = [published_counts(args.published)]
     elif args.architecture:
-        counts = [complexity(Architecture.from_json(read_json(path))) for path in args.architecture]
+        counts = [
+            complexity(Architecture.from_json(read_json(path), path)) for path in args.architecture
+        ]
     else:
         counts = [
             complexity(

@@ -9,8 +9,7 @@ import pandas as pd
 from autoprune.core.errors import run_main
 from autoprune.core.files import write_text
 from autoprune.measure.table import INPUT, PAIR, base_widths, read_metrics, to_csv
-from autoprune.models import Architecture, families
-from autoprune.pruning.budget import cost
+from autoprune.models import Architecture, cost, families
 
 COLUMNS = [*PAIR, "k", "widths", "share"]
 

@@ -17,9 +17,8 @@ from autoprune.core.errors import InputError, run_main
 from autoprune.core.files import write_text
 from autoprune.core.seeds import generator
 from autoprune.data.store import ClientStore
-from autoprune.models import Architecture, base_of, build
+from autoprune.models import Architecture, base_of, build, cost
 from autoprune.models.layers import Network
-from autoprune.pruning.budget import cost
 
 NULLS = ("fresh", "kept")
 COLUMNS = ("null", "draw", "parameters_with_statistics", "applications", "widths")

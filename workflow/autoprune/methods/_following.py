@@ -9,8 +9,7 @@ from autoprune.core.block import Block
 from autoprune.core.errors import InputError
 from autoprune.core.files import check_noted, read_json
 from autoprune.methods import Base
-from autoprune.models import Architecture
-from autoprune.pruning.budget import cost
+from autoprune.models import Architecture, cost
 from autoprune.pruning.plan import Plan
 from autoprune.pruning.shrink import Kept
 

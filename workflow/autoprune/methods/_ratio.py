@@ -3,9 +3,9 @@
 from torch import Tensor
 
 from autoprune.methods._trained import Trained
-from autoprune.models import Architecture
+from autoprune.models import Architecture, cost
 from autoprune.models.layers import Network
-from autoprune.pruning.budget import cost, cubic, uniform_widths
+from autoprune.pruning.budget import cubic, uniform_widths
 from autoprune.pruning.shrink import Kept, cut, group_scores, largest
 
 

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from autoprune.methods._ratio import Ratio
-from autoprune.models import Architecture
+from autoprune.models import Architecture, cost
 from autoprune.models.layers import Network
-from autoprune.pruning.budget import cost, globally_largest
+from autoprune.pruning.budget import globally_largest
 from autoprune.pruning.shrink import Kept, cut
 
 

@@ -6,8 +6,10 @@ whose call is then the family's name: see ``models.factory``.
 """
 
 import importlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -18,6 +20,8 @@ from autoprune.core.provenance import modules_with
 from autoprune.core.seeds import torch_seed
 from autoprune.models.kinds import BATCH_NORMS, CONVOLUTIONS
 from autoprune.models.layers import Network
+
+MOST = 2**31 - 1  # parameters: masks number them in 32 bits, and each copy takes 8.6 GB
 
 
 def families() -> list[str]:
@@ -52,6 +56,8 @@ class Architecture:
             )
         if self.classes < 2:
             raise InputError(f"classes: found {self.classes}, expected at least 2")
+        if max(*self.widths, self.classes, math.prod(self.input_shape)) > MOST:
+            raise too_large(self)
 
     def with_widths(self, widths: Sequence[int]) -> "Architecture":
         """The same family, input and classes at other widths."""
@@ -67,26 +73,64 @@ class Architecture:
         }
 
     @staticmethod
-    def from_json(value: Mapping[str, Any]) -> "Architecture":
+    def from_json(value: Mapping[str, Any], where: str = "architecture") -> "Architecture":
         """From ``to_json``'s value; raises InputError naming the key that is missing or wrong."""
         try:
             family, classes = str(value["family"]), int(value["classes"])
             widths, shape = tuple(map(int, value["widths"])), tuple(map(int, value["input_shape"]))
         except KeyError as error:
-            raise InputError(f"architecture: key {error} is missing") from None
-        if len(shape) != 3:
-            raise InputError(
-                f"input_shape: found {list(shape)}, expected channels, height and width"
-            )
-        return Architecture(family, widths, shape, classes)
+            raise InputError(f"{where}: key {error} is missing") from None
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{where}: not an architecture ({error})") from None
+        try:
+            if len(shape) != 3:
+                raise InputError(
+                    f"input_shape: found {list(shape)}, expected channels, height and width"
+                )
+            architecture = Architecture(family, widths, shape, classes)
+            cost(architecture)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
+        return architecture
+
+
+def too_large(architecture: Architecture) -> InputError:
+    """What is said of a network that no machine here could hold."""
+    return InputError(
+        f"widths: a {architecture.family} of widths {list(architecture.widths)}, input "
+        f"{list(architecture.input_shape)} and {architecture.classes} classes has more than "
+        f"{MOST:,} parameters, 8.6 GB; make it narrower"
+    )
+
+
+@lru_cache(maxsize=4096)
+def cost(architecture: Architecture) -> int:
+    """Parameters, batch-norm statistics included; raises InputError as ``build`` does."""
+    try:
+        with torch.device("meta"):  # shapes only
+            if is_call(architecture.family):  # counted without making it
+                parameters = int(_described(architecture).parameters(architecture.widths)[1])
+            else:
+                parameters = count_parameters(_built(architecture))[1]
+    except RuntimeError:  # of numbers that a tensor's size cannot be
+        raise too_large(architecture) from None
+    if parameters > MOST:
+        raise too_large(architecture)
+    return parameters
 
 
 def build(architecture: Architecture) -> Network:
     """The network of an architecture, its weights not yet set (see ``initialise``).
 
     Maps (batch, channel, height, width) in [0, 1] to (batch, class) logits. Raises InputError
-    when the number of widths is not the family's or the input is too small for it.
+    when the number of widths is not the family's, the input is too small for it, or the network
+    has more than MOST parameters.
     """
+    cost(architecture)
+    return _built(architecture)
+
+
+def _built(architecture: Architecture) -> Network:
     if is_call(architecture.family):
         return _traced(architecture, 0)
     family = importlib.import_module(f"{__name__}.{architecture.family}")
@@ -132,12 +176,6 @@ def refused(architecture: Architecture) -> Mapping[str, str]:
         return {}
     reasons: Mapping[str, str] = _described(architecture).refused
     return reasons
-
-
-def parameters(architecture: Architecture) -> tuple[int, int]:
-    """``count_parameters`` of a network that a function makes, without making it."""
-    counts: tuple[int, int] = _described(architecture).parameters(architecture.widths)
-    return counts
 
 
 @torch.no_grad()

@@ -136,6 +136,7 @@ class Description:
 
     def parameters(self, widths: Sequence[int]) -> tuple[int, int]:
         """Trainable parameters at these widths, and the same with batch-norm statistics."""
+        self.first(widths)
         trained = total = 0
         for name, shape in self.shapes.items():
             sides = list(shape)

@@ -43,4 +43,4 @@ def load_weights(
         raise InputError(f"{path}: not a whole safetensors file ({error})") from None
     if "architecture" not in notes:
         raise InputError(f"{path}: no architecture in its header; it was not written by autoprune")
-    return Architecture.from_json(json.loads(notes.pop("architecture"))), state, notes
+    return Architecture.from_json(json.loads(notes.pop("architecture")), str(path)), state, notes

@@ -3,22 +3,9 @@
 from bisect import bisect_right
 from collections.abc import Sequence
 from fractions import Fraction
-from functools import lru_cache
 
-import torch
-
-from autoprune.core.calls import is_call
-from autoprune.models import Architecture, build, count_parameters, parameters
+from autoprune.models import Architecture, cost
 from autoprune.pruning.shrink import Kept
-
-
-@lru_cache(maxsize=4096)
-def cost(architecture: Architecture) -> int:
-    """Parameters of an architecture, batch-norm statistics included."""
-    if is_call(architecture.family):
-        return parameters(architecture)[1]
-    with torch.device("meta"):  # shapes only
-        return count_parameters(build(architecture))[1]
 
 
 def uniform_widths(base: Architecture, limit: Sequence[int], budget: int) -> tuple[int, ...]:

@@ -8,9 +8,8 @@ import torch
 
 from autoprune.core.errors import InputError
 from autoprune.core.options import WrongValue, read
-from autoprune.models import Architecture, build, load_state, new_network
+from autoprune.models import Architecture, build, cost, load_state, new_network
 from autoprune.models.layers import Network
-from autoprune.pruning.budget import cost
 from autoprune.pruning.options import WEIGHTS
 from autoprune.pruning.record import check_cuts
 from autoprune.pruning.rule import Boundaries, boundaries
@@ -111,7 +110,7 @@ class Plan:
                 for s in value["shrinks"]
             ]
             plan = Plan(
-                Architecture.from_json(value["base"]),
+                Architecture.from_json(value["base"], where),
                 **{name: value[name] for name in OPTIONS},
                 shrinks=shrinks,
                 stopped=value["stopped"],
