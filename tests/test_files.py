@@ -1,12 +1,16 @@
 """Whole files: there or not, and nothing left of processes that were killed."""
 
 import os
+import socket
 import subprocess
 import sys
 
 import pytest
 
-from autoprune.core.files import whole_file, write_text
+from autoprune.core.errors import InputError
+from autoprune.core.files import check_noted, read_array, read_json, whole_file, write_text
+from autoprune.models.weights import load_weights
+from autoprune.study.overlay import read_overlay
 
 KILLED = """
 import os, signal, sys
@@ -49,3 +53,22 @@ def test_an_exception_leaves_what_was_there(tmp_path):
     with pytest.raises(ZeroDivisionError), whole_file(path) as scratch:
         scratch.write_text(str(1 / 0))
     assert [p.read_text() for p in tmp_path.iterdir()] == ["before"]
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "socket"])
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path, monkeypatch, kind):
+    """To open a pipe that nobody writes to would wait for ever."""
+    monkeypatch.chdir(tmp_path)  # a socket's path is short
+    with socket.socket(socket.AF_UNIX) as ours:
+        make = {"folder": os.mkdir, "pipe": os.mkfifo, "socket": ours.bind}
+        make[kind]("input")
+        for read in (read_json, read_array, load_weights, check_noted, read_overlay):
+            with pytest.raises(InputError, match=f"input: a {kind}, expected a file"):
+                read("input")
+
+
+@pytest.mark.parametrize("text", ['{"k": 1, "k": 2}', '{"a": [{"k": 1, "b": 3, "k": 1}]}'])
+def test_a_key_that_is_given_twice_is_refused_by_name(tmp_path, text):
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(InputError, match=r"x\.json: key 'k' is given twice"):
+        read_json(tmp_path / "x.json")

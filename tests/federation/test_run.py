@@ -171,6 +171,18 @@ def test_a_damaged_checkpoint_is_set_aside_with_one_line(train, finished, tmp_pa
     assert contents(tmp_path) == contents(finished)
 
 
+@pytest.mark.parametrize("kind", ["folder", "pipe"])
+def test_a_checkpoint_that_is_no_file_is_set_aside(train, finished, tmp_path, contents, kind):
+    {"folder": os.mkdir, "pipe": os.mkfifo}[kind](tmp_path / CHECKPOINT)
+    done = train(tmp_path, "autoprune", "inherit")
+    assert done.returncode == 0
+    assert f"{CHECKPOINT}: a {kind}, expected a file; set aside as" in done.stderr.splitlines()[0]
+    assert (tmp_path / "checkpoint.damaged").exists() == (kind == "folder")  # with what is in it
+    if kind == "folder":
+        (tmp_path / "checkpoint.damaged").rmdir()
+    assert contents(tmp_path) == contents(finished)
+
+
 def test_reinit_draws_its_network_anew(train, finished, tmp_path, contents):
     done = train(tmp_path, "autoprune", "reinit")
     assert done.returncode == 0, done.stderr
@@ -341,6 +353,7 @@ def test_a_run_is_repeated_from_its_own_notes(finished, flags, tmp_path, content
         ("{", "settings.json: not valid JSON"),
         ("[]", "settings.json: expected settings by name, found []"),
         ("{}", "settings.json: key 'dataset' is missing"),
+        ('{"k": 1, "k": 2}', "settings.json: key 'k' is given twice"),
     ],
 )
 def test_a_file_that_holds_no_settings_is_one_line(flags, tmp_path, text, words):
@@ -348,6 +361,11 @@ def test_a_file_that_holds_no_settings_is_one_line(flags, tmp_path, text, words)
     path.write_text(text)
     with pytest.raises(InputError, match=re.escape(words)):
         settings_of(["--settings", str(path), *flags(tmp_path)[2:]])
+    if text.startswith("{"):
+        with pytest.raises(
+            InputError, match=re.escape(words.replace("settings.json", "--settings"))
+        ):
+            settings_of(["--settings", text, *flags(tmp_path)[2:]])
 
 
 def test_bf16_is_another_arithmetic(train, tmp_path):

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import stat
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -82,12 +83,46 @@ def write_json(path: str | Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
+KINDS = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
+
+
+def check_kind(path: str | Path) -> Path:
+    """``path``, unless what is there is no file: InputError. Reading a pipe may never end."""
+    path = Path(path)
+    with suppress(OSError):  # not there, or not to be looked at: whoever reads it says so
+        kind = stat.S_IFMT(path.stat().st_mode)
+        if kind != stat.S_IFREG:
+            raise InputError(f"{path}: a {KINDS.get(kind, 'device')}, expected a file")
+    return path
+
+
+def parse_json(text: str) -> Any:
+    """What a JSON text says; ValueError where it is none, InputError for a key given twice."""
+    return json.loads(text, object_pairs_hook=_once)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A mapping, each key of which is given once."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"key {twice!r} is given twice: the first would be lost; leave one")
+    return found
+
+
 def read_json(path: str | Path) -> Any:
-    """Read a JSON file; raises InputError naming the file when it is absent or not JSON."""
+    """Read a JSON file; raises InputError naming the file when it is absent or not JSON.
+
+    A key that is given twice in one mapping is refused, as one of the two would be lost.
+    """
+    check_kind(path)
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        return parse_json(Path(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     except (ValueError, RecursionError) as error:  # of JSON, of UTF-8, of numbers without end
         raise InputError(
             f"{path}: not valid JSON ({error}); make or fetch the file again"
@@ -96,6 +131,7 @@ def read_json(path: str | Path) -> Any:
 
 def read_array(path: str | Path) -> np.ndarray:
     """Map a .npy file, read-only; raises InputError when it is absent or not a whole one."""
+    check_kind(path)
     try:
         found: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
@@ -117,7 +153,7 @@ def check_noted(path: str | Path) -> Path:
 
     A run notes its other files last, so that a part of one, or one of another run, is found out.
     """
-    path = Path(path)
+    path = check_kind(path)
     about = path.with_name("run.json")
     noted = read_json(about) if about.is_file() and path.is_file() else {}
     noted = noted if isinstance(noted, dict) else {}

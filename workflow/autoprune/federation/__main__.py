@@ -1,7 +1,6 @@
 """Train one run: federated rounds of a method on a partitioned data set, on the local grid."""
 
 import argparse
-import json
 import logging
 import os
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from flwr.app import Context, RecordDict
 
 from autoprune import methods
 from autoprune.core.errors import InputError, run_main
-from autoprune.core.files import read_json
+from autoprune.core.files import parse_json, read_json
 from autoprune.core.refusal import unknown
 from autoprune.data.partition import Partition
 from autoprune.federation import client_app, simulation, submit
@@ -52,9 +51,11 @@ def read_file(settings: str) -> tuple[dict[str, Any], str]:
     if settings.lstrip().startswith("{"):
         where = "--settings"
         try:
-            found = json.loads(settings)
-        except json.JSONDecodeError as error:
+            found = parse_json(settings)
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{where}: not valid JSON ({error})") from None
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
     else:
         where, found = settings, read_json(settings)
     found = found.get("settings", found) if isinstance(found, dict) else found

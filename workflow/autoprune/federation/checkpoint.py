@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from autoprune.core.errors import InputError
+from autoprune.core.files import check_kind
 from autoprune.federation.history import Row
 from autoprune.models import Architecture
 from autoprune.models.weights import load_weights, save_weights
@@ -76,6 +77,7 @@ def load(path: str | Path, mark: str) -> Checkpoint | None:
     """
     if not Path(path).exists():
         return None
+    check_kind(path)
     try:
         architecture, tensors, notes = load_weights(path)
         whole = notes.get(DIGEST) == digest(architecture, tensors, notes)

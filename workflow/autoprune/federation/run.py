@@ -103,8 +103,8 @@ class Run:
                 self.train(first, progress)
                 self.write_outputs()
                 for left in (self.checkpoint, self.output / DAMAGED):
-                    if left.is_file():
-                        left.unlink()
+                    if not left.is_dir():  # which is not ours
+                        left.unlink(missing_ok=True)
 
     def train(self, first: int, progress: Progress) -> None:
         """The rounds from ``first`` on; see ``execute``."""

@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from autoprune.core.errors import InputError
-from autoprune.core.files import whole_file
+from autoprune.core.files import check_kind, whole_file
 from autoprune.models import Architecture
 
 
@@ -33,6 +33,7 @@ def load_weights(
     path: str | Path,
 ) -> tuple[Architecture, dict[str, torch.Tensor], dict[str, str]]:
     """Read back architecture, state and notes; raises InputError when the file is not one."""
+    check_kind(path)
     try:
         with safe_open(path, framework="pt") as stream:
             notes = dict(stream.metadata() or {})

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from autoprune.core.errors import InputError
+from autoprune.core.files import check_kind
 
 OCTAL = re.compile(r"^[-+]?0[0-7_]+$")
 
@@ -79,6 +80,7 @@ def read_overlay(file: str | Path) -> dict[str, Any]:
 
     Raises InputError that names the file, and the line or key where there is one.
     """
+    check_kind(file)
     try:
         text = Path(file).read_text(encoding="utf-8-sig")
         found = yaml.load(text, _Loader)
