@@ -157,7 +157,7 @@ def test_ctrl_c_ends_all_processes_in_one_line_and_leaves_nothing(tmp_path):
         workers = [psutil.Process(int(process.stdout.readline())) for _ in range(2)]
         os.killpg(process.pid, SIGINT)
         assert process.stderr.read() == b"interrupted\n"
-        assert process.wait() == 1
+        assert process.wait() == 130
         _, alive = psutil.wait_procs(workers, timeout=30)
         assert not alive
     assert not (tmp_path / "new").exists()

@@ -5,6 +5,8 @@ any network that can lose filters, ``shrink`` takes them out.
 """
 
 import importlib
+import signal
+import sys
 from contextlib import suppress
 from importlib.machinery import SourceFileLoader
 from importlib.util import cache_from_source
@@ -45,3 +47,10 @@ def _code_whole(loader: SourceFileLoader, name: str) -> CodeType | None:
 
 
 SourceFileLoader.get_code = _code_whole  # type: ignore[method-assign,assignment]
+
+
+# A stage of its own, or as a fork (study.stages), imports for seconds: until run_main a Ctrl-C ends
+# it as SIGTERM does, in silence and not in a traceback.
+_stage = sys.argv[0] == "-m" or sys.argv[0].startswith(f"{__name__}.")
+if _stage and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

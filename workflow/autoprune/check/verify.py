@@ -18,7 +18,7 @@ from autoprune.check.compare import Comparison, Tolerances, compare
 from autoprune.check.reference import Record, gather, read, write
 from autoprune.check.report import SAME, SHOWN, report, verdict
 from autoprune.check.twice import twice
-from autoprune.core.errors import InputError
+from autoprune.core.errors import InputError, run_main
 
 NO_REFERENCE = (
     "no reference to compare with (config: verify.reference is null); record one with: "
@@ -103,7 +103,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit("interrupted")
+    run_main(lambda argv: sys.exit(main(argv)))

@@ -2,6 +2,7 @@
 
 import io
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -31,8 +32,11 @@ def run_main(main: Callable[[Sequence[str] | None], None]) -> None:
         with suppress(OSError):  # a fork of the server of stages has a pipe where a file was
             sys.stdout.reconfigure(errors="backslashreplace")
     try:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # so far: see the package
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         main(None)
     except InputError as error:
         sys.exit("error: " + shown(" ".join(str(error).split())))
     except KeyboardInterrupt:
-        sys.exit("interrupted")
+        print("interrupted", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)

@@ -1,0 +1,63 @@
+"""A stage that is told to stop, while it still imports and later, says no more than a line."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from copies import ROOT
+from stages import python
+
+SLOW = """
+import time
+from pathlib import Path
+from autoprune.core.errors import run_main
+
+def wait(argv=None):
+    Path("waiting").touch()
+    time.sleep(60)
+
+{when}
+"""
+IMPORTING, RUNNING = "wait()", "run_main(wait)"
+ENDS = [
+    (IMPORTING, signal.SIGINT, -signal.SIGINT, ""),  # a shell says 130
+    (IMPORTING, signal.SIGTERM, -signal.SIGTERM, ""),
+    (RUNNING, signal.SIGINT, 130, "interrupted\n"),
+    (RUNNING, signal.SIGTERM, -signal.SIGTERM, ""),
+]
+
+
+@pytest.mark.parametrize("forked", [False, True], ids=["python", "fork"])
+@pytest.mark.parametrize(("when", "number", "code", "said"), ENDS)
+def test_told_to_stop(tmp_path, forked, when, number, code, said):
+    shutil.copytree(ROOT / "workflow/autoprune/core", tmp_path / "autoprune/core")
+    shutil.copy(ROOT / "workflow/autoprune/__init__.py", tmp_path / "autoprune")
+    (tmp_path / "autoprune/slow.py").write_text(SLOW.format(when=when))
+    variables = dict(os.environ, PYTHONPATH=str(tmp_path))
+    variables.pop("PYTEST_CURRENT_TEST")
+    with subprocess.Popen(
+        [*(python((), variables["PATH"]) if forked else [sys.executable]), "-m", "autoprune.slow"],
+        cwd=tmp_path,
+        env=variables,
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
+    ) as process:
+        until = time.monotonic() + 60
+        while not (tmp_path / "waiting").exists() and time.monotonic() < until:
+            time.sleep(0.05)
+        process.send_signal(number)
+        assert process.communicate(timeout=60) == (None, said)
+    assert process.returncode == code
+
+
+def test_who_imports_the_package_keeps_its_own_way():
+    """As Snakemake and the tests do."""
+    code = "import signal, autoprune; print(signal.getsignal(signal.SIGINT).__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "default_int_handler\n"
