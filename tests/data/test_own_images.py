@@ -391,6 +391,21 @@ def test_a_bad_tree_is_refused_in_one_line_that_names_the_place(tree, tmp_path, 
     refused_in_one_line(tmp_path, [str(tree), *words], "folder", "--folder", tree)
 
 
+@pytest.mark.parametrize("deeper", ["data", "data/images", "a/b/c"])
+@pytest.mark.parametrize("splits", [False, True])
+def test_where_the_tree_lies_deeper_the_folder_that_works_is_named(tree, tmp_path, deeper, splits):
+    """As archives unpack: own/data/train/LABEL/image, own/data/images/CLIENT/LABEL/image."""
+    if splits:
+        for client, name in zip(("anna", "bob", "eve"), ("train", "val", "test"), strict=True):
+            (tree / client).rename(tree / name)
+    inner = tmp_path / "unpacked" / deeper
+    inner.parent.mkdir(parents=True)
+    tree.rename(inner)
+    words = [f"expected CLIENT/LABEL/image, which {inner} is: give that folder"]
+    refused_in_one_line(tmp_path, words, "folder", "--folder", tmp_path / "unpacked")
+    assert len(prepare(tmp_path / "out", "folder", "--folder", inner).images) == len(IMAGES)
+
+
 def altered(number, cell, value):
     def apply(table):
         rows = list(csv.reader(io.StringIO(table.read_text())))
@@ -427,7 +442,15 @@ BAD_TABLES = {
         ["row 3: own/../own/anna/10/10.tif occurs twice, first in row 1"],
     ),
     "not an image": (broken_image, ["row 25: ", "own/eve/9/80.", "not an image"]),
-    "not UTF-8": (lambda table: table.write_bytes(b"path,label\xff\n"), ["text as UTF-8"]),
+    "a lost label": (altered(3, 1, ["NaN"]), ["row 3: label is NaN, no value; fill it in"]),
+    "Latin-1": (
+        lambda table: table.write_bytes(table.read_bytes().replace(b",eve", b",\xe8ve")),
+        ["row 19: byte 0xe8 is not UTF-8, it looks like Latin-1 or Windows-1252; save"],
+    ),
+    "UTF-16": (
+        lambda table: table.write_text(table.read_text(), encoding="utf-16"),
+        ["header: byte 0xff is not UTF-8, it looks like UTF-16; save"],
+    ),
     "open quote": (
         lambda table: table.write_text('path,label,client\n"a,1,b\n'),
         ["cannot be read as a table"],

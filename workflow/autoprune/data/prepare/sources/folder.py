@@ -46,7 +46,7 @@ def prepare(options: Options, processes: int = 1) -> Samples:
         labels_in, others = _folders(client, "label")
         ignored += others
         for label in labels_in:
-            names, others = _images(label)
+            names, others = _images(label, options.folder)
             found += [(client.name, label.name, name) for name in names]
             ignored += others
     if ignored:
@@ -104,16 +104,30 @@ def _folders(parent: Path, what: str) -> tuple[list[Path], int]:
     return folders, others
 
 
-def _images(folder: Path) -> tuple[list[str], int]:
+def _images(folder: Path, root: Path) -> tuple[list[str], int]:
     """The images' names and how many files are left out; a folder there is refused."""
     folders, images, others = _entries(folder)
     if folders:
-        raise InputError(f"{folders[0]}: a folder where only images may be; expected {TREE}")
+        raise InputError(
+            f"{folders[0]}: a folder where only images may be; expected {TREE}{_deeper(root)}"
+        )
     if not images:
         raise InputError(
             f"{folder}: no image in it ({others} other files); put some there or remove the folder"
         )
     return [path.name for path in images], others
+
+
+def _deeper(folder: Path) -> str:
+    """Names the folder below one, and alone there, that is a tree as expected, if there is one."""
+    folders = _entries(folder)[0]
+    while len(folders) == 1:
+        root = folders[0]
+        folders = _entries(root)[0]
+        labels = _entries(folders[0])[0] if folders else []
+        if labels and _entries(labels[0])[1]:
+            return f", which {root} is: give that folder"
+    return ""
 
 
 def _entries(folder: Path) -> tuple[list[Path], list[Path], int]:

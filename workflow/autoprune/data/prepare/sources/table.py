@@ -2,6 +2,7 @@
 
 import difflib
 import os
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 KIND = "real"
 SPLITS = {"train": 0, "validation": 1, "test": 2}
 ENDINGS = (".csv", ".tsv", ".parquet")
+LOST = ("", "nan")  # what pandas writes for a cell that it has no value of, the case aside
 
 
 class Options(decoding.Own):
@@ -103,14 +105,30 @@ def _read(path: Path, columns: list[str]) -> list[list[str]]:
             for cell, lost in zip(cells, cells.isna(), strict=True)
         ]
         for row, text in enumerate(texts, 1):
-            if not text:
-                raise InputError(f"{path}, row {row}: {column} is empty; fill it in or remove it")
+            if text.lower() in LOST:
+                said = f"{text}, no value" if text else "empty"
+                raise InputError(f"{path}, row {row}: {column} is {said}; fill it in or remove it")
             if not text.isprintable():
                 raise InputError(
                     f"{path}, row {row}: {column} is {text[:40]!r}, expected printable text"
                 )
         found.append(texts)
     return found
+
+
+def _check_text(path: Path) -> None:
+    """Raise InputError, naming the row, for a text file that is not UTF-8."""
+    text = path.read_bytes()
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        row = text.count(b"\n", 0, error.start)
+        where = f"row {row}" if row else "header"
+        looks = "UTF-16" if text[:2] in (BOM_UTF16_LE, BOM_UTF16_BE) else "Latin-1 or Windows-1252"
+        raise InputError(
+            f"{path}, {where}: byte {text[error.start]:#x} is not UTF-8, it looks like {looks}; "
+            "save the table as UTF-8"
+        ) from None
 
 
 def _cells(path: Path) -> "tuple[list[str], pd.DataFrame]":
@@ -121,6 +139,7 @@ def _cells(path: Path) -> "tuple[list[str], pd.DataFrame]":
         if path.suffix.lower() == ".parquet":
             table = pd.read_parquet(path)
             return list(table.columns), table
+        _check_text(path)
         tab = path.suffix.lower() == ".tsv"
         # no header for pandas, which would rename a column that is there twice
         table = pd.read_csv(
