@@ -110,6 +110,7 @@ def test_the_command():
         "glyphs-cnn",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"glyphs-cnn: timing \d networks\n", done.stderr)  # takes up to a minute
     lines = done.stdout.splitlines()
     assert lines[1].split()[:2] == ["glyphs-cnn", "6"]
     for wanted in (

@@ -38,6 +38,12 @@ def load_app(reference: str) -> ClientApp:
     return app
 
 
+def be_the_server() -> None:
+    """What Flower asks of a process in which messages are made: whose they are."""
+    TaskIdentity.task_id, TaskIdentity.run_id = 1, RUN_ID
+    TaskIdentity.node_id = SUPERLINK_NODE_ID
+
+
 @dataclass(frozen=True)
 class Clients:
     """The ClientApp ``app`` of so many nodes, to be called with bytes."""
@@ -157,8 +163,7 @@ class LocalGrid(GridOfClients):
         client_timeout: float | None = None,
     ) -> None:
         super().__init__(nodes)
-        TaskIdentity.task_id, TaskIdentity.run_id = 1, RUN_ID
-        TaskIdentity.node_id = SUPERLINK_NODE_ID
+        be_the_server()
         self._clients = Clients(app, nodes, run_config)
         self._run = Run.create_empty(RUN_ID)
         self._client_timeout = client_timeout or math.inf

@@ -233,7 +233,10 @@ def main(argv: Sequence[str] | None) -> None:
     if args.pair:
         config["study"] = [args.pair]
     planned = plan(config)
-    asked = list(dict.fromkeys(one.asked(phase) for one in planned for phase in one.phases))
+    asked: dict[str, list[Asked]] = {one.run.pair: [] for one in planned}
+    pair_of = {one.asked(phase): one.run.pair for one in planned for phase in one.phases}
+    for network, pair in pair_of.items():
+        asked[pair].append(network)
     there = cpu_count() or 1
     speeds, memory = measure(asked, min(args.cores, there))
     data = {one.run.dataset: one.data for one in planned}

@@ -12,14 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from flwr.app import Message, MessageType
-from flwr.common.constant import SUPERLINK_NODE_ID
 from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.message_pb2 import Message as ProtoMessage
-from flwr.supercore.task_identity import TaskIdentity
 
 from autoprune.federation import batch_norm
 from autoprune.federation.average import mean_of
 from autoprune.federation.communication import Traffic, size
+from autoprune.federation.local_grid import be_the_server
 from autoprune.federation.messages import STATISTICS, instruction, measured, reply
 from autoprune.federation.training import predict, to_input, train, workspace
 from autoprune.federation.wire import only
@@ -41,7 +40,7 @@ class Speed(NamedTuple):
 def timed(architecture: Architecture, settings: Mapping[str, Any], images: int) -> Speed:
     """How fast this machine is with a client of so many images; see Speed."""
     torch.set_num_threads(1)
-    TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, SUPERLINK_NODE_ID
+    be_the_server()
     stream = np.random.default_rng(0)
     channels, height, width = architecture.input_shape
     pixels = stream.integers(0, 256, (max(images, 256), height, width, channels), np.uint8)
@@ -113,12 +112,20 @@ def work(asked: Sequence[Asked]) -> tuple[list[Speed], float]:
     return speeds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def measure(asked: Sequence[Asked], processes: int) -> tuple[dict[Asked, Speed], float]:
-    """``work`` in so many processes at once: mean speeds, and the largest memory of one."""
+def measure(
+    asked: Mapping[str, Sequence[Asked]], processes: int
+) -> tuple[dict[Asked, Speed], float]:
+    """``work`` in so many processes at once: mean speeds, and the largest memory of one.
+
+    ``asked`` by pair, each of which is said on stderr as it begins.
+    """
+    speeds: dict[Asked, Speed] = {}
+    largest = 0.0
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        found = list(pool.map(work, [asked] * processes))
-    speeds = {
-        one: Speed(*np.mean([speeds[place] for speeds, _ in found], axis=0))
-        for place, one in enumerate(asked)
-    }
-    return speeds, max(memory for _, memory in found)
+        for pair, of_pair in asked.items():
+            print(f"{pair}: timing {len(of_pair)} networks", file=sys.stderr, flush=True)
+            found = list(pool.map(work, [of_pair] * processes))
+            for place, one in enumerate(of_pair):
+                speeds[one] = Speed(*np.mean([each[place] for each, _ in found], axis=0))
+            largest = max(largest, *(memory for _, memory in found))
+    return speeds, largest
