@@ -127,6 +127,13 @@ def test_a_run_waits_for_all_clients_and_names_one_that_no_node_holds(
 class Lossy(ShareGrid):
     """Of each round's replies the last does not come, and the first says that it failed."""
 
+    lives = ()  # seconds that a round's messages live
+
+    def push_messages(self, messages):
+        asked = list(messages)
+        Lossy.lives = [m.metadata.ttl for m in asked if m.metadata.group_id] or Lossy.lives
+        return super().push_messages(asked)
+
     def pull_messages(self, message_ids):
         replies = super().pull_messages([sent for sent in message_ids if sent in self._queue])
         if replies and replies[0].metadata.group_id:  # not of the questions who holds what
@@ -136,12 +143,16 @@ class Lossy(ShareGrid):
         return replies
 
 
+@pytest.mark.parametrize(("limit", "of_the_run"), [("3", 0), ("900", 3), ("0.01", 3)])
 def test_who_fails_and_why_is_said_and_the_round_ends_in_time(
-    shares, flags, tmp_path, monkeypatch, capsys
+    shares, flags, tmp_path, monkeypatch, capsys, limit, of_the_run
 ):
-    monkeypatch.setenv(nodes.LIMIT, "3")
+    """After the run's own seconds, or the deployment's where it has none."""
+    monkeypatch.setenv(nodes.LIMIT, limit)
     monkeypatch.setitem(globals(), "ShareGrid", Lossy)
-    run_on(shares, flags(tmp_path, min_clients=1, rounds=1, batch_norm="averaged"), monkeypatch)
+    how = {"min_clients": 1, "rounds": 1, "batch_norm": "averaged", "client_timeout": of_the_run}
+    run_on(shares, flags(tmp_path, **how), monkeypatch)
+    assert Lossy.lives == [3 + nodes.SLACK] * len(Lossy.lives) != []
     with (tmp_path / "history.csv").open() as stream:
         row = list(csv.DictReader(stream))[1]
     # replies come in any order, so which of the two clients is which is not fixed

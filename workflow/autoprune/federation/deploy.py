@@ -153,7 +153,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     one.add_argument("--nodes", type=int, default=2, help="SuperNodes")
     one.add_argument("--address", default=usual_address(), help="HOST:PORT of the SuperLink")
     one.add_argument(
-        "--reply-seconds", type=float, default=600, help="longest wait for a round's replies"
+        "--reply-seconds",
+        type=float,
+        default=600,
+        help="longest wait for a round's replies, of runs without a client_timeout",
     )
     two = steps.add_parser("start", help="start all on this machine")
     two.add_argument("command", nargs="*", help="run it there, then end all; behind --")

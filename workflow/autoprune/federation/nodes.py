@@ -25,8 +25,8 @@ CLIENT = "to-client"  # the record that says which of a node's clients a message
 WAIT = 120.0  # seconds that a run waits for nodes with the data of all its clients
 PULL = 0.5  # seconds between looks for replies
 SLACK = 10.0  # seconds that a message outlives its round, so that the round's end comes first
-# the longest that a round waits for replies, in seconds; of the machines, not of what is studied,
-# so the environment of the SuperLink has it and not the run's settings
+# seconds that a round waits for replies where the run has no `client_timeout`, so that no node that
+# is gone holds it up for ever; of the machines, so the environment of the SuperLink has it
 LIMIT = "AUTOPRUNE_REPLY_SECONDS"
 
 
@@ -66,7 +66,7 @@ class ClientGrid(GridOfClients):
         self._data = data
         self._nodes: dict[int, int] = {}  # of each client, that of Flower's grid
         self._sent: dict[str, Message] = {}  # what replies are waited for, by Flower's ids
-        self._limit = limit()
+        self._limit = self._seconds = limit()  # and those of the messages now sent
 
     def set_run(self, run: Run) -> None:
         """Take over a run's identity."""
@@ -91,7 +91,7 @@ class ClientGrid(GridOfClients):
         to = ConfigRecord({"partition-id": client})
         content, node = RecordDict({**message.content, CLIENT: to}), self._nodes[client]
         # a node that was late must not spend the next rounds on this one
-        ttl = min(meta.ttl, self._limit + SLACK)
+        ttl = min(meta.ttl, self._seconds + SLACK)
         return Message(content, node, meta.message_type, ttl=ttl, group_id=meta.group_id)
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
@@ -111,8 +111,8 @@ class ClientGrid(GridOfClients):
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
-        """Replies in the order they come; after ``timeout`` or LIMIT seconds, those there are."""
-        seconds = self._limit if timeout is None else timeout
+        """Replies in the order they come; after ``timeout``, or else LIMIT, those there are."""
+        seconds = self._seconds = self._limit if timeout is None else timeout
         self._find_nodes()
         deadline = time.monotonic() + seconds
         waiting = set(self.push_messages(messages)) - {""}
