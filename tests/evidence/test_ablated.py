@@ -11,6 +11,7 @@ from autoprune.evidence.comparisons import comparisons
 from autoprune.federation.settings import Training
 from autoprune.measure.metrics import collect
 from autoprune.measure.table import IN_NUMBERS, TRAINING, read_metrics
+from autoprune.measure.table import SETTINGS as MEASURED
 from autoprune.study.grid import read_config, runs_of
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -187,3 +188,11 @@ def test_the_family_holds_methods_and_their_options(run_folder, tmp_path):
 def test_the_words_of_settings_are_those_that_runs_know():
     words = [get_args(field.annotation) for field in Training.model_fields.values()]
     assert set(IN_NUMBERS) == {word for known in words for word in known}
+
+
+def test_settings_keep_their_names_in_metrics():
+    """Committed ones have them; the models say under which name a setting is measured."""
+    metrics = read_metrics(CONFIG.parent / "docs/findings/unipen/metrics.csv.gz")
+    assert set(MEASURED) <= set(metrics["metric"])
+    assert (IN_NUMBERS["bf16"], IN_NUMBERS["carried"], IN_NUMBERS["averaged"]) == (16, 1, 1)
+    assert (MEASURED["cohort"], MEASURED["k"]) == ("clients-per-round", "k")

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 from autoprune.core.block import Block, wrong
 from autoprune.core.calls import Call
 from autoprune.core.errors import InputError
-from autoprune.core.options import read
+from autoprune.core.options import measured, read
 
 StandsFor = Annotated[
     Literal["none", "femnist", "celeba"],
@@ -57,23 +57,44 @@ def above_the_median(ratio: float) -> float:
 class Training(Block):
     """Training of every pair; a pair may set any of these keys itself, and so may a variant."""
 
+    # what decides a number is a row of metrics.csv; `measured` says under which name
     rounds: int = Field(ge=1, description="Federated rounds, the search included.")
-    clients_per_round: int = Field(ge=1, description="Clients of a round's cohort.")
-    local_epochs: int = Field(ge=1, description="Epochs a client trains in a round.")
-    batch_size: int = Field(ge=1, description="Images a step of the optimizer.")
-    learning_rate: float = Field(gt=0, description="Adam's learning rate.")
-    epsilon: float = Field(gt=0, description="Adam's epsilon.")
+    clients_per_round: int = Field(
+        ge=1,
+        # the metric clients_per_round is what came of it where clients failed
+        json_schema_extra=measured("cohort"),
+        description="Clients of a round's cohort.",
+    )
+    local_epochs: int = Field(
+        ge=1,
+        json_schema_extra=measured("local_epochs"),
+        description="Epochs a client trains in a round.",
+    )
+    batch_size: int = Field(
+        ge=1,
+        json_schema_extra=measured("batch_size"),
+        description="Images a step of the optimizer.",
+    )
+    learning_rate: float = Field(
+        gt=0, json_schema_extra=measured("learning_rate"), description="Adam's learning rate."
+    )
+    epsilon: float = Field(
+        gt=0, json_schema_extra=measured("epsilon"), description="Adam's epsilon."
+    )
     precision: Literal["fp32", "bf16"] = Field(
-        description="Of the clients' arithmetic: `fp32`, the reference; or `bf16`."
+        json_schema_extra=measured("precision", fp32=32, bf16=16),
+        description="Of the clients' arithmetic: `fp32`, the reference; or `bf16`.",
     )
     optimizer_state: Literal["fresh", "carried"] = Field(
+        json_schema_extra=measured("optimizer_carried", fresh=0, carried=1),
         description="Adam's moments: `fresh` at every client; or `carried` from client to client "
-        "within a round, which is what the authors' code does."
+        "within a round, which is what the authors' code does.",
     )
     batch_norm: Literal["refreshed", "averaged"] = Field(
+        json_schema_extra=measured("batch_norm_averaged", refreshed=0, averaged=1),
         description="Batch-norm statistics that are evaluated, exported and saved: `refreshed` by "
         "a forward pass of the round's cohort, whose bytes are charged; or `averaged` from the "
-        "clients' training, which is what the authors' code does. Training does not depend on it."
+        "clients' training, which is what the authors' code does. Training does not depend on it.",
     )
     min_clients: int = Field(
         ge=1,
@@ -85,7 +106,8 @@ class Training(Block):
         ge=0,
         description="Seconds that a client has for its part of a round (on Flower's runtimes, that "
         "all of a cohort have, who work side by side there); one that has not answered by then is "
-        "left out. 0 for no limit: with one, results depend on the machine.",
+        "left out. 0 for no limit (of a deployment its own, `--reply-seconds`): with one, results "
+        "depend on the machine.",
     )
     max_update_ratio: Annotated[float, AfterValidator(above_the_median)] = Field(
         0,

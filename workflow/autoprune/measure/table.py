@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from autoprune.core.block import Block
 from autoprune.core.errors import InputError
 from autoprune.core.files import check_seal
+from autoprune.core.options import marked
+from autoprune.federation.settings import Training
+from autoprune.pruning.settings import Rule
 
 RUN = ["dataset", "data_kind", "stands_for", "model", "method", "variant", "seed"]
 PAIR = ["dataset", "data_kind", "model"]
@@ -16,23 +20,18 @@ COLUMNS = [*RUN, "round", "metric", "value", "unit", "source_file"]
 MAY_BE_INFINITE = {"train_loss", "validation_loss", "test_loss"}
 
 
-# what a run was asked for, where run.json has it: metric -> name there, as in config/README.md
-TRAINING = {
-    "cohort": "clients-per-round",  # clients_per_round is what came of it where clients failed
-    "local_epochs": "local-epochs",
-    "batch_size": "batch-size",
-    "learning_rate": "learning-rate",
-    "epsilon": "epsilon",
-    "precision": "precision",
-    "optimizer_carried": "optimizer-state",
-    "batch_norm_averaged": "batch-norm",
-}
-RULE = {"k": "k", "patience": "patience", "cap": "cap"}
+def _asked(model: type[Block]) -> dict[str, str]:
+    """Metric -> the name that a setting has in run.json."""
+    return {metric: name.replace("_", "-") for name, metric in marked(model, "metric")}
+
+
+# what a run was asked for
+RULE, TRAINING = _asked(Rule), _asked(Training)
 SETTINGS = {**RULE, **TRAINING}
 INPUT = ("input_channels", "input_height", "input_width")
 GIVEN = {*SETTINGS, *INPUT}  # what decides a run, not what came of it
 # settings that are words
-IN_NUMBERS = {"fp32": 32, "bf16": 16, "fresh": 0, "carried": 1, "refreshed": 0, "averaged": 1}
+IN_NUMBERS = {w: n for _, numbers in marked(Training, "numbers") for w, n in numbers.items()}
 
 
 def number(text: object, name: str, where: str) -> float:

@@ -28,7 +28,7 @@ from typing import Any
 TRAINING = ("torch", "flwr.serverapp", "flwr.clientapp", "safetensors.torch", "fvcore.nn")
 ONNX = ("torch.onnx._internal.exporter._core", "onnxscript.function_libs.torch_lib.ops")
 EXPORTING = (*ONNX, "torch.export._trace", "networkx")
-TABLES = ("pandas", "scipy.special", "tabulate")
+TABLES = ("pandas", "pydantic.main", "scipy.special", "tabulate")
 FILES = ("matplotlib.backends.backend_pdf", "matplotlib.backends.backend_svg", "fontTools.subset")
 DRAWING = ("seaborn", *FILES)
 # What is loaded before a stage is forked, by the longest name that its module begins with: what
@@ -41,7 +41,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "autoprune.measure": TRAINING,
     "autoprune.measure.export": (*TRAINING, *EXPORTING),
     "autoprune.measure.latency_host": (),
-    "autoprune.measure.metrics": ("pandas",),
+    "autoprune.measure.metrics": ("pandas", "pydantic.main"),
     "autoprune.phone": TABLES,
     "autoprune.publish": (*TABLES, *DRAWING),
     "snakemake": ("snakemake.cli", "snakemake.dag", "yaml"),
