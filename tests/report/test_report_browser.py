@@ -311,6 +311,19 @@ def test_the_page_fits_its_width(reader, tmp_path, width, theme):
     assert 0 <= box["x"] <= box["x"] + box["width"] <= width
 
 
+@pytest.mark.parametrize("width", [390, 700, 1000, 1280, 1400])
+def test_what_marks_a_cell_stays_in_it(reader, width):
+    reader.size(width)
+    over = reader.js("""
+        const marks = document.querySelectorAll("td .verdict, td .stand-in, td .unsettled");
+        return [...marks].filter((mark) => {
+          const cell = mark.closest("td"), room = parseFloat(getComputedStyle(cell).paddingRight);
+          return mark.getBoundingClientRect().right > cell.getBoundingClientRect().right - room + 1;
+        }).map((mark) => mark.closest("tr").textContent.trim().slice(0, 80))
+    """)
+    assert over == []
+
+
 def test_on_paper_all_is_there_and_tools_are_not(reader):
     reader.media(type="print")
     assert not reader.one("#results .filter").is_displayed()
