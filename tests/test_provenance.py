@@ -173,8 +173,10 @@ def test_the_real_stages_have_versions_of_their_own():
     for stage in ("measure.metrics", "evidence.results", "evidence.claims", "publish.draw"):
         names = provenance.closure(f"autoprune.{stage}")
         federation = {name for name in names if name.startswith("autoprune.federation")}
-        # the record of a round and of its replies says which columns a history has
-        assert federation <= {f"autoprune.federation{of}" for of in ("", ".history", ".replies")}
+        # the records of a round and of its replies say which columns a history has, the settings
+        # under which names metrics have them
+        known = ("", ".history", ".replies", ".settings")
+        assert federation <= {f"autoprune.federation{of}" for of in known}
 
 
 def test_versions_name_no_host_or_path():
