@@ -1,4 +1,4 @@
-"""A stage that is told to stop, while it still imports and later, says no more than a line."""
+"""A stage that is told to stop, while it still imports and later, ends in a line at most."""
 
 import os
 import shutil
@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from autoprune.check.failures import error_of, is_stop
 from copies import ROOT
 from stages import python
 
@@ -25,10 +26,10 @@ def wait(argv=None):
 """
 IMPORTING, RUNNING = "wait()", "run_main(wait)"
 ENDS = [
-    (IMPORTING, signal.SIGINT, -signal.SIGINT, ""),  # a shell says 130
-    (IMPORTING, signal.SIGTERM, -signal.SIGTERM, ""),
+    (IMPORTING, signal.SIGINT, 130, "error: stopped by SIGINT\n"),
+    (IMPORTING, signal.SIGTERM, 143, "error: stopped by SIGTERM\n"),
     (RUNNING, signal.SIGINT, 130, "interrupted\n"),
-    (RUNNING, signal.SIGTERM, -signal.SIGTERM, ""),
+    (RUNNING, signal.SIGTERM, -signal.SIGTERM, ""),  # a shell says 143
 ]
 
 
@@ -54,6 +55,7 @@ def test_told_to_stop(tmp_path, forked, when, number, code, said):
         process.send_signal(number)
         assert process.communicate(timeout=60) == (None, said)
     assert process.returncode == code
+    assert is_stop(error_of(said.splitlines())) == bool(said)  # to who reads its log no failure
 
 
 def test_who_imports_the_package_keeps_its_own_way():

@@ -5,6 +5,7 @@ any network that can lose filters, ``shrink`` takes them out.
 """
 
 import importlib
+import os
 import signal
 import sys
 from contextlib import suppress
@@ -49,8 +50,22 @@ def _code_whole(loader: SourceFileLoader, name: str) -> CodeType | None:
 SourceFileLoader.get_code = _code_whole  # type: ignore[method-assign,assignment]
 
 
-# A stage of its own, or as a fork (study.stages), imports for seconds: until run_main a Ctrl-C ends
-# it as SIGTERM does, in silence and not in a traceback.
+def _stop(number: int, frame: object) -> None:
+    """End in one line, which is no failure to whoever reads the log, and not in a traceback."""
+    os.write(2, f"error: stopped by {signal.Signals(number).name}\n".encode())
+    os._exit(128 + number)
+
+
+# A stage of its own, or as a fork (study.stages), imports for seconds: until run_main its signals
+# are these.
 _stage = sys.argv[0] == "-m" or sys.argv[0].startswith(f"{__name__}.")
-if _stage and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+_before: dict[int, Any] = {}
+for _number in (signal.SIGINT, signal.SIGTERM):
+    if _stage and signal.getsignal(_number) in (signal.default_int_handler, signal.SIG_DFL):
+        _before[_number] = signal.signal(_number, _stop)
+
+
+def loaded() -> None:
+    """Have signals do again what they did before the imports."""
+    while _before:
+        signal.signal(*_before.popitem())

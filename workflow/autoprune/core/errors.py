@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+import autoprune
+
 # control characters, and those that turn the direction of writing
 STEERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -32,8 +34,7 @@ def run_main(main: Callable[[Sequence[str] | None], None]) -> None:
         with suppress(OSError):  # a fork of the server of stages has a pipe where a file was
             sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # so far: see the package
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        autoprune.loaded()
         main(None)
     except InputError as error:
         sys.exit("error: " + shown(" ".join(str(error).split())))
