@@ -116,11 +116,12 @@ def test_the_command_refuses_in_one_line(flags, words):
         ({"widths": [3]}, "expects 2"),
         ({"widths": "a"}, "not an architecture"),
         ({"classes": None}, "not an architecture"),
+        ({"classes": 1e999}, "not an architecture"),
     ],
 )
 def test_an_architecture_that_is_none_is_named(tmp_path, change, words):
     path = tmp_path / "architecture.json"
-    write_json(path, Architecture("cnn", (3, 5), *FEMNIST).to_json() | change)
+    path.write_text(json.dumps(Architecture("cnn", (3, 5), *FEMNIST).to_json() | change))
     done = command("--architecture", str(path))
     assert done.returncode == 1
     assert re.fullmatch(f"error: {path}: .*{words}.*\n", done.stderr)

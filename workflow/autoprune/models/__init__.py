@@ -80,7 +80,7 @@ class Architecture:
             widths, shape = tuple(map(int, value["widths"])), tuple(map(int, value["input_shape"]))
         except KeyError as error:
             raise InputError(f"{where}: key {error} is missing") from None
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise InputError(f"{where}: not an architecture ({error})") from None
         try:
             if len(shape) != 3:

@@ -152,7 +152,7 @@ def _contradictions(plan: Plan) -> Iterator[str]:
             if kept != decision.kept if alone else len(kept) != len(decision.kept):
                 which = list(decision.kept) if alone else f"{len(decision.kept)} of them"
                 yield f"{at}: kept {list(kept)}, its scores keep {which}"
-            told = layer_record(layer["layer"], decision, kept)
+            told = layer_record("", decision, kept)
             for name in ("mean", "std", "lower", "upper"):
                 if layer.get(name) != told[name]:
                     yield f"{at}: says {name} {layer.get(name)}, its scores give {told[name]}"
