@@ -2,6 +2,7 @@
 
 import sys
 import textwrap
+from keyword import iskeyword
 
 import pytest
 import torch
@@ -82,7 +83,7 @@ def brought(tmp_path_factory):
 
 @given(
     st.dictionaries(
-        st.from_regex("[a-z]{1,5}", fullmatch=True),
+        st.from_regex("[a-z]{1,5}", fullmatch=True).filter(lambda name: not iskeyword(name)),
         st.one_of(st.integers(), st.text(), st.none(), st.booleans(), st.lists(st.integers())),
     ),
     st.booleans(),

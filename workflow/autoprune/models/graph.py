@@ -25,17 +25,20 @@ def trace(
     ``input_shape`` is that of one example. The network's weights, statistics and mode stay, and so
     do torch's random numbers. Raises InputError when a tensor's place would belong to two filters.
     """
-    graph, owners = graph_of(network, input_shape), Owners(network)
-    for names in layers:
-        owners.claim([group_of(graph, network.get_submodule(name)) for name in names])
-    return owners.places()
+    graph = graph_of(network, input_shape)
+    with torch.device("cpu"):
+        owners = Owners(network)
+        for names in layers:
+            owners.claim([group_of(graph, network.get_submodule(name)) for name in names])
+        return owners.places()
 
 
 def graph_of(network: nn.Module, input_shape: Sequence[int]) -> torch_pruning.DependencyGraph:
     """torch-pruning's graph of a network; it follows autograd's, so gradients are switched on."""
     training = network.training
     # of one image batch norm in training would refuse, and a flatten could not be told from a view
-    example = torch.zeros(2, *input_shape, dtype=next(network.parameters()).dtype)
+    like = next(network.parameters())  # on the meta device shapes are followed without numbers
+    example = torch.zeros(2, *input_shape, dtype=like.dtype, device=like.device)
     try:
         with torch.enable_grad(), torch.random.fork_rng(devices=[]):
             graph = torch_pruning.DependencyGraph()
