@@ -15,7 +15,7 @@ from autoprune.phone.exported import read_models
 from autoprune.phone.lab import companions, read_delegated, read_results
 from autoprune.phone.raw import read_run
 from autoprune.phone.session import read_session
-from stages import run_stage
+from stages import run_here
 
 FLAGS = ["--started-at", "2026-11-03T14:05:00+01:00", "--manufacturer", "Google"]
 FLAGS += ["--phone", "Pixel 9 Pro", "--tool-version", "2.2.0"]
@@ -120,7 +120,7 @@ def test_files_without_a_measurement(tmp_path, content, said):
     path.write_bytes(content)
     with pytest.raises(InputError, match=said):
         read_run(path)
-    done = run_stage("autoprune.phone", "parse", path)
+    done = run_here("autoprune.phone", "parse", path)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert done.stderr.startswith(f"error: {path}: ")
 

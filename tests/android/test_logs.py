@@ -9,7 +9,7 @@ import pytest
 from autoprune.core.errors import InputError
 from autoprune.phone.logs import parse
 from autoprune.phone.raw import read_log
-from stages import run_stage
+from stages import run_here
 
 # of each real log: tool, median, mean, min, max, std, p5, p90, p95, runs, threads, graph, and
 # delegate, its nodes, all nodes
@@ -131,7 +131,7 @@ def test_real_logs_without_a_measurement_are_one_line(logs, name):
 
 
 def command(*args):
-    return run_stage("autoprune.phone", "parse", *args)
+    return run_here("autoprune.phone", "parse", *args)
 
 
 # what stands before the figures, and is missing where a log's start is

@@ -17,6 +17,7 @@ import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from unittest.mock import patch
 
 import fake_adb
 import pytest
@@ -26,6 +27,7 @@ from autoprune.phone.exported import read_models
 from autoprune.phone.logs import parse
 from autoprune.phone.rows import COLUMNS
 from autoprune.phone.session import read_sessions
+from stages import run_here
 
 HERE = Path(__file__).resolve().parent
 # where there is no Perl for a client of its server; imported, so that no call compiles it
@@ -149,9 +151,17 @@ class Desk:
         return os.environ | {"PATH": path, "FAKE_ADB_STATE": str(self.folder / "state.json")}
 
     def measure(self, *flags):
-        return subprocess.run(
-            self.command(*flags), capture_output=True, text=True, env=self.environment
-        )
+        """The command, finished; in this process, whose libraries are loaded."""
+        return self.run(self.command(*flags))
+
+    def run(self, words):
+        """What a command of `python -m autoprune.phone` comes to."""
+        handler = signal.getsignal(signal.SIGTERM)
+        with patch.dict(os.environ, self.environment):
+            try:
+                return run_here(*words[2:])
+            finally:
+                signal.signal(signal.SIGTERM, handler)
 
     def refused(self, message, *flags, code=1):
         """Measure and be refused, in one line on stderr that has this in it."""
@@ -688,8 +698,7 @@ def test_the_import_accepts_what_measure_writes(desk):
             code = desk.measure(*flags).returncode
         assert code == (1 if name == "crashed" else 0)
     manifests = [desk.folder / name / "manifest-tflite.json" for name in ("dense", "pruned")]
-    command = [sys.executable, "-m", "autoprune.phone", "check", *sessions]
-    done = subprocess.run([*command, "--manifests", *manifests], capture_output=True, text=True)
+    done = run_here("autoprune.phone", "check", *sessions, "--manifests", *manifests)
     assert (done.returncode, done.stderr) == (0, "")
     assert "another network" not in done.stdout
 
@@ -710,7 +719,7 @@ def test_an_accelerator_with_the_nodes_that_it_took(desk, tool, delegate, flag):
     words = [*desk.command("--delegate", delegate)]
     place = words.index("--threads")
     del words[place : place + 2]
-    done = subprocess.run(words, capture_output=True, text=True, env=desk.environment)
+    done = desk.run(words)
     assert done.returncode == 0, done.stderr
     assert f"ms, {delegate} 6 of 8 nodes" in done.stderr
     assert all(flag in command for command in desk.benchmarks)
@@ -720,8 +729,7 @@ def test_an_accelerator_with_the_nodes_that_it_took(desk, tool, delegate, flag):
     about = json.loads((desk.session / "session.json").read_text())
     assert (about["protocol"]["delegate"], about["protocol"]["threads"]) == (delegate, [1])
     manifests = [desk.folder / name / "manifest-tflite.json" for name in ("dense", "pruned")]
-    command = [sys.executable, "-m", "autoprune.phone", "check", desk.session, "--manifests"]
-    done = subprocess.run([*command, *manifests], capture_output=True, text=True)
+    done = run_here("autoprune.phone", "check", desk.session, "--manifests", *manifests)
     assert (done.returncode, done.stderr) == (0, "")
     assert f"{delegate.upper()} 6 of 8" in done.stdout
 
@@ -759,7 +767,7 @@ def test_threads_are_1_2_and_4_unless_told(desk):
     words = desk.command("--repeats", 1)
     place = words.index("--threads")
     del words[place : place + 2]
-    done = subprocess.run(words, capture_output=True, text=True, env=desk.environment)
+    done = desk.run(words)
     assert done.returncode == 0, done.stderr
     assert [row["threads"] for row in desk.table()] == ["1"] * 4 + ["2"] * 4 + ["4"] * 4
 

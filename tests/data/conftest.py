@@ -1,4 +1,4 @@
-"""What the data tests share: stages run as real processes, and small stores on disk."""
+"""What the data tests share: stages by their commands, and small stores on disk."""
 
 import json
 import os
@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 from autoprune.data.prepare.write import write_store
-from stages import run_stage
+from stages import run_here
 
 REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
 def stage():
-    """Run ``python -m autoprune.<name> flags...`` and return the finished process."""
+    """What ``python -m autoprune.<name> flags...`` comes to: its code, its lines, its files."""
 
-    return lambda name, *flags: run_stage(f"autoprune.{name}", *flags)
+    return lambda name, *flags: run_here(f"autoprune.{name}", *flags)
 
 
 @pytest.fixture(scope="session")

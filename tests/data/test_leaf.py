@@ -16,7 +16,8 @@ from autoprune.data.store import ClientStore
 
 
 def prepare(output, *flags):
-    main(["leaf", "--name", "femnist", "--output", str(output), *map(str, flags)])
+    names = ["--name", "femnist", "--workers", "1"]  # test_prepare_cli.py has more
+    main(["leaf", *names, "--output", str(output), *map(str, flags)])
     store = ClientStore.open(output)
     store.verify()
     return store

@@ -1,4 +1,4 @@
-"""The data stages as a user runs them: real processes, exit codes and one-line errors."""
+"""The data stages by their commands: exit codes, one-line errors, and files."""
 
 import pandas as pd
 import pytest

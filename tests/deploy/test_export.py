@@ -24,7 +24,7 @@ from autoprune.measure.complexity import complexity
 from autoprune.measure.export import calibration_rows, compared
 from autoprune.measure.program import save_program
 from autoprune.models import Architecture, new_network
-from stages import run_flags, run_stage
+from stages import run_flags, run_here, run_stage
 
 EXTRAS = any(exports.lacking(name) is None for name in exports.EXTRAS)
 NETWORKS = [
@@ -94,9 +94,7 @@ def test_a_format_without_its_packages_says_what_to_install(run, name, tmp_path)
     if exports.lacking(name) is None:
         pytest.skip(f"the packages of {name} are installed")
     _, flags = run
-    done = command(
-        "measure.export", *flags, "--output", str(tmp_path), "--format", name, check=False
-    )
+    done = command("measure.export", *flags, "--output", tmp_path, "--format", name, check=False)
     assert done.returncode == 1
     assert f"run `make {exports.EXTRAS[name][0]}`" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
@@ -139,15 +137,22 @@ def train(folder, settings, name):
 
 
 def command(stage, *flags, check=True):
-    done = run_stage(f"autoprune.{stage}", *flags)
+    done = run_here(f"autoprune.{stage}", *flags)
     assert not check or done.returncode == 0, done.stderr
     return done
 
 
-def test_the_manifest_says_what_the_files_are(run, tmp_path):
-    folder, flags = run
-    command("measure.export", *flags, "--output", str(tmp_path))
-    manifest = json.loads((tmp_path / "onnx/manifest.json").read_text())
+@pytest.fixture(scope="module")
+def exported(run, tmp_path_factory):
+    """The folder of that run's export."""
+    folder = tmp_path_factory.mktemp("exported")
+    command("measure.export", *run[1], "--output", folder)
+    return folder
+
+
+def test_the_manifest_says_what_the_files_are(run, exported):
+    folder, _ = run
+    manifest = json.loads((exported / "onnx/manifest.json").read_text())
     weights = (folder / "run/weights.safetensors").read_bytes()
     assert manifest["weights_sha256"] == hashlib.sha256(weights).hexdigest()
     assert manifest["code"] == json.loads((folder / "run/run.json").read_text())["code"]
@@ -164,7 +169,7 @@ def test_the_manifest_says_what_the_files_are(run, tmp_path):
     for model in manifest["models"]:
         name = f"g-cnn-dense-fedavg-s1-{model['precision']}.onnx"
         assert model["file"] == model["model_id"] == name
-        content = (tmp_path / "onnx" / name).read_bytes()
+        content = (exported / "onnx" / name).read_bytes()
         assert model["sha256"] == hashlib.sha256(content).hexdigest()
         assert {key: model[key] for key in said} == said
     fp32, int8 = manifest["models"]
@@ -180,23 +185,16 @@ def test_the_manifest_says_what_the_files_are(run, tmp_path):
 
 @pytest.mark.parametrize("name", exports.formats())
 def test_an_export_is_the_same_again_and_holds_no_local_path(pruned, name, tmp_path, root):
-    """Of every format, exact and rounded; the folders that it could name are told apart."""
+    """Of every format, exact and rounded, in another process; no folder that it could name."""
     if reason := exports.lacking(name):
         pytest.skip(reason)
     _, flags = pruned
     found = []
-    for turn in ("one", "another"):
+    for turn, export in (("one", run_here), ("another", run_stage)):
         folder = tmp_path / turn
-        command(
-            "measure.export",
-            *flags,
-            "--format",
-            name,
-            "--round-widths-to",
-            "4",
-            "--output",
-            str(folder),
-        )
+        words = ["--format", name, "--round-widths-to", "4", "--output", folder]
+        done = export("autoprune.measure.export", *flags, *words)
+        assert done.returncode == 0, done.stderr
         found.append({p.relative_to(folder): p.read_bytes() for p in folder.glob("*/*")})
     assert found[0] == found[1]
     assert len(found[0]) == 8
@@ -208,42 +206,40 @@ def test_an_export_is_the_same_again_and_holds_no_local_path(pruned, name, tmp_p
 
 PLAIN = """
 import sys, numpy, torch
-images = torch.from_numpy(numpy.load(sys.argv[2]))
 
-network = torch.export.load(sys.argv[1]).module()
-logits = network(images)
-
+for name in sys.argv[1:]:
+    images = torch.from_numpy(numpy.load(f"{name}-images.npy"))
+    network = torch.export.load(f"{name}.pt2").module()
+    numpy.save(f"{name}-logits.npy", network(images).detach().numpy())
 assert "autoprune" not in sys.modules
-numpy.save(sys.argv[3], logits.detach().numpy())
 """
 
 
-@pytest.mark.parametrize("architecture", NETWORKS, ids=str)
-def test_a_pruned_network_reloads_in_plain_pytorch(architecture, tmp_path):
+def test_pruned_networks_reload_in_plain_pytorch(tmp_path):
     """Without this package: epsilon, padding and statistics are in the file, for any batch."""
-    network = new_network(architecture, 0).eval()
-    for buffer in network.buffers():
-        buffer.add_(0.01)  # batch-norm statistics that are not the initial ones
-    images = np.random.default_rng(0).random((5, *architecture.input_shape), dtype=np.float32)
-    np.save(tmp_path / "images.npy", images)
-    save_program(network, architecture.input_shape, tmp_path / "network.pt2")
-    files = [str(tmp_path / name) for name in ("network.pt2", "images.npy", "logits.npy")]
+    expected = {}
+    for number, architecture in enumerate(NETWORKS):
+        network = new_network(architecture, 0).eval()
+        for buffer in network.buffers():
+            buffer.add_(0.01)  # batch-norm statistics that are not the initial ones
+        images = np.random.default_rng(0).random((5, *architecture.input_shape), dtype=np.float32)
+        np.save(tmp_path / f"{number}-images.npy", images)
+        save_program(network, architecture.input_shape, tmp_path / f"{number}.pt2")
+        with torch.no_grad():
+            expected[number] = network(torch.from_numpy(images)).numpy()
     without = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
     subprocess.run(
-        [sys.executable, "-W", "error::UserWarning:torch", "-c", PLAIN, *files],
+        [sys.executable, "-W", "error::UserWarning:torch", "-c", PLAIN, *map(str, expected)],
         check=True, cwd=tmp_path, env=without,
     )  # fmt: skip
-    with torch.no_grad():
-        expected = network(torch.from_numpy(images)).numpy()
-    assert np.array_equal(np.load(tmp_path / "logits.npy"), expected)
+    for number, logits in expected.items():
+        assert np.array_equal(np.load(tmp_path / f"{number}-logits.npy"), logits), NETWORKS[number]
 
 
-def test_onnx_files_suit_onnx_runtime_1_17(run, tmp_path):
+def test_onnx_files_suit_onnx_runtime_1_17(exported):
     """It loads operator sets up to 20 and file versions up to 9; 1.17.3 was seen to run them."""
-    _, flags = run
-    command("measure.export", *flags, "--output", str(tmp_path))
-    for model in json.loads((tmp_path / "onnx/manifest.json").read_text())["models"]:
-        written = onnx.load(tmp_path / "onnx" / model["file"])
+    for model in json.loads((exported / "onnx/manifest.json").read_text())["models"]:
+        written = onnx.load(exported / "onnx" / model["file"])
         found = {name.domain: name.version for name in written.opset_import}
         assert (found[""], written.ir_version) == (model["opset"], model["ir_version"])
         assert model["opset"] <= 20
@@ -318,7 +314,7 @@ def test_calibration_sees_training_images_only(run):
 def test_a_run_that_is_not_there_is_one_line(run, tmp_path):
     _, flags = run
     done = command(
-        "measure.export", *flags[:-1], str(tmp_path / "no"), "--output", str(tmp_path), check=False
+        "measure.export", *flags[:-1], str(tmp_path / "no"), "--output", tmp_path, check=False
     )
     assert done.returncode == 1
     assert done.stderr == f"error: {tmp_path}/no/run.json: no such file\n"

@@ -1,7 +1,7 @@
 """The host proxy: how it measures, what the table says, what it refuses."""
 
 import json
-import time
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from autoprune.core.errors import InputError
 from autoprune.evidence.latency import read
 from autoprune.evidence.tabulate import main as tabulate
+from autoprune.measure import latency_host
 from autoprune.measure.formats.onnx import export_fp32
 from autoprune.measure.latency_host import compare, interleaved, speed_up
 from autoprune.models import Architecture, new_network
@@ -18,21 +19,23 @@ from autoprune.publish.render_table import main as render
 TIMES = st.lists(st.tuples(st.floats(0.01, 10), st.floats(0.01, 10)), min_size=2, max_size=12)
 
 
-def test_measurements_alternate():
-    """A B B A in each round, after a warm-up of each."""
-    calls = []
+def test_measurements_alternate(monkeypatch):
+    """A B B A in each round, after a warm-up of each; by a clock that only they move."""
+    calls, now = [], [0]
+    clock = {"perf_counter": lambda: now[0] / 1e9, "perf_counter_ns": lambda: now[0]}
+    monkeypatch.setattr(latency_host, "time", SimpleNamespace(**clock))
 
-    def side(name, seconds):
+    def side(name, nanoseconds):
         def run():
             if not calls or calls[-1] != name:
                 calls.append(name)
-            time.sleep(seconds)
+            now[0] += nanoseconds
 
         return run
 
-    found = interleaved(side("dense", 0.004), side("pruned", 0.002), 2)
+    found = interleaved(side("dense", 4_000_000), side("pruned", 2_000_000), 2)
     assert calls == ["dense", "pruned", "dense", "pruned", "dense", "pruned", "dense"]
-    assert all(1.2 < dense / pruned < 3.5 for dense, pruned in found)
+    assert found == [pytest.approx((4, 2))] * 2
 
 
 @given(TIMES)

@@ -13,7 +13,7 @@ from autoprune.data.prepare import sources
 from autoprune.study import flower_app
 from autoprune.study.page import allowed, overlay, render
 from autoprune.study.settings import Config
-from stages import run_stage
+from stages import run_here
 
 ROOT = Path(__file__).resolve().parents[2]
 APP = ROOT / "workflow/pyproject.toml"
@@ -83,6 +83,6 @@ def test_what_is_allowed_is_said_in_words():
 def test_the_command_writes_the_page_anew(tmp_path):
     shutil.copytree(ROOT / "config", tmp_path / "config")
     (tmp_path / "config/README.md").write_text("stale\n")
-    done = run_stage("autoprune.study.page", cwd=tmp_path)
+    done = run_here("autoprune.study.page", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "config/README.md").read_text() == PAGE

@@ -262,6 +262,8 @@ def test_a_verdict_on_the_abstract_needs_both_data_sets_at_the_notebooks_size(
     assert accuracy["verdict"] == ("holds" if judged else SMALL)
     assert accuracy["resolved"] == ("yes" if judged else "no")
     assert accuracy["answer"].startswith("holds on CelebA/ResNet, FEMNIST/CNN")
+    if not judged:
+        return
     # one data set alone is not what the abstract is about
     half = [folder for folder in folders if "femnist" in folder.parts]
     (accuracy,) = rows_of(table_of(half, tmp_path, published, counts), "accuracy comparable")

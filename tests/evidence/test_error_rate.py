@@ -88,7 +88,7 @@ def test_a_difference_of_the_half_width_is_found_in_half_of_studies_and_of_twice
     kind, arms, seeds, correlation
 ):
     """The stated power: 1/2 at the half-width, 4/5 at 1.5 and 19/20 at 2 half-widths."""
-    plain = studies(spreads(kind, arms), seeds, correlation=correlation)
+    plain = studies(spreads(kind, arms), seeds, STUDIES // 2, correlation)
     expected = np.mean([family(study)[-1].half_width for study in plain[:200]])
     for times, least, most in ((1, 0.45, 0.56), (1.5, 0.8, 1), (2, 0.95, 1)):
         shifted = plain.copy()

@@ -7,7 +7,7 @@ import pytest
 
 from autoprune.core.files import sha256_file
 from autoprune.study.methods import follows_dense
-from stages import run_flags, run_stage
+from stages import run_flags, run_here
 
 ROUNDS = 5
 
@@ -45,8 +45,8 @@ def flags(tiny):
 
 @pytest.fixture(scope="session")
 def train(flags):
-    """Run the stage as a process; returns it, finished."""
-    return lambda output, *args, **changes: run_stage(
+    """Run the stage in this process; returns its code and lines."""
+    return lambda output, *args, **changes: run_here(
         "autoprune.federation", *flags(output, *args, **changes)
     )
 

@@ -10,7 +10,7 @@ from autoprune.core.errors import InputError
 from autoprune.core.files import write_json
 from autoprune.measure.complexity import complexity
 from autoprune.models import Architecture
-from stages import run_stage
+from stages import run_here
 
 FEMNIST, CELEBA = ((1, 28, 28), 62), ((3, 84, 84), 2)
 PUBLISHED = [
@@ -52,7 +52,7 @@ def test_statistics_are_counted_apart():
 
 
 def command(*flags):
-    return run_stage("autoprune.measure.complexity", *flags)
+    return run_here("autoprune.measure.complexity", *flags)
 
 
 def test_the_command_prints_one_json_object():

@@ -12,6 +12,7 @@ from autoprune.measure.metrics import collect
 from autoprune.measure.table import read_metrics
 from autoprune.publish.draw import figure as draw
 from autoprune.publish.plotting import COLOURS, DASHES, MARKERS, save
+from stages import run_stage
 
 FIGURES = (
     *("accuracy_by_round", "widths_by_round"),
@@ -48,12 +49,10 @@ def test_same_bytes_from_shuffled_rows(study, tmp_path, figure, metrics, name):
     assert files(tmp_path / "a") == files(tmp_path / "b")
 
 
-def test_the_command_writes_the_same_bytes_in_another_process(
-    study, tmp_path, stage, figure, metrics
-):
+def test_the_command_writes_the_same_bytes_in_another_process(study, tmp_path, figure, metrics):
     name = "accuracy_by_round"
     flags = ["--metrics", study / "metrics.csv", "--svg", "out/f.svg", "--pdf", "out/f.pdf"]
-    done = stage("publish.draw", name, *flags, cwd=tmp_path)
+    done = run_stage("autoprune.publish.draw", name, *flags, cwd=tmp_path, strict=True)
     assert (done.returncode, done.stderr) == (0, "")
     save(figure(name, metrics), *(tmp_path / "here" / f"f.{end}" for end in ("svg", "pdf")))
     assert files(tmp_path / "out") == files(tmp_path / "here")

@@ -14,7 +14,7 @@ import yaml
 
 from autoprune.check.status_runs import Study
 from autoprune.study.grid import read_config
-from stages import run_flags
+from stages import begin_stage, run_flags
 
 ROOT = Path(__file__).resolve().parents[2]
 DENSE = "tiny/cnn/dense/fedavg/seed-0"
@@ -66,10 +66,13 @@ def study(folder):
 
 @pytest.fixture
 def start(folder, tiny):
-    """Start the dense run of seed 0 as a job does: ``start(rounds=4, log=True, ...)``."""
+    """Start the dense run of seed 0 as a job does: ``start(rounds=4, log=True, ...)``.
+
+    As a child of this process with ``child=True``, else of the server of stages.
+    """
     started = []
 
-    def run(log=True, **changes):
+    def run(log=True, child=False, **changes):
         values = {
             "dataset": "tiny",
             "store": tiny / "store",
@@ -95,8 +98,12 @@ def start(folder, tiny):
         path = folder / f"results/logs/runs/{DENSE}.log"
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path if log else os.devnull, "w") as stream:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "autoprune.federation", *words], stdout=stream, stderr=stream
+            streams = {"stdout": stream, "stderr": stream}
+            command = [sys.executable, "-m", "autoprune.federation", *words]
+            process = (
+                subprocess.Popen(command, **streams)
+                if child
+                else begin_stage("autoprune.federation", *words, **streams)
             )
         started.append(process)
         return process

@@ -3,12 +3,13 @@
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 
 import psutil
 import pytest
+
+from stages import run_stage
 
 # a stage that leaves a mark when it is told to stop, as a run leaves its checkpoint
 STAGE = """
@@ -53,8 +54,7 @@ def workflow(folder, root, monkeypatch):
 
 
 def snakemake(words):
-    command = [sys.executable, "-m", "snakemake", *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return run_stage("snakemake", *words)
 
 
 def gone(folder):

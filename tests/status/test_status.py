@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from unittest.mock import patch
 
 import pytest
 from rich.console import Console
@@ -13,6 +14,7 @@ from autoprune.check.failures import command
 from autoprune.check.status import duration, line, summary, view
 from autoprune.check.status_runs import STATES, Status
 from autoprune.study.grid import Run
+from stages import run_here
 
 ESCAPE = "\x1b"
 METHODS = ["dense/fedavg", "autoprune/reinit", "random-filters/inherit", "l1-uniform/iterative"]
@@ -91,14 +93,9 @@ def test_durations_have_one_unit(seconds, text):
 
 
 def status(folder, *words, **variables):
-    return subprocess.run(
-        [sys.executable, "-m", "autoprune.check.status", "--configfile", "tiny.yaml", *words],
-        cwd=folder,
-        env={**os.environ, **variables},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    with patch.dict(os.environ, variables):
+        told = ("--configfile", "tiny.yaml", *words)
+        return run_here("autoprune.check.status", *told, cwd=folder)
 
 
 def test_a_pipe_gets_plain_text_and_an_exit_code_that_says_unfinished(folder):

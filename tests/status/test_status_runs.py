@@ -64,7 +64,7 @@ def test_runs_that_left_nothing_wait(study):
 
 def test_a_run_is_seen_running_then_stopped_then_going_on(study, start, until):
     """Killed so that it can say nothing itself, and then told to stop."""
-    process = start(rounds=LONG)
+    process = start(rounds=LONG, child=True)
     assert until(lambda: first(study).state == "running")
     until(lambda: first(study).round >= 3)
     seen = first(study)
@@ -144,6 +144,7 @@ def test_on_another_machine_the_file_is_touched_or_the_run_is_dead(study, start,
     until(lambda: first(study).round >= 1)
     process.kill()
     process.wait()
+    until(lambda: first(study).state == "stopped")  # it writes no more
     path.write_text(json.dumps(json.loads(path.read_text()) | {"machine": "elsewhere"}))
     assert first(study).state == "running"
     silent = time.time() - SILENT - 1

@@ -155,12 +155,14 @@ def collect(folders: Sequence[str | Path]) -> pd.DataFrame:
         if key in seen:
             raise InputError(f"{folder}: the same run as {seen[key]} ({'/'.join(key)}); give one")
         seen[key] = folder
+        sources = {
+            path: Path(os.path.relpath(path)).as_posix() for path in {r.source for r in rows}
+        }
         for row in rows:
             unit = UNITS.get(row.metric, "fraction" if row.metric.startswith("live_") else "count")
             at = "" if row.round is None else str(row.round)
-            source = Path(os.path.relpath(row.source)).as_posix()
             records.append(
-                (*identity.values(), at, row.metric, written(row.value), unit, source),
+                (*identity.values(), at, row.metric, written(row.value), unit, sources[row.source]),
             )
     return in_order(pd.DataFrame(records, columns=COLUMNS, dtype=str))
 

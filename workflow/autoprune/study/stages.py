@@ -40,7 +40,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "autoprune.federation": TRAINING,
     "autoprune.measure": TRAINING,
     "autoprune.measure.export": (*TRAINING, *EXPORTING),
-    "autoprune.measure.latency_host": (),
+    "autoprune.measure.latency_host": ("onnx", "torch"),
     "autoprune.measure.metrics": ("pandas", "pydantic.main"),
     "autoprune.phone": TABLES,
     "autoprune.publish": (*TABLES, *DRAWING),
