@@ -60,7 +60,8 @@ def run_here(module, *words, cwd="."):
     found = importlib.import_module(module)
     if hasattr(found, "__path__"):
         found = importlib.import_module(f"{module}.__main__")
-    out, err, code = io.StringIO(), io.StringIO(), 0
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2))
+    code = 0
     with chdir(cwd), redirect_stdout(out), redirect_stderr(err):
         try:
             run_main(lambda _: found.main([*map(str, words)]))
@@ -68,7 +69,9 @@ def run_here(module, *words, cwd="."):
             code = end.code
     if isinstance(code, str):  # as the interpreter tells it
         code, _ = 1, err.write(f"{code}\n")
-    return subprocess.CompletedProcess(words, code or 0, out.getvalue(), err.getvalue())
+    for stream in (out, err):
+        stream.seek(0)
+    return subprocess.CompletedProcess(words, code or 0, out.read(), err.read())
 
 
 # of a run, where a test does not say otherwise

@@ -48,8 +48,9 @@ def test_one_that_takes_too_long_is_killed_with_what_it_started(tmp_path):
         "import subprocess, sys\nprint('begun', flush=True)\n"
         "subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)', 'marked-by-test'])\n"
     )
+    run_stage("platform")  # the server is up: the seconds are the stage's
     with pytest.raises(subprocess.TimeoutExpired) as late:
-        run_stage("stage", cwd=tmp_path, timeout=2)
+        run_stage("stage", cwd=tmp_path, timeout=3)
     assert late.value.output == "begun\n"
     left = subprocess.run(["pgrep", "-f", "marked-by-test"], capture_output=True, text=True)
     assert left.stdout == ""

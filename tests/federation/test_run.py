@@ -29,7 +29,7 @@ from autoprune.federation.wire import arrays
 from autoprune.models import Architecture, new_network
 from autoprune.pruning.plan import Plan
 from copies import ROOT
-from stages import run_stage
+from stages import run_here
 
 LONG = 60  # rounds; seconds, where one takes milliseconds
 
@@ -284,25 +284,15 @@ def test_sigterm_writes_a_checkpoint_and_says_so(flags, train, finished_long, tm
     assert all(contents(tmp_path)[name] == there[name] for name in names)
 
 
-WITHOUT_CLIENT_2 = """
-from autoprune.core.errors import run_main
-from autoprune.federation import __main__ as stage, client_app
-begin = client_app.begin
-def broken(message, context):
-    task = begin(message, context)
-    return [][2] if task.client == 2 else task
-client_app.begin = broken
-run_main(stage.main)
-"""
-
-
-def test_a_failed_client_is_left_out_and_recorded(flags, tmp_path):
+def test_a_failed_client_is_left_out_and_recorded(train, tmp_path, monkeypatch):
     """A client that raises; the rounds go on without it."""
+    begin = client_app.begin
 
-    def train(output, **changes):
-        command = [sys.executable, "-c", WITHOUT_CLIENT_2, *flags(output, **changes)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    def broken(message, context):
+        task = begin(message, context)
+        return [][2] if task.client == 2 else task
 
+    monkeypatch.setattr(client_app, "begin", broken)
     done = train(tmp_path / "run", clients_per_round=6)
     assert done.returncode == 0, done.stderr
     rows = history(tmp_path / "run")
@@ -342,7 +332,7 @@ def test_a_run_is_repeated_from_its_own_notes(finished, flags, tmp_path, content
     """run.json holds all that the stage must be told but files."""
     words = flags(tmp_path, "autoprune", "inherit")
     words[1] = str(finished / "run.json")
-    done = run_stage("autoprune.federation", *words)
+    done = run_here("autoprune.federation", *words)
     assert done.returncode == 0, done.stderr
     assert contents(tmp_path) == contents(finished)
 

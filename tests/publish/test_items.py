@@ -1,8 +1,7 @@
 """Tables and figures are found by their files, and what a module lacks is named."""
 
 import argparse
-import subprocess
-import sys
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -12,7 +11,8 @@ from autoprune.core.errors import InputError
 from autoprune.evidence import tabulate
 from autoprune.publish import draw, figures, items, selection, tables
 from autoprune.study.grid import read_config
-from copies import copy_of_the_repository, environment
+from copies import copy_of_the_repository
+from stages import run_stage
 
 INPUTS = 'INPUTS = {"metrics": "<results>/metrics.csv"}\n'
 FIGURE = f"'A figure.'\nCATEGORY = 'Data'\n{INPUTS}def draw(metrics): ...\n"
@@ -125,15 +125,14 @@ def test_a_csv_of_a_figure_alone_is_made_by_a_rule(tmp_path):
     (package / "evidence/payload_ends.py").write_text(CSV)
     figure = FIGURE.replace("metrics", "payload_ends").replace("results>", "results>/tables")
     (package / "publish/figures/payload.py").write_text(figure)
-    command = ["snakemake", "-n", "-p", "results/ci/figures/payload.svg"]
-    command += ["--configfile", "config/ci.yaml"]
-    told = {"cwd": folder, "env": environment(folder), "capture_output": True, "text": True}
-    done = subprocess.run(command, **told)
+    words = ["-n", "-p", "results/ci/figures/payload.svg", "--configfile", "config/ci.yaml"]
+    told = {"cwd": folder, "env": os.environ | {"PYTHONPATH": "workflow"}}
+    done = run_stage("snakemake", *words, **told)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "autoprune.evidence.tabulate payload_ends" in done.stdout
     assert "--payload-ends results/ci/tables/payload_ends.csv" in done.stdout
-    drawing = ["autoprune.publish.draw", "payload", "--payload-ends=x", "--svg=x", "--pdf=x"]
-    done = subprocess.run([sys.executable, "-m", *drawing], **told)
+    words = ["payload", "--payload-ends=x", "--svg=x", "--pdf=x"]
+    done = run_stage("autoprune.publish.draw", *words, **told)
     assert done.stderr == (
         "error: workflow/autoprune/publish/figures/payload.py: draw() returned NoneType, expected "
         "a Figure of matplotlib\n"
