@@ -277,7 +277,7 @@ def test_a_gpu_is_in_the_table_and_not_in_the_claim(tmp_path, imported):
         made.change(fast, line, delegate="gpu", nodes_delegated=7, **cells_of_log)
     (row,) = claim(imported(folder, fast))
     assert row["ours"] == 2.5
-    text, _ = page(tmp_path, tmp_path / "android.csv")
+    text, _ = page(tmp_path, tmp_path / "android.csv", drawn=True)
     head = cells(text, "measured on")[0]
     rows = [dict(zip(head, row, strict=True)) for row in cells(text, "autoprune")]
     assert [(row["delegate"], row["nodes delegated"]) for row in rows] == [
@@ -347,13 +347,15 @@ def test_a_session_of_another_study_is_shown_and_not_used(tmp_path, manifests):
 OUTPUTS = ("csv", "html", "markdown", "latex", "svg", "pdf")
 
 
-def page(tmp_path, android=None, host=()):
-    """The latency page as Markdown, and its raw table as text."""
+def page(tmp_path, android=None, host=(), drawn=False):
+    """The latency page as Markdown, and its raw table as text; its figure where it is asked for."""
     out = {k: str(tmp_path / f"latency.{k}") for k in OUTPUTS}
     phones = ["--android", str(android)] if android else []
     tabulate(["latency", *phones, "--host", *map(str, host), "--csv", out["csv"]])
     render_table.main(["latency", *(f"--{key}={out[key]}" for key in OUTPUTS[:4])])
-    draw.main(["latency", "--latency", out["csv"], *(f"--{key}={out[key]}" for key in OUTPUTS[4:])])
+    if drawn:
+        words = [f"--{key}={out[key]}" for key in OUTPUTS[4:]]
+        draw.main(["latency", "--latency", out["csv"], *words])
     assert "<table>" in Path(out["html"]).read_text()
     return Path(out["markdown"]).read_text(), pd.read_csv(
         out["csv"], keep_default_na=False, dtype=str
@@ -367,7 +369,7 @@ def cells(text, word):
 
 
 def test_the_page_without_anything(tmp_path):
-    text, raw = page(tmp_path)
+    text, raw = page(tmp_path, drawn=True)
     assert cells(text, "phone")[0][:2] == ["phone", NONE]
     assert raw.empty
 
@@ -376,7 +378,7 @@ def test_the_page_keeps_phone_and_host_apart(tmp_path, imported, host_file):
     folder = made.write_session(tmp_path / "s", times=ratios(4, 2, 2.5), threads=[1, 4])
     made.change(folder, 3, thermal_status_end=2)  # dense, int8, 1 thread, repeat 1
     imported(folder)
-    text, raw = page(tmp_path, tmp_path / "android.csv", [host_file])
+    text, raw = page(tmp_path, tmp_path / "android.csv", [host_file], drawn=True)
     assert list(raw["kind"]) == ["phone"] * 8 + ["host_proxy"]
     head = cells(text, "measured on")[0]
     rows = [dict(zip(head, row, strict=True)) for row in cells(text, "Pixel 6a")]
