@@ -399,10 +399,10 @@ def test_snakemake_stops_with_that_line(tmp_path):
 
 
 def of_snakemake(tmp_path, *flags, **overlays):
-    """The exit code and the lines on stderr of a dry run, of overlays by name."""
+    """The exit code and the lines on stderr of a dry run of the data, of overlays by name."""
     for name, content in overlays.items():
         (tmp_path / f"{name}.yaml").write_bytes(content)
-    done = run_stage("snakemake", "-n", "--quiet", "all", *flags, cwd=ROOT)
+    done = run_stage("snakemake", "-n", "--quiet", "all", *flags, "--", "data", cwd=ROOT)
     assert "Traceback" not in done.stderr
     return done.returncode, done.stderr.splitlines()
 
@@ -410,7 +410,7 @@ def of_snakemake(tmp_path, *flags, **overlays):
 @pytest.mark.parametrize("second", ["--configfile {}", "--configfile={}", "--configfiles {}"])
 def test_a_second_configfile_flag_drops_nothing_silently(tmp_path, second):
     one, two = (str(tmp_path / f"{name}.yaml") for name in ("one", "two"))
-    words = ["--configfile", one, *second.format(two).split(), "--", "data"]
+    words = ["--configfile", one, *second.format(two).split()]
     code, lines = of_snakemake(tmp_path, *words, one=b"seeds: [1]", two=b"seeds: [2]")
     assert code == 1
     assert lines[-1].startswith("error: --configfile is given 2 times")
