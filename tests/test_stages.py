@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from stages import run_stage
+from stages import CHANGING, run_stage
 
 WAYS = {
     "silent": "pass",
@@ -31,7 +31,7 @@ WAYS = {
 @pytest.mark.parametrize("way", WAYS)
 def test_it_ends_as_one_that_was_started(tmp_path, way):
     (tmp_path / "stage.py").write_text(f"if __name__ == '__main__':\n    {WAYS[way]}\n")
-    inherited = {k: v for k, v in os.environ.items() if k != "PYTEST_CURRENT_TEST"}
+    inherited = {k: v for k, v in os.environ.items() if k not in CHANGING}
     told = {"cwd": tmp_path, "env": inherited | {"MINE": "a b"}}
     for strict in (False, True):
         flags = ["-W", "error"] if strict else []
