@@ -31,6 +31,8 @@ def test_the_committed_tables_and_page_are_made_of_the_committed_metrics(
             assert path.read_bytes() == (root / "docs" / path.relative_to(tmp_path)).read_bytes()
     if known:
         assert (tmp_path / "findings.md").read_text() == (root / "docs/findings.md").read_text()
+    for page in {study["page"] for study in studies() if "page" in study}:
+        assert (folder / page).read_text() == (root / "docs/findings" / page).read_text()
 
 
 def test_each_committed_study_names_configurations_that_exist(root):
@@ -73,7 +75,14 @@ def test_a_finished_study_is_taken_and_its_tables_made(folder, tmp_path, finishe
     header = (folder / "mine/tables/comparisons.csv").read_text().splitlines()[0].split(",")
     assert "difference_points" in header
     assert "source_files" not in header
-    assert "## Mine" in (tmp_path / "page.md").read_text()
+    page = (tmp_path / "page.md").read_text()
+    assert "## Mine" in page
+    own = json.loads((folder / "studies.json").read_text())[0] | {"page": "mine.md"}
+    (folder / "studies.json").write_text(json.dumps([own]))
+    (tmp_path / "page.md").unlink()
+    assert remake(folder, tmp_path / "page.md") == ["mine"]
+    assert (folder / "mine.md").read_text() == page
+    assert not (tmp_path / "page.md").exists()
 
 
 def test_what_cannot_be_taken_is_one_line(folder, tmp_path, finished):

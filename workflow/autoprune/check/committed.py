@@ -30,7 +30,10 @@ LEFT_OUT = ("source_files",)
 
 
 def studies(folder: Path = FOLDER) -> list[dict[str, Any]]:
-    """Title, folder and configuration files of each study, in the page's order."""
+    """Title, folder and configuration files of each study, in the order of their pages.
+
+    One that is long has a ``page`` of its own, a file in the folder.
+    """
     found: list[dict[str, Any]] = read_json(folder / "studies.json")
     return found
 
@@ -71,9 +74,9 @@ def draw(folder: Path) -> None:
 
 
 def remake(folder: Path = FOLDER, page: Path = PAGE) -> list[str]:
-    """The tables of each study from its metrics, and the page of all; names the studies.
+    """The tables of each study from its metrics, and the pages; names the studies.
 
-    Without a study the page stays as it is.
+    On ``page`` are all that have none of their own. Without a study it stays as it is.
 
     Raises InputError when the metrics of one are not there.
     """
@@ -82,12 +85,13 @@ def remake(folder: Path = FOLDER, page: Path = PAGE) -> list[str]:
         return []
     for study in known:
         _tables(folder / study["folder"], read_config(study["configfiles"]))
-    flags = [
-        word
-        for study in known
-        for word in ("--study", study["title"], str(folder / study["folder"]))
-    ]
-    findings.main([*flags, "--output", str(page)])
+    pages: dict[Path, list[str]] = {}
+    for study in known:
+        own = folder / study["page"] if "page" in study else page
+        flags = ["--study", study["title"], str(folder / study["folder"])]
+        pages.setdefault(own, []).extend(flags)
+    for path, flags in pages.items():
+        findings.main([*flags, "--output", str(path)])
     return [study["folder"] for study in known]
 
 
