@@ -117,7 +117,7 @@ def test_the_command(tmp_path):
     assert lines[1].split()[:2] == ["glyphs-cnn", "2"]
     for wanted in (
         r"on 1 cores?: \d+ \w+ of training",
-        r"memory: \d+ MB a run and the images, \d",
+        r"memory: [\d,]+ MB a run and the images, \d",
         r"disk: [\d.]+ GB",
     ):
         assert re.search(wanted, done.stdout), done.stdout
