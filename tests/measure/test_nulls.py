@@ -24,6 +24,7 @@ FAMILIES = [
     Architecture("cnn", (9, 7, 8, 6), (3, 84, 84), 2),
     Architecture("resnet", (9, 12, 14), (3, 84, 84), 2),
     Architecture("inception", (12, 8, 9, 10, 11, 12, 9, 14, 16), (1, 28, 28), 62),
+    Architecture("cnn1d", (9, 12, 14), (1, 40, 64), 20),
 ]
 
 

@@ -19,6 +19,7 @@ NETWORKS = [
     Architecture("resnet", (4, 6, 5), (3, 84, 84), 2),
     Architecture("inception", (4, 2, 3, 4, 3, 2, 3, 6, 5), (1, 28, 28), 10),
     Architecture("inception", (4, 2, 3, 4, 3, 2, 3, 6, 5), (3, 84, 84), 2),
+    Architecture("cnn1d", (4, 6, 5), (1, 40, 64), 20),
 ]
 
 
@@ -123,7 +124,7 @@ def test_load_state_refuses_other_shapes_and_keys():
 
 
 def test_families_are_the_modules():
-    assert families() == ["cnn", "inception", "resnet"]
+    assert families() == ["cnn", "cnn1d", "inception", "resnet"]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

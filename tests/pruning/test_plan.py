@@ -20,6 +20,7 @@ NETWORKS = [
     Architecture("cnn", (20, 24), (1, 28, 28), 10),
     Architecture("resnet", (16, 20, 18), (3, 84, 84), 2),
     Architecture("inception", (12, 8, 9, 10, 11, 12, 9, 14, 16), (1, 28, 28), 10),
+    Architecture("cnn1d", (14, 12, 16), (1, 10, 16), 10),
 ]
 
 

@@ -14,6 +14,8 @@ NETWORKS = [
     Architecture("resnet", (8, 10, 9), (3, 84, 84), 2),
     Architecture("inception", (6, 4, 5, 6, 5, 4, 6, 8, 7), (1, 28, 28), 10),
     Architecture("inception", (6, 4, 5, 6, 5, 4, 6, 8, 7), (3, 84, 84), 2),
+    Architecture("cnn1d", (7, 9, 8), (1, 40, 64), 20),
+    Architecture("cnn1d", (5, 4, 6), (2, 3, 9), 3),
 ]
 
 

@@ -70,14 +70,14 @@ def flops_tf_profiler(network: nn.Module, input_shape: tuple[int, int, int]) -> 
             case nn.Conv1d() | nn.Conv2d() | nn.Conv3d() | nn.Linear():
                 per_element = 2 * module.weight[0].numel() + (module.bias is not None)
                 total += per_element * output.numel()
-            case nn.MaxPool2d():
-                total += _area(module.kernel_size) * output.numel()
+            case nn.MaxPool1d() | nn.AvgPool1d():
+                total += _area(module.kernel_size, 1) * output.numel()
+            case nn.MaxPool2d() | nn.AvgPool2d():
+                total += _area(module.kernel_size, 2) * output.numel()
             case GlobalAveragePool():
                 total += inputs[0].numel()
             case Add():
                 total += output.numel()
-            case nn.AvgPool2d():
-                total += _area(module.kernel_size) * output.numel()
             case nn.AdaptiveAvgPool1d() | nn.AdaptiveAvgPool2d():
                 total += inputs[0].numel()
             case nn.BatchNorm1d() | nn.BatchNorm2d() | nn.BatchNorm3d() | nn.Flatten():
@@ -101,9 +101,9 @@ def flops_tf_profiler(network: nn.Module, input_shape: tuple[int, int, int]) -> 
     return total + 5 * logits.numel()
 
 
-def _area(window: int | tuple[int, ...]) -> int:
+def _area(window: int | tuple[int, ...], dimensions: int) -> int:
     """The elements of a pooling window, as a side or as sides."""
-    return window**2 if isinstance(window, int) else math.prod(window)
+    return window**dimensions if isinstance(window, int) else math.prod(window)
 
 
 def complexity(architecture: Architecture) -> dict[str, Any]:
