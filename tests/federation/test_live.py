@@ -42,6 +42,9 @@ def test_dead_filters_are_counted_by_layer():
     inception = Architecture("inception", (2,) * 9, (1, 28, 28), 10)
     dead = {"block1.branch3x3.bias": [0], "conv2.bias": [0, 1]}
     assert fractions(silenced(inception, dead)) == [1, 1, 0.5, 1, 1, 1, 1, 1, 0]
+    over_time = Architecture("cnn1d", (4, 5, 2), (1, 28, 28), 10)
+    dead = {"norm1.bias": [0], "norm2.bias": [1, 4]}
+    assert fractions(silenced(over_time, dead)) == [0.75, 0.6, 1]
 
 
 def test_behind_a_batch_norm_its_own_output_decides():

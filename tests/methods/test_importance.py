@@ -16,6 +16,7 @@ from autoprune.pruning.shrink import decide, group_scores, largest
 
 CNN = Architecture("cnn", (6, 7), (1, 28, 28), 10)
 RESNET = Architecture("resnet", (6, 5, 7), (3, 28, 28), 2)
+CNN1D = Architecture("cnn1d", (6, 5, 7), (1, 10, 16), 3)
 NORMAL = torch.nn.init.normal_
 
 
@@ -105,7 +106,7 @@ def test_every_norm_of_the_coupled_filters_is_found():
     assert new_network(CNN, 0).norms(0) == []
 
 
-@pytest.mark.parametrize("architecture", [CNN, RESNET], ids=["cnn", "resnet"])
+@pytest.mark.parametrize("architecture", [CNN, RESNET, CNN1D], ids=lambda one: one.family)
 @pytest.mark.parametrize("kind", IMPORTANCES)
 def test_importance_is_autograds(architecture, kind):
     """Means over two batches, from gradients taken by autograd on a network of its own."""
@@ -145,7 +146,9 @@ def gated(network):
     for layer, name in enumerate(network.prunable):
         gates[name] = gate = torch.ones(network.get_submodule(name).out_channels).requires_grad_()
         for holder in map(network.get_submodule, network.norms(layer) or network.group(layer)):
-            holder.register_forward_hook(lambda _, __, y, z=gate: y * z[:, None, None])
+            holder.register_forward_hook(
+                lambda _, __, y, z=gate: y * z.view(-1, *[1] * (y.dim() - 2))
+            )
     return gates
 
 

@@ -44,6 +44,17 @@ def test_the_femnist_cnn_term_by_term():
     assert counts["flops_tf_profiler"] == 2 * counts["macs"] + 22_590 + 22_528 + 1_024 + 310
 
 
+def test_a_cnn_over_time_term_by_term():
+    """64 frames of 40 bands, halved by each pool; windows of 2 elements, the mean of 8 frames."""
+    counts = complexity(Architecture("cnn1d", (4, 6, 5), (1, 40, 64), 20))
+    multiply_adds = 5 * (64 * 40 * 4 + 32 * 4 * 6 + 16 * 6 * 5) + 5 * 20
+    biases, pools, mean, softmax = 64 * 4 + 32 * 6 + 16 * 5 + 20, 32 * 4 + 16 * 6 + 8 * 5, 40, 100
+    assert counts["macs"] == multiply_adds
+    assert counts["flops_tf_profiler"] == 2 * multiply_adds + biases + 2 * pools + mean + softmax
+    kernels, norms = 5 * (40 * 4 + 4 * 6 + 6 * 5) + 15, 2 * 15
+    assert counts["parameters"] == kernels + norms + 5 * 20 + 20
+
+
 def test_statistics_are_counted_apart():
     """Two per batch-norm channel: 16 + 32 + 16 + 16 + 64 + 16 + 16 channels."""
     counts = complexity(Architecture("resnet", (16, 32, 64), *CELEBA))
