@@ -40,9 +40,11 @@ LABELS = {
     "faces_male": "faces Male",
     "mnist": "MNIST",
     "unipen": "UNIPEN",
+    "speech": "DSPSpeech-20",
     "cnn": "CNN",
     "resnet": "ResNet",
     "inception": "Inception",
+    "cnn1d": "1-d CNN",
     **{
         f"{method}/{variant}": text
         for method in dict.fromkeys([*(name for name in ORDER if name in METHODS), *METHODS])

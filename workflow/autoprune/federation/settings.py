@@ -21,8 +21,8 @@ Target = Annotated[
     str,
     Field(
         description="What is predicted: `character` (tff, leaf, glyphs, hub), `digit` (digits, "
-        "MNIST), an attribute such as `Male` or `Smiling` (tff, celeba, faces), `label` or your "
-        "own column (folder, table)."
+        "MNIST), `word` (speech), an attribute such as `Male` or `Smiling` (tff, celeba, faces), "
+        "`label` or your own column (folder, table)."
     ),
 ]
 Family = Annotated[
