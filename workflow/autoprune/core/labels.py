@@ -40,7 +40,6 @@ LABELS = {
     "faces_male": "faces Male",
     "mnist": "MNIST",
     "unipen": "UNIPEN",
-    "speech": "DSPSpeech-20",
     "cnn": "CNN",
     "resnet": "ResNet",
     "inception": "Inception",

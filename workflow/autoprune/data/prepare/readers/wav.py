@@ -44,7 +44,8 @@ def log_mel(samples: np.ndarray) -> np.ndarray:
 
     frames = np.lib.stride_tricks.sliding_window_view(samples, WINDOW)[::HOP]
     power = np.abs(np.fft.rfft(frames * hann(WINDOW, sym=False))) ** 2  # (frame, frequency)
-    bands = filters() @ power.T  # (band, frame)
+    # no BLAS: its threads get in one another's way here, and their number would decide the sums
+    bands = np.einsum("bf,tf->bt", filters(), power)  # (band, frame)
     loudest = bands.max()
     if not loudest > 0:
         return np.zeros((BANDS, FRAMES), np.uint8)
