@@ -35,7 +35,9 @@ def test_each_node_has_its_own_key_which_only_its_owner_reads(prepare):
     certificate = x509.load_pem_x509_certificate((folder / "node-0/server.crt").read_bytes())
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == ["server.example.org"]
-    with pytest.raises(InputError, match=r"made for server\.example\.org; start\.sh starts"):
+    spaced = "does not work from a path with a space"  # which is refused before all else
+    words = spaced if " " in sys.executable else r"made for server\.example\.org; start\.sh starts"
+    with pytest.raises(InputError, match=words):
         deploy.main(["start", "--folder", str(folder)])
 
 
