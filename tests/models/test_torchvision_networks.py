@@ -25,7 +25,9 @@ LAYERS = {
 def ours(whole, layer, index):
     """Parameter -> how many of its numbers go with a filter."""
     number, found = whole.places.filters(layer)[index], {}
-    for name in whole.trained:
+    for name in whole.shapes:
+        if name.endswith(("running_mean", "running_var")):  # which are no parameters
+            continue
         gone = torch.zeros(whole.shapes[name], dtype=torch.bool)
         for axis, owner in whole.places.owners.get(name, {}).items():
             gone.index_fill_(axis, (owner == number).nonzero()[:, 0], True)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from autoprune.core.seeds import generator
 from autoprune.data.store import ClientStore
 from autoprune.federation.training import to_input
-from autoprune.models.kinds import BATCH_NORMS, CONVOLUTIONS
+from autoprune.models.kinds import BATCH_NORMS
 from autoprune.models.layers import Network
 
 # images: a filter that fires on 1 of 400 is missed in 7 of 1,000 samples; all of them would take
@@ -70,7 +70,7 @@ def _peaks(network: Network, images: Tensor) -> list[Tensor]:
             normalised if isinstance(module, BATCH_NORMS) else partial(convolved, name)
         )
         for name, module in network.named_modules()
-        if isinstance(module, (*CONVOLUTIONS, *BATCH_NORMS, nn.Linear))
+        if name in network.prunable or isinstance(module, BATCH_NORMS)
     ]
     try:
         network(images)

@@ -37,13 +37,18 @@ Widths = Annotated[
 ]
 
 
+def read_call(network: str) -> Call:
+    """A network's function from its written form, in a block of settings."""
+    try:
+        return Call.parse(network)
+    except InputError as error:
+        raise wrong(str(error)) from None
+
+
 def a_call(network: str) -> str:
     """A network's function as it is written, or nothing."""
     if network:
-        try:
-            Call.parse(network)
-        except InputError as error:
-            raise wrong(str(error)) from None
+        read_call(network)
     return network
 
 

@@ -17,9 +17,9 @@ from autoprune.federation.training import to_input
 from autoprune.measure import formats as exports
 from autoprune.measure.complexity import complexity
 from autoprune.measure.program import save_program
-from autoprune.models import Architecture, build, load_state
+from autoprune.models import Architecture
 from autoprune.models.layers import Network
-from autoprune.models.weights import load_weights
+from autoprune.models.weights import load_network
 from autoprune.pruning.record import read_plan
 from autoprune.pruning.rounding import DIRECTIONS, round_widths
 
@@ -57,13 +57,10 @@ def trained(
 
     Raises InputError when the run is not whole or has no plan to round by.
     """
-    architecture, state, _ = load_weights(check_noted(run / "weights.safetensors"))
+    architecture, network = load_network(check_noted(run / "weights.safetensors"))
     if multiple is not None:
-        plan = read_plan(run / "plan.json")
+        plan, state = read_plan(run / "plan.json"), network.state_dict()
         architecture, network = round_widths(architecture, state, plan, seed, multiple, direction)
-        return architecture, network.eval()
-    network = build(architecture)
-    load_state(network, state)
     return architecture, network.eval()
 
 

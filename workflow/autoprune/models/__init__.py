@@ -109,7 +109,7 @@ def cost(architecture: Architecture) -> int:
     try:
         with torch.device("meta"):  # shapes only
             if is_call(architecture.family):  # counted without making it
-                parameters = int(_described(architecture).parameters(architecture.widths)[1])
+                parameters = int(_described(architecture).parameters(architecture.widths))
             else:
                 parameters = count_parameters(_built(architecture))[1]
     except RuntimeError:  # of numbers that a tensor's size cannot be

@@ -6,19 +6,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from autoprune.core.errors import InputError
-from autoprune.models.layers import Network, check_widths
+from autoprune.models.layers import BatchNorm1d, Network, check_widths
 
 BLOCKS = 3
 KERNEL = 5  # frames
 SHORTEST = 2**BLOCKS  # frames: each block halves them
-
-
-class BatchNorm1d(nn.BatchNorm1d):
-    """Batch norm at Keras' defaults with float state only, as ``layers.BatchNorm2d`` is."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels, eps=1e-3, momentum=0.01)
-        self.num_batches_tracked = None
 
 
 class Cnn1d(Network):

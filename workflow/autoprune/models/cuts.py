@@ -20,13 +20,11 @@ def cut_module(network: nn.Module, places: Places, kept: Sequence[Sequence[int]]
     Parameters and buffers become new ones, so an optimizer must be made anew.
     """
     depthwise = [module for module in network.modules() if is_depthwise(module)]
-    for name, axes in places.indices(kept).items():
+    parts = places.cut(network.state_dict(), kept)
+    for name in places.owners:
         holder, _, leaf = name.rpartition(".")
-        module = network.get_submodule(holder)
+        module, part = network.get_submodule(holder), parts[name]
         tensor: Tensor = getattr(module, leaf)
-        part = tensor.detach()
-        for axis, index in axes.items():
-            part = part.index_select(axis, index.to(part.device))
         if isinstance(tensor, nn.Parameter):
             setattr(module, leaf, nn.Parameter(part, requires_grad=tensor.requires_grad))
         else:

@@ -111,18 +111,14 @@ class Traced(Network):
 class Description:
     """A whole network: which layers can lose filters, and why the others cannot.
 
-    ``refused``: layer -> reason. ``shapes``: those of its tensors, ``trained`` names those that
-    are parameters.
+    ``refused``: layer -> reason. ``shapes``: those of its tensors by their names.
     """
 
     family: str
-    input_shape: tuple[int, int, int]
-    classes: int
     prunable: tuple[str, ...]
     refused: Mapping[str, str]
     places: Places
     shapes: Mapping[str, tuple[int, ...]]
-    trained: frozenset[str]
 
     def first(self, widths: Sequence[int]) -> list[list[int]]:
         """The first filters of each layer, as many as ``widths`` says; raises InputError."""
@@ -134,18 +130,17 @@ class Description:
             )
         return [list(range(width)) for width in widths]
 
-    def parameters(self, widths: Sequence[int]) -> tuple[int, int]:
-        """Trainable parameters at these widths, and the same with batch-norm statistics."""
+    def parameters(self, widths: Sequence[int]) -> int:
+        """Parameters at these widths, batch-norm statistics included; raises InputError."""
         self.first(widths)
-        trained = total = 0
+        total = 0
         for name, shape in self.shapes.items():
             sides = list(shape)
             for axis in self.places.owners.get(name, {}):
                 fixed, of_layers = self.places.shares(name, axis)
                 sides[axis] = fixed + sum(widths[layer] * n for layer, n in of_layers.items())
             total += math.prod(sides)
-            trained += math.prod(sides) if name in self.trained else 0
-        return trained, total
+        return total
 
 
 def build_traced(
@@ -196,13 +191,10 @@ def describe(family: str, input_shape: tuple[int, int, int], classes: int) -> De
         raise InputError(f"network {family}: no layer can lose filters ({reasons or 'none found'})")
     return Description(
         family,
-        input_shape,
-        classes,
         prunable,
         refused,
         places,
         {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()},
-        frozenset(name for name, _ in network.named_parameters()),
     )
 
 

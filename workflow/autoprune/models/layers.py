@@ -129,13 +129,21 @@ def _same(side: int, kernel: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
-class BatchNorm2d(nn.BatchNorm2d):
+class _KerasNorm(nn.modules.batchnorm._BatchNorm):
     """Batch norm at Keras' defaults (momentum 0.99, epsilon 1e-3), with float state only."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, eps=1e-3, momentum=0.01)
         # an integer counter has no place in a weighted mean, and a fixed momentum needs none
         self.num_batches_tracked = None
+
+
+class BatchNorm1d(_KerasNorm, nn.BatchNorm1d):
+    """Keras' batch norm over (batch, channel, step)."""
+
+
+class BatchNorm2d(_KerasNorm, nn.BatchNorm2d):
+    """Keras' batch norm over (batch, channel, height, width)."""
 
 
 class GlobalAveragePool(nn.Module):

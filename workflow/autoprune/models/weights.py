@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 
 from autoprune.core.errors import InputError
 from autoprune.core.files import check_kind, whole_file
-from autoprune.models import Architecture
+from autoprune.models import Architecture, build, load_state
+from autoprune.models.layers import Network
 
 
 def save_weights(
@@ -45,3 +46,11 @@ def load_weights(
     if "architecture" not in notes:
         raise InputError(f"{path}: no architecture in its header; it was not written by autoprune")
     return Architecture.from_json(json.loads(notes.pop("architecture")), str(path)), state, notes
+
+
+def load_network(path: str | Path) -> tuple[Architecture, Network]:
+    """The network of such a file, in evaluation mode; raises InputError as ``load_weights``."""
+    architecture, state, _ = load_weights(path)
+    network = build(architecture)
+    load_state(network, state)
+    return architecture, network.eval()

@@ -9,11 +9,10 @@ from torch import Tensor, nn
 from autoprune.core.errors import InputError
 from autoprune.core.files import check_noted
 from autoprune.core.refusal import unknown
-from autoprune.models import build, load_state
 from autoprune.models.cuts import cut_module, misfit
 from autoprune.models.factory import Traced, layers_of
 from autoprune.models.places import Places
-from autoprune.models.weights import load_weights
+from autoprune.models.weights import load_network
 
 NET = "net."  # what a traced network's layers have before their names
 
@@ -25,10 +24,7 @@ def load(folder: str | Path) -> nn.Module:
     them, scaled to the ``pixel_range`` of the store's header. Raises InputError for a file that is
     absent, damaged or of another run.
     """
-    architecture, state, _ = load_weights(check_noted(Path(folder) / "weights.safetensors"))
-    network = build(architecture)
-    load_state(network, state)
-    network.eval()
+    _, network = load_network(check_noted(Path(folder) / "weights.safetensors"))
     return network.net if isinstance(network, Traced) else network
 
 

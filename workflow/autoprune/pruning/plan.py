@@ -138,6 +138,7 @@ def _contradictions(plan: Plan) -> Iterator[str]:
     """
     with torch.device("meta"):
         network = build(plan.base)
+    alone = [len(network.group(layer)) == 1 for layer in range(len(plan.base.widths))]
     for step in plan.shrinks:
         try:
             norms = [list(map(float, layer["scores"])) for layer in step.layers]
@@ -148,9 +149,8 @@ def _contradictions(plan: Plan) -> Iterator[str]:
             return
         for number, (layer, decision) in enumerate(zip(step.layers, ruled, strict=True)):
             at, kept = f"round {step.round}, layer {number + 1}", tuple(layer["kept"])
-            alone = len(network.group(number)) == 1
-            if kept != decision.kept if alone else len(kept) != len(decision.kept):
-                which = list(decision.kept) if alone else f"{len(decision.kept)} of them"
+            if kept != decision.kept if alone[number] else len(kept) != len(decision.kept):
+                which = list(decision.kept) if alone[number] else f"{len(decision.kept)} of them"
                 yield f"{at}: kept {list(kept)}, its scores keep {which}"
             told = layer_record("", decision, kept)
             for name in ("mean", "std", "lower", "upper"):

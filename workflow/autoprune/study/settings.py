@@ -10,14 +10,13 @@ from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, model
 
 from autoprune.core.block import Among, Block, once, wrong
 from autoprune.core.calls import Call
-from autoprune.core.errors import InputError
 from autoprune.core.labels import METHODS
 from autoprune.core.provenance import modules_with
 from autoprune.core.refusal import unknown
 from autoprune.data.prepare import sources
 from autoprune.data.prepare.preprocess import Preprocessing
 from autoprune.data.prepare.schemes import Division
-from autoprune.federation.settings import Family, StandsFor, Target, Training, Widths
+from autoprune.federation.settings import Family, StandsFor, Target, Training, Widths, read_call
 from autoprune.measure import formats as exports
 from autoprune.pruning.settings import Rule
 
@@ -193,10 +192,7 @@ class FromFunction(Block):
     def call(self) -> Call:
         """The function's call."""
         where = f"torchvision:{self.torchvision}" if self.factory is None else self.factory
-        try:
-            found = Call.parse(where)
-        except InputError as error:
-            raise wrong(str(error)) from None
+        found = read_call(where)
         return Call(found.module, found.function, self.args or {}, self.linear)
 
 
