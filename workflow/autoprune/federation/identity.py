@@ -4,11 +4,28 @@ import hashlib
 import json
 from typing import Any
 
+from autoprune.core.errors import InputError
 from autoprune.core.files import sha256_file
 from autoprune.core.provenance import code_version, network_code, versions
 from autoprune.data.partition import Partition
 from autoprune.data.store import ClientStore
 from autoprune.federation.settings import Settings
+
+
+def open_data(settings: Settings) -> tuple[ClientStore, Partition]:
+    """The run's store and partition, held against their checksums, which run.json repeats.
+
+    Raises InputError for another data set's, and for damaged or edited ones.
+    """
+    store, partition = ClientStore.open(settings.store), Partition.open(settings.partition)
+    if store.name != settings.dataset:
+        raise InputError(
+            f"dataset: found {settings.dataset!r}, the store in {settings.store} is of "
+            f"{store.name!r}; name the one that it is"
+        )
+    store.verify()
+    partition.verify(store)
+    return store, partition
 
 
 def stage_code(settings: Settings) -> str:

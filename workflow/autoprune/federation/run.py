@@ -13,13 +13,11 @@ from flwr.serverapp import Grid
 from autoprune import methods
 from autoprune.core.errors import InputError
 from autoprune.core.files import claimed, digest_of, sha256_file, write_json
-from autoprune.data.partition import Partition
-from autoprune.data.store import ClientStore
 from autoprune.federation import batch_norm
 from autoprune.federation import checkpoint as checkpoints
 from autoprune.federation.evaluation import Evaluation
 from autoprune.federation.history import Row, write_history
-from autoprune.federation.identity import fingerprint, provenance
+from autoprune.federation.identity import fingerprint, open_data, provenance
 from autoprune.federation.interruption import Interrupted, interruptible
 from autoprune.federation.local_grid import LocalGrid
 from autoprune.federation.messages import OPTIMIZER, number
@@ -51,19 +49,10 @@ class Run:
         own = methods.read_settings(settings.method, settings.told())
         self.settings = settings = settings.with_own(own)
         self.grid = grid
-        self.store = ClientStore.open(settings.store)
-        self.partition = Partition.open(settings.partition)
-        if self.store.name != settings.dataset:
-            raise InputError(
-                f"dataset: found {settings.dataset!r}, the store in {settings.store} is of "
-                f"{self.store.name!r}; name the one that it is"
-            )
-        self.store.verify()  # run.json repeats its checksum
-        self.partition.verify(self.store)
+        self.store, self.partition = open_data(settings)
         height, width, channels = self.store.shape
         classes = len(self.store.classes(settings.target))
-        shape = (channels, height, width)
-        base = base_of(settings.family, settings.widths, shape, classes)
+        base = base_of(settings.family, settings.widths, (channels, height, width), classes)
         for name, why in refused(base).items():
             print(f"layer {name} stays whole: {why}", file=sys.stderr, flush=True)
         build(base)  # refuses widths that are not the family's, whatever the method starts from
