@@ -92,8 +92,8 @@ rule exports:
 rule latency:
     """How fast the pruned networks of the first seeds are on this machine: a host proxy."""
     input:
-        expand("<results>/tables/{table}.{ending}", table=TIMED, ending=TABLE_ENDINGS),
-        expand("<results>/figures/{figure}.{ending}", figure=TIMED, ending=FIGURE_ENDINGS),
+        expand("<results>/tables/{table}.{ending}", table=TIMED_TABLES, ending=TABLE_ENDINGS),
+        expand("<results>/figures/{figure}.{ending}", figure=TIMED_FIGURES, ending=FIGURE_ENDINGS),
 
 
 rule tables:

@@ -283,8 +283,7 @@ def _make_tables() -> None:
     from autoprune.evidence import tabulate
     from autoprune.measure import complexity, metrics
     from autoprune.publish import findings, render_table
-    from autoprune.publish.items import items
-    from autoprune.publish.selection import TIMED
+    from autoprune.publish.items import items, timed
 
     runs = [str(run) for run in Path("results/runs").glob("*/*/*/*/seed-*")]
     files = ["--output", "results/metrics.csv", "--units", "results/units.csv"]
@@ -298,7 +297,7 @@ def _make_tables() -> None:
         "comparisons": ["--reference", "reinit", "--margin", "1"],
         "partition": ["--partitions", "results/data/glyphs/partition/partition.json"],
     }
-    for name in sorted({*items("tables")} - {*TIMED}):  # nothing was measured
+    for name in sorted({*items("tables")} - {*timed("tables")}):  # nothing was measured
         flags = more.get(name, []) + measured * ("metrics" in items("evidence")[name].inputs)
         files = [f"--{flag}=results/tables/{name}.{ending}" for flag, ending in forms.items()]
         tabulate.main([name, *flags, files[0]])

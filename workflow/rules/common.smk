@@ -26,7 +26,7 @@ try:
     from autoprune.core.provenance import code_version, network_code
     from autoprune.data.prepare import sources
     from autoprune.publish.items import KINDS, items
-    from autoprune.publish.selection import TIMED, searched, selected
+    from autoprune.publish.selection import searched, selected
     from autoprune.study.config import (
         ablation_flags,
         check,
@@ -48,6 +48,8 @@ try:
     resolve(config)
     # found by their files, as methods are
     TABLES, FIGURES = (selected(config, kind) for kind in KINDS)
+    # made for the target latency, and by all
+    TIMED_TABLES, TIMED_FIGURES = (selected(config, kind, measured=True) for kind in KINDS)
     CSVS = items("evidence")
 except InputError as error:
     sys.exit(f"error: {error}")

@@ -107,10 +107,10 @@ rule write_report:
         metrics="<results>/metrics.csv",
         run=runs("run.json"),
         plan=runs("plan.json", without=["dense"]),
-        tables=expand("<results>/tables/{table}.csv", table=[*TABLES, *TIMED]),
+        tables=expand("<results>/tables/{table}.csv", table=[*TABLES, *TIMED_TABLES]),
         partitions=expand("<results>/data/{dataset}/partition/partition.json", dataset=DATASETS),
         stores=expand("<results>/data/{dataset}/store/header.json", dataset=DATASETS),
-        figures=expand("<results>/figures/{figure}.svg", figure=[*FIGURES, *TIMED]),
+        figures=expand("<results>/figures/{figure}.svg", figure=[*FIGURES, *TIMED_FIGURES]),
         findings=FINDINGS,
         environment="<results>/environment.json",
         # code versions know Python only
@@ -129,7 +129,7 @@ rule write_report:
         benchmarks=lookup(dpath="pathvars/benchmarks", within=config),
         code=stage(
             "autoprune.publish.report.__main__",
-            *(f"autoprune.publish.tables.{table}" for table in [*TABLES, *TIMED]),
+            *(f"autoprune.publish.tables.{table}" for table in [*TABLES, *TIMED_TABLES]),
         ),
     shell:
         """

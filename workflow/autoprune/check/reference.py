@@ -14,6 +14,7 @@ from autoprune.core.errors import InputError
 from autoprune.core.files import read_json, whole_folder, write_json
 from autoprune.measure.table import GIVEN, read_metrics, written
 from autoprune.pruning.record import read_plan
+from autoprune.publish.items import timed
 from autoprune.study.methods import module_of
 
 SCHEMA_VERSION = 1
@@ -31,7 +32,6 @@ KEYS = {
 ALSO_NEEDED = {"settings": ("decided_on", "code"), "runs": ("test_examples",)}
 MADE = ("environment", "versions", "modules")
 PUBLISHED = "tables/"  # tables under this name are copies of those that the study publishes
-NOT_THE_SAME_TWICE = ("latency",)  # published tables of timings
 Row = dict[str, str]
 
 
@@ -105,7 +105,7 @@ def gather(results: Path) -> Record:
             versions.setdefault(package, Counter())[version] += 1
     tables["data"] = list(_data(results, abouts.values()))
     for path in [*sorted((results / "tables").glob("*.csv")), results / "filter_survival.csv"]:
-        if path.exists() and path.stem not in NOT_THE_SAME_TWICE:
+        if path.exists() and path.stem not in timed("tables"):
             tables[f"{PUBLISHED}{path.stem}"] = list(_without_sources(read_rows(path)))
     environment = read_json(results / "environment.json")
     environment.pop("git", None)  # a commit is no part of what numbers depend on: modules are

@@ -75,6 +75,15 @@ def items(kind: str) -> dict[str, Item]:
     return {name: _item(kind, name) for name in names}
 
 
+def timed(kind: str) -> list[str]:
+    """The tables or figures of what was measured, never the same twice: of latencies."""
+    tables = [name for name, item in items("evidence").items() if "{measured}" in str(item.inputs)]
+    if kind == "tables":
+        return [name for name in tables if name in items(kind)]
+    made = [f"<results>/tables/{name}.csv" for name in tables]
+    return [name for name, item in items(kind).items() if {*item.inputs.values()} & {*made}]
+
+
 def place(kind: str, name: str) -> str:
     """The file of a table, figure or CSV, for people."""
     return f"{ROOT.name}/{PACKAGE}/{OF_KIND[kind].folder}/{name}.py"

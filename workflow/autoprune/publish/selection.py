@@ -4,11 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from autoprune.core.errors import InputError
-from autoprune.publish.items import items
+from autoprune.publish.items import items, timed
 from autoprune.study.config import methods_of
-
-# measured, and so never the same twice: made for the target latency, and by all
-TIMED = ("latency",)
 
 
 def searched(config: Mapping[str, Any]) -> list[str]:
@@ -16,8 +13,8 @@ def searched(config: Mapping[str, Any]) -> list[str]:
     return [pair for pair in config["study"] if "autoprune" in methods_of(config, pair)]
 
 
-def selected(config: Mapping[str, Any], kind: str) -> list[str]:
-    """The names of its tables or figures (``items.KINDS``), without TIMED.
+def selected(config: Mapping[str, Any], kind: str, *, measured: bool = False) -> list[str]:
+    """The names of its tables or figures (``items.KINDS``): those of latencies, or all others.
 
     Raises InputError for a module that lacks a literal, or asks for what no study has.
     """
@@ -36,4 +33,8 @@ def selected(config: Mapping[str, Any], kind: str) -> list[str]:
                 f"publish/{kind}/{item.name}.py: ONLY_WITH: found {item.only_with!r}, expected "
                 f"{' or '.join(filter(None, has))}"
             )
-    return [name for name, item in items(kind).items() if has[item.only_with] and name not in TIMED]
+    return [
+        name
+        for name, item in items(kind).items()
+        if has[item.only_with] and (name in timed(kind)) is measured
+    ]
