@@ -15,7 +15,8 @@ from autoprune.federation.history import Row
 from autoprune.models import Architecture
 from autoprune.models.weights import load_weights, save_weights
 
-STATE, WIRE, CLIENT = "state/", "wire/", "client/"  # prefixes of the tensors' names
+# prefixes of the tensors' names
+STATE, WIRE, CLIENT, METHOD = "state/", "wire/", "client/", "method/"
 DIGEST = "sha256"  # the note that holds the digest of all others
 
 
@@ -24,7 +25,8 @@ class Checkpoint:
     """The state after ``round``: the aggregate, the method's memory, the history so far.
 
     ``wire`` and ``wire_tensors`` are what the wire remembers, ``clients`` what the clients do:
-    by node, serialised. ``recent`` are the right answers by unit of the last evaluations.
+    by node, serialised. ``recent`` are the right answers by unit of the last evaluations,
+    ``method_tensors`` what the method remembers beside its JSON values.
     """
 
     round: int
@@ -36,6 +38,7 @@ class Checkpoint:
     wire_tensors: Mapping[str, torch.Tensor] = field(default_factory=dict)
     clients: Mapping[int, bytes] = field(default_factory=dict)
     recent: list[list[int]] = field(default_factory=list)
+    method_tensors: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
 
 def save(path: str | Path, mark: str, checkpoint: Checkpoint) -> None:
@@ -50,6 +53,7 @@ def save(path: str | Path, mark: str, checkpoint: Checkpoint) -> None:
     }
     tensors = {STATE + name: tensor for name, tensor in checkpoint.state.items()}
     tensors |= {WIRE + name: tensor for name, tensor in checkpoint.wire_tensors.items()}
+    tensors |= {METHOD + name: tensor for name, tensor in checkpoint.method_tensors.items()}
     tensors |= {
         f"{CLIENT}{node}": torch.frombuffer(bytearray(content), dtype=torch.uint8)
         for node, content in checkpoint.clients.items()
@@ -97,6 +101,7 @@ def load(path: str | Path, mark: str) -> Checkpoint | None:
         _under(WIRE, tensors),
         {int(n): t.numpy().tobytes() for n, t in _under(CLIENT, tensors).items()},
         json.loads(notes["recent"]),
+        _under(METHOD, tensors),
     )
 
 

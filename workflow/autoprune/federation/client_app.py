@@ -19,6 +19,7 @@ from autoprune.federation.messages import (
     OPTIMIZER,
     REFRESH,
     STATISTICS,
+    TEACHER,
     measured,
     read_instruction,
     reply,
@@ -33,10 +34,10 @@ from autoprune.federation.training import (
     train,
     workspace,
 )
-from autoprune.federation.wire import answered, arrays, received, tensors
+from autoprune.federation.wire import answered, arrays, only, received, tensors
 from autoprune.models import load_state
 from autoprune.models.layers import Network
-from autoprune.models.state import flat
+from autoprune.models.state import flat, shapes, unflat
 
 app = ClientApp(mods=[addressed])
 # an importance too, but of the steps of training (Jiang et al. 2022): their gradients' sum, squared
@@ -109,6 +110,13 @@ def begin(message: Message, context: Context) -> Task:
     network = workspace(architecture)
     state, masks = received(message.content, context, network.state_dict())
     load_state(network, state)
+    if network.attached is not None:
+        teacher = None
+        if TEACHER in message.content.array_records:
+            teacher = workspace(architecture.plain)
+            of = shapes(teacher.state_dict())
+            load_state(teacher, unflat(only(message.content, TEACHER), of))
+        network.attached.begin(ask, teacher)
     return Task(settings, client, server_round, ask, network, state, masks, images, labels)
 
 
@@ -132,7 +140,7 @@ def fit(message: Message, context: Context) -> Message:
     """
     task = begin(message, context)
     settings, network = task.settings, task.network
-    # of layers that draw, such as dropout
+    # of layers that draw, such as dropout, and of what a method attached
     torch.default_generator.manual_seed(
         torch_seed(settings.seed, "layers", task.round, task.client)
     )

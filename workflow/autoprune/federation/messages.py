@@ -16,6 +16,7 @@ from autoprune.models.state import Shapes, State, unflat
 # kinds of messages besides Flower's own, in which nobody trains, and what is sent back
 REFRESH, STATISTICS = "query.refresh", "statistics"
 ASK, IMPORTANCE = "query.importance", "answers"
+TEACHER = "teacher"  # the record of a network that a method sends beside the one to be trained
 OPTIMIZER = "optimizer"  # the record of an optimizer's state that goes from client to client
 
 REASON = 200  # characters of what a client says that went wrong
@@ -63,6 +64,7 @@ def instruction(
             "widths": list(architecture.widths),
             "input-shape": list(architecture.input_shape),
             "classes": architecture.classes,
+            **({"attached": architecture.attached} if architecture.attached else {}),
         }
     )
     content = RecordDict({"arrays": one("weights", weights), "config": config})
@@ -75,7 +77,8 @@ def read_instruction(content: RecordDict) -> tuple[Architecture, int, dict[str, 
     """Architecture, round number and what is asked for of an ``instruction``."""
     config = content.config_records["config"]
     names = ("family", "widths", "input-shape", "classes")
-    architecture = Architecture.from_json({n.replace("-", "_"): config[n] for n in names})
+    told = {name.replace("-", "_"): config[name] for name in names}
+    architecture = Architecture.from_json({**told, "attached": config.get("attached", "")})
     asked = content.config_records.get("ask", ConfigRecord())
     known = {name: value for name, value in asked.items() if isinstance(value, str | float)}
     return architecture, whole(config, "server-round"), known

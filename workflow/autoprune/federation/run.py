@@ -35,6 +35,7 @@ from autoprune.models import (
     new_network,
     refused,
 )
+from autoprune.models.attached import folded
 from autoprune.models.layers import Network
 from autoprune.models.weights import save_weights
 
@@ -56,9 +57,8 @@ class Run:
         for name, why in refused(base).items():
             print(f"layer {name} stays whole: {why}", file=sys.stderr, flush=True)
         build(base)  # refuses widths that are not the family's, whatever the method starts from
-        method = methods.load(settings.method)
-        own_variant = settings.like or settings.variant
-        self.method = method(base, settings.seed, own_variant, own)
+        variant = settings.like or settings.variant
+        self.method = methods.load(settings.method)(base, settings.seed, variant, own)
         self.architecture: Architecture = self.method.begin()
         self.network: Network = new_network(self.architecture, settings.seed)
         self.wire = WIRES[self.method.encoding]()
@@ -140,6 +140,7 @@ class Run:
             *self.wire.memory(),
             self.grid.kept() if isinstance(self.grid, LocalGrid) else {},
             list(self.evaluation.recent),
+            self.method.tensors(),
         )
 
     def resume(self) -> int:
@@ -165,19 +166,18 @@ class Run:
         load_state(self.network, found.state)
         self.architecture = found.architecture
         self.method.restore(found.method)
+        self.method.restore_tensors(found.method_tensors)
         self.wire.restore(found.wire, found.wire_tensors, self.network.state_dict())
         if isinstance(self.grid, LocalGrid):
             self.grid.restore(found.clients)
-        self.history = list(found.history)
-        self.evaluation.recent = list(found.recent)
+        self.history, self.evaluation.recent = list(found.history), list(found.recent)
         print(f"{self.checkpoint}: going on after round {found.round}", file=sys.stderr, flush=True)
         return found.round + 1
 
     def round(self, server_round: int) -> Row:
         """Let the method change the network, then one FedAvg round, then perhaps evaluate."""
         settings, method, strategy = self.settings, self.method, self.strategy
-        before = self.architecture
-        searching = method.searching(server_round)
+        before, searching = self.architecture, method.searching(server_round)
         strategy.begin()
         if kind := method.ask_all(server_round):
             strategy.architecture = before
@@ -187,7 +187,7 @@ class Run:
             )
         self.architecture, self.network = method.before_round(server_round, before, self.network)
         strategy.architecture = self.architecture
-        strategy.ask = method.ask(server_round)
+        strategy.ask, strategy.teacher = method.ask(server_round), method.teacher(server_round)
         self.wire.use(method.masks(), server_round)
         messages = strategy.configure_train(
             server_round, arrays(self.network.state_dict()), ConfigRecord(), self.grid
@@ -216,8 +216,7 @@ class Run:
         """
         if self.settings.optimizer_state == "fresh":
             return self.grid.send_and_receive(messages, timeout=self.limit)
-        weights = torch.empty(count_parameters(self.network)[0])
-        self.strategy.carried = fresh_moments(weights)
+        self.strategy.carried = fresh_moments(torch.empty(count_parameters(self.network)[0]))
         replies: list[Message] = []
         carried: dict[str, ArrayRecord] = {}  # of the last client whose reply is of use
         for message in messages:
@@ -229,17 +228,15 @@ class Run:
         return replies
 
     def refresh(self, server_round: int) -> None:
-        """Take batch norm's statistics from the round's cohort; where none answers, leave them.
-
-        Training in later rounds is by its batches' own statistics, so it does not depend on these.
-        """
-        state = self.network.state_dict()
-        statistics = {name: state[name] for name in batch_norm.names(self.network)}
-        if not statistics:
+        """Take batch norm's statistics, which no training uses, from the cohort, if it answers."""
+        self.strategy.architecture, network = folded(self.architecture, self.network)
+        state = network.state_dict()
+        if not (statistics := {name: state[name] for name in batch_norm.names(network)}):
             return
         messages = self.strategy.configure_refresh(server_round, state)
         replies = self.grid.send_and_receive(messages, timeout=self.limit)
-        load_state(self.network, state | self.strategy.aggregate_refresh(replies, statistics))
+        refreshed = self.strategy.aggregate_refresh(replies, statistics)
+        load_state(self.network, self.network.state_dict() | refreshed)
 
     def row(
         self,
@@ -253,13 +250,14 @@ class Run:
     ) -> Row:
         """The history's row of a round that has just ended."""
         strategy = self.strategy
-        parameters, with_statistics = count_parameters(self.network)
+        plain = folded(self.architecture, self.network)[1]
+        parameters, with_statistics = count_parameters(plain)
         row = Row(
             round=server_round,
             train_loss=train_loss,
             parameters=parameters,
             parameters_with_statistics=with_statistics,
-            nonzeros=self.wire.nonzeros(self.network.state_dict()),
+            nonzeros=self.wire.nonzeros(plain.state_dict()),
             widths=" ".join(map(str, self.architecture.widths)),
             clients=len(strategy.clients),
             **asdict(strategy.replies),
@@ -273,13 +271,14 @@ class Run:
 
     def deployed(self) -> Network:
         """The network as a device would hold it: what is evaluated and saved."""
-        network = build(self.architecture)
-        load_state(network, self.wire.deployed(self.network.state_dict()))
+        architecture, plain = folded(self.architecture, self.network)
+        network = build(architecture)
+        load_state(network, self.wire.deployed(plain.state_dict()))
         return network
 
     def write_outputs(self) -> None:
         """The files of a finished run; docs/workflow.md lists them."""
-        network = self.deployed()
+        architecture, network = self.architecture.plain, self.deployed()
         evaluation = {
             **self.evaluation.accuracies(self.history, network),
             "nonzeros": self.history[-1].nonzeros,
@@ -288,8 +287,8 @@ class Run:
         write_history(self.output / "history.csv", self.history)
         self.evaluation.write_units(self.output / "units.csv")
         write_json(self.output / "evaluation.json", evaluation)
-        write_json(self.output / "architecture.json", self.architecture.to_json())
-        save_weights(self.output / "weights.safetensors", self.architecture, network.state_dict())
+        write_json(self.output / "architecture.json", architecture.to_json())
+        save_weights(self.output / "weights.safetensors", architecture, network.state_dict())
         if memory := self.method.to_json():
             write_json(self.output / "plan.json", memory)
         about = provenance(self.settings, self.store, self.partition)

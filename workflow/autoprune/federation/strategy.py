@@ -18,6 +18,7 @@ from autoprune.federation.messages import (
     IMPORTANCE,
     REFRESH,
     STATISTICS,
+    TEACHER,
     Measured,
     Unusable,
     Update,
@@ -32,7 +33,7 @@ from autoprune.federation.messages import (
 )
 from autoprune.federation.replies import LATE, RAISED, REFUSED, Failure, Replies
 from autoprune.federation.training import answer_shapes
-from autoprune.federation.wire import Dense, tensors
+from autoprune.federation.wire import Dense, one, tensors
 from autoprune.federation.wire import arrays as to_arrays
 from autoprune.models import Architecture, build
 from autoprune.models.state import Shapes, State, flat, shapes, unflat
@@ -67,6 +68,7 @@ class SeededFedAvg(FedAvg):
     ``architecture`` is that of the weights in hand; the server sets it before each round. After a
     round, ``clients`` are the cohort, ``failures`` those that were left out, with reasons, and
     ``answers`` the mean of what the others were asked for (``ask``) besides their weights.
+    ``teacher``: a state that goes to each of them beside the weights; none for none.
     ``wire`` encodes the weights; ``traffic`` counts the bytes since ``begin``, ``replies`` what
     became of its questions. ``sizes`` are the numbers of training images of all clients, against
     which replies are held; None where the server cannot know. ``max_update_ratio`` as in Settings.
@@ -86,6 +88,7 @@ class SeededFedAvg(FedAvg):
         self.architecture = architecture
         self.wire = wire or Dense()
         self.ask: dict[str, str | float] = {}
+        self.teacher: State = {}
         self.answers: dict[str, torch.Tensor] = {}
         self.clients_per_round = clients_per_round
         self.min_clients = min_clients
@@ -146,6 +149,8 @@ class SeededFedAvg(FedAvg):
         kind = str(self.ask.get("importance", ""))
         self._asked = answer_shapes(kind, build(self.architecture)) if kind else {}
         content = instruction(self.architecture, self._sent, server_round, self.ask)
+        if self.teacher:
+            content[TEACHER] = one(TEACHER, flat(self.teacher))
         return self._to_cohort(content, MessageType.TRAIN, server_round)
 
     def configure_refresh(self, server_round: int, state: State) -> list[Message]:

@@ -71,7 +71,17 @@ class Base:
         """Take the mean of what all clients answered, each counting alike."""
 
     def ask(self, server_round: int) -> dict[str, str | float]:
-        """What clients of the round do besides: ``importance``, ``norm-l1``; see client_app."""
+        """What clients of the round do besides: ``importance``, ``norm-l1``; see client_app.
+
+        What is attached to the network is told all of it (``models.attached``).
+        """
+        return {}
+
+    def teacher(self, server_round: int) -> Mapping[str, Tensor]:
+        """The state of a plain network as wide as the round's, which its clients get beside it.
+
+        For what is attached; its bytes are charged to the round. Empty for none.
+        """
         return {}
 
     def learn(
@@ -100,6 +110,13 @@ class Base:
 
     def restore(self, value: dict[str, Any]) -> None:
         """Go on from ``to_json``'s value."""
+
+    def tensors(self) -> Mapping[str, Tensor]:
+        """What a killed run needs besides, in its checkpoint only; ``restore_tensors`` takes it."""
+        return {}
+
+    def restore_tensors(self, kept: Mapping[str, Tensor]) -> None:
+        """Go on from ``tensors``."""
 
 
 def known() -> list[str]:

@@ -8,7 +8,7 @@ whose call is then the family's name: see ``models.factory``.
 import importlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -35,12 +35,14 @@ class Architecture:
 
     ``widths`` are the filters of the prunable convolutions in the family's order,
     ``input_shape`` is (channels, height, width) in pixels, ``classes`` the length of the output.
+    ``attached``: the kind of trainable parts that the network has besides, see ``models.attached``.
     """
 
     family: str
     widths: tuple[int, ...]
     input_shape: tuple[int, int, int]
     classes: int
+    attached: str = ""
 
     def __post_init__(self) -> None:
         if not is_call(self.family) and self.family not in families():
@@ -58,10 +60,17 @@ class Architecture:
             raise InputError(f"classes: found {self.classes}, expected at least 2")
         if max(*self.widths, self.classes, math.prod(self.input_shape)) > MOST:
             raise too_large(self)
+        if self.attached and self.attached not in (kinds := modules_with("models", "Part")):
+            raise InputError(f"attached: unknown {self.attached!r}; known are {', '.join(kinds)}")
 
     def with_widths(self, widths: Sequence[int]) -> "Architecture":
         """The same family, input and classes at other widths."""
-        return Architecture(self.family, tuple(widths), self.input_shape, self.classes)
+        return replace(self, widths=tuple(widths))
+
+    @property
+    def plain(self) -> "Architecture":
+        """The same without what is attached."""
+        return replace(self, attached="") if self.attached else self
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values; ``from_json`` is the inverse."""
@@ -70,6 +79,7 @@ class Architecture:
             "widths": list(self.widths),
             "input_shape": list(self.input_shape),
             "classes": self.classes,
+            **({"attached": self.attached} if self.attached else {}),
         }
 
     @staticmethod
@@ -87,7 +97,9 @@ class Architecture:
                 raise InputError(
                     f"input_shape: found {list(shape)}, expected channels, height and width"
                 )
-            architecture = Architecture(family, widths, shape, classes)
+            architecture = Architecture(
+                family, widths, shape, classes, str(value.get("attached", ""))
+            )
             cost(architecture)
         except InputError as error:
             raise InputError(f"{where}: {error}") from None
@@ -105,7 +117,11 @@ def too_large(architecture: Architecture) -> InputError:
 
 @lru_cache(maxsize=4096)
 def cost(architecture: Architecture) -> int:
-    """Parameters, batch-norm statistics included; raises InputError as ``build`` does."""
+    """Parameters, batch-norm statistics included; raises InputError as ``build`` does.
+
+    What is attached does not count: it is gone from the network that is deployed.
+    """
+    architecture = architecture.plain
     try:
         with torch.device("meta"):  # shapes only
             if is_call(architecture.family):  # counted without making it
@@ -130,13 +146,16 @@ def build(architecture: Architecture) -> Network:
     return _built(architecture)
 
 
-def _built(architecture: Architecture) -> Network:
+def _built(architecture: Architecture, seed: int = 0) -> Network:
     if is_call(architecture.family):
-        return _traced(architecture, 0)
-    family = importlib.import_module(f"{__name__}.{architecture.family}")
-    network: Network = family.build(
-        architecture.widths, architecture.input_shape, architecture.classes
-    )
+        network = _traced(architecture, seed)
+    else:
+        family = importlib.import_module(f"{__name__}.{architecture.family}")
+        network = family.build(architecture.widths, architecture.input_shape, architecture.classes)
+    if architecture.attached:
+        from autoprune.models.attached import put_on
+
+        put_on(network, architecture.attached)
     return network
 
 
@@ -206,7 +225,7 @@ def new_network(
 ) -> Network:
     """``build`` and ``initialise`` in one step."""
     if is_call(architecture.family):  # what has no rule here is as its function draws it
-        network = _traced(architecture, torch_seed(seed, purpose, *numbers))
+        network = _built(architecture, torch_seed(seed, purpose, *numbers))
     else:
         network = build(architecture)
     initialise(network, seed, purpose, *numbers)

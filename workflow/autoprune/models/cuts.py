@@ -1,7 +1,7 @@
 """Cut filters out of any network in place, and the law that shows whether that is right."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -55,19 +55,26 @@ def _resize(module: nn.Module, *, depthwise: bool) -> None:
         module.num_parameters = len(kernel)
 
 
-@torch.no_grad()
-def silence(network: nn.Module, places: Places, kept: Sequence[Sequence[int]]) -> nn.Module:
-    """The network itself, with zeros wherever a layer would listen to a filter not in ``kept``."""
-    parts = places.indices(kept)
+def listeners(network: nn.Module, places: Places) -> Iterator[tuple[str, int]]:
+    """The kernels and matrices that listen to filters, and the axis along which they do."""
     for name, axes in places.owners.items():
         tensor = network.get_parameter(name) if name.endswith("weight") else None
         if tensor is None or tensor.dim() < 2:
             continue
         listens = 0 if isinstance(network.get_submodule(name[: -len(".weight")]), TRANSPOSED) else 1
         if listens in axes:
-            gone = torch.ones(tensor.shape[listens], dtype=torch.bool)
-            gone[parts[name][listens]] = False
-            tensor.index_fill_(listens, gone.nonzero()[:, 0], 0)
+            yield name, listens
+
+
+@torch.no_grad()
+def silence(network: nn.Module, places: Places, kept: Sequence[Sequence[int]]) -> nn.Module:
+    """The network itself, with zeros wherever a layer would listen to a filter not in ``kept``."""
+    parts = places.indices(kept)
+    for name, axis in listeners(network, places):
+        tensor = network.get_parameter(name)
+        gone = torch.ones(tensor.shape[axis], dtype=torch.bool)
+        gone[parts[name][axis]] = False
+        tensor.index_fill_(axis, gone.nonzero()[:, 0], 0)
     return network
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -11,18 +12,25 @@ from torch.nn import functional as F
 from autoprune.core.errors import InputError
 from autoprune.models.places import Places
 
+if TYPE_CHECKING:
+    from autoprune.models.attached import Attached
+
 
 class Network(nn.Module):
     """A network that can be pruned: it names its prunable layers.
 
     ``prunable``: module names in the order of ``widths``. ``tied``: of one of them, further layers
     that lose the same filters although nothing in the graph couples them. ``input_shape``:
-    (channels, height, width) of an image in pixels.
+    (channels, height, width) of an image in pixels. ``attached``: what a method trains with it.
     """
 
     prunable: tuple[str, ...]
     tied: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     input_shape: tuple[int, ...]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attached: Attached | None = None
 
     @cached_property
     def places(self) -> Places:
@@ -67,12 +75,16 @@ class Network(nn.Module):
 
         ``images`` (batch, channel, height, width), ``labels`` (batch,) int64. With ``dtype``
         bfloat16 convolutions and linear layers compute in it (torch.autocast). A family may
-        write this out by hand, where that is faster and gives the same.
+        write this out by hand, where that is faster and gives the same. What is ``attached`` may
+        add a term of its own, whose gradients join; the loss is that without it.
         """
+        further = None
         with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
             logits = self(images)
+            if self.attached is not None:
+                further = self.attached.penalty(images, logits)
         loss = F.cross_entropy(logits.float(), labels)
-        loss.backward()
+        (loss if further is None else loss + further).backward()
         return loss.detach()
 
 
