@@ -70,6 +70,19 @@ def test_figures_of_a_run(run_folder):
     assert "0" not in set(table[table["metric"] == "train_loss"]["round"])
 
 
+def test_bit_operations_are_a_row_only_where_they_are_counted(run_folder):
+    folder = run_folder(method="geta", variant="joint", rounds=4)
+    plain = collect([folder])
+    edit(folder / "complexity.json", lambda r: r.update(bops=4096, relative_bops=0.125))
+    table = collect([folder])
+    more = table[table["metric"].isin(["bops", "relative_bops"])]
+    assert more[["metric", "value", "unit"]].to_numpy().tolist() == [
+        ["bops", "4096", "bit operations"],
+        ["relative_bops", "0.125", "fraction"],
+    ]
+    assert table.drop(more.index).reset_index(drop=True).equals(plain)
+
+
 def test_clients_that_failed_are_counted_and_are_no_saving(run_folder):
     """Two of five clients late in each of four rounds: the bytes bought what three sent."""
     table = collect([run_folder(rounds=4, late=2)])

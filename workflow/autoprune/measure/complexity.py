@@ -5,7 +5,7 @@ import csv
 import json
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from autoprune.core.errors import InputError, run_main
 from autoprune.core.files import read_json, write_json
+from autoprune.measure.bops import bops, relative_bops
 from autoprune.models import Architecture, build, count_parameters
 from autoprune.models.layers import Add, GlobalAveragePool, Network
 
@@ -37,6 +38,11 @@ def macs(network: nn.Module, input_shape: tuple[int, int, int]) -> int:
     Biases are not multiply-adds and are not counted. Raises InputError for an operator of
     which it is not known whether it multiplies: a count with a hole would be no count.
     """
+    return sum(macs_by_layer(network, input_shape).values())
+
+
+def macs_by_layer(network: nn.Module, input_shape: tuple[int, int, int]) -> dict[str, int]:
+    """``macs`` by the layer that does them, under "" those of no layer, such as attention's."""
     analysis = FlopCountAnalysis(network.eval(), torch.zeros(1, *input_shape))
     # its two kinds of warning are handled here: unknown operators become an error below, and
     # modules that are never called do not occur in a network that is one forward pass
@@ -51,7 +57,14 @@ def macs(network: nn.Module, input_shape: tuple[int, int, int]) -> int:
             f"complexity: fvcore met the operators {', '.join(unknown)}, of which it is not known "
             "whether they multiply; name them in complexity.py"
         )
-    return int(sum(n for name, n in counted.items() if name in MULTIPLY_ADDS))
+    found = {
+        name: int(sum(n for operator, n in of.items() if operator in MULTIPLY_ADDS))
+        for name, of in analysis.by_module_and_operator().items()
+    }
+    layers = [name for name, module in network.named_modules() if not any(module.children())]
+    by_layer = {name: found[name] for name in layers if found[name]}
+    outside = found[""] - sum(by_layer.values())
+    return by_layer | ({"": outside} if outside else {})
 
 
 def flops_tf_profiler(network: nn.Module, input_shape: tuple[int, int, int]) -> int:
@@ -106,17 +119,34 @@ def _area(window: int | tuple[int, ...], dimensions: int) -> int:
     return window**dimensions if isinstance(window, int) else math.prod(window)
 
 
-def complexity(architecture: Architecture) -> dict[str, Any]:
-    """All counts of an architecture; keys as in the tidy metrics."""
+def complexity(
+    architecture: Architecture, quantised: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """All counts of an architecture; keys as in the tidy metrics.
+
+    Of a network whose weights are ``quantised`` (``weight_bits`` by layer, and the ``base_widths``
+    that it came from) the bit operations too.
+    """
     network: Network = build(architecture)
     trainable, with_statistics = count_parameters(network)
+    by_layer = macs_by_layer(network, architecture.input_shape)
     return {
         **architecture.to_json(),
         "parameters": trainable,
         "parameters_with_statistics": with_statistics,
-        "macs": macs(network, architecture.input_shape),
+        "macs": sum(by_layer.values()),
         "flops_tf_profiler": flops_tf_profiler(network, architecture.input_shape),
+        **(_bit_operations(architecture, by_layer, quantised) if quantised else {}),
     }
+
+
+def _bit_operations(
+    architecture: Architecture, by_layer: Mapping[str, int], quantised: Mapping[str, Any]
+) -> dict[str, float]:
+    base = build(architecture.with_widths(quantised["base_widths"]))
+    found = bops(by_layer, quantised["weight_bits"])
+    share = relative_bops(found, macs(base, architecture.input_shape))
+    return {"bops": found, "relative_bops": share}
 
 
 def published_counts(path: str) -> list[dict[str, Any]]:
@@ -169,8 +199,10 @@ def main(argv: Sequence[str] | None) -> None:
     if args.published:
         counts: list[Any] = [published_counts(args.published)]
     elif args.architecture:
+        written = [(path, read_json(path)) for path in args.architecture]
         counts = [
-            complexity(Architecture.from_json(read_json(path), path)) for path in args.architecture
+            complexity(Architecture.from_json(value, path), value.get("quantised"))
+            for path, value in written
         ]
     else:
         counts = [

@@ -42,6 +42,7 @@ OF_UNIT = {
     "fraction": (
         *("test_accuracy", "test_accuracy_last", "test_accuracy_best", "test_macro_accuracy"),
         *("test_accuracy_worst_decile", "validation_accuracy", "validation_accuracy_best"),
+        "relative_bops",
     ),
     "nats": ("test_loss", "train_loss", "validation_loss"),
     "bytes": (
@@ -62,6 +63,7 @@ OF_UNIT = {
     "pixels": ("input_height", "input_width"),
     "multiply-adds": ("macs",),
     "operations": ("flops_tf_profiler",),
+    "bit operations": ("bops",),
     "rounds": ("rounds", "search_rounds", "trained_rounds"),
 }
 UNITS = {name: unit for unit, names in OF_UNIT.items() for name in names}
@@ -138,6 +140,8 @@ def read_run(folder: Path) -> tuple[dict[str, str], list[Row]]:
         )
     rows = [*_figures(folder / "evaluation.json", SCORES), *complexity]
     rows += [*_input(folder / "complexity.json"), *_settings(folder, about)]
+    if "bops" in read_json(folder / "complexity.json"):  # of quantised weights alone
+        rows += _figures(folder / "complexity.json", ("bops", "relative_bops"))
     rows += [*total_rows(history, source), *round_rows(history, source)]
     return identity, rows
 
