@@ -10,6 +10,7 @@ METHODS = [module.replace("_", "-") for module in methods()]
 ORDER = (
     *("dense", "autoprune", "found-widths", "narrow", "null-norms", "random-filters"),
     *("l1-uniform", "fpgm", "slimming", "taylor", "fedmap", "prunefl", "ssfl", "l1-int8"),
+    *("dense-int8", "geta"),
 )
 
 
@@ -49,6 +50,7 @@ LABELS = {
         for method in dict.fromkeys([*(name for name in ORDER if name in METHODS), *METHODS])
         for variant, text in (said(method, "labels") or {}).items()
     },
+    **{f"geta/bits-{bits}": f"GETA, {bits} bits" for bits in (2, 3, 4, 6, 8)},
     # variants of our studies, one change at a time, behind what is compared
     "autoprune/pooled": "autoprune, all layers pooled",
     "autoprune/carried": "autoprune, Adam carried",

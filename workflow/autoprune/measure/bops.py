@@ -12,7 +12,7 @@ FULL = 32  # bits of a float32
 def bops(
     macs: Mapping[str, float], weight_bits: Mapping[str, int], activation_bits: int = FULL
 ) -> float:
-    """Bit operations of one image, from the multiply-adds of each layer and the bits of its weights.
+    """Bit operations of one image, of the multiply-adds of each layer and the bits of its weights.
 
     A layer without ``weight_bits`` has FULL. GETA's weights are quantised and its activations are
     not, which is the default.
