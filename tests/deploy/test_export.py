@@ -34,6 +34,7 @@ NETWORKS = [
     Architecture("inception", (21, 11, 13, 13, 20, 16, 18, 48, 53), (1, 28, 28), 62),
     Architecture("inception", (8, 4, 5, 6, 7, 8, 9, 10, 11), (3, 84, 84), 2),
     Architecture("cnn1d", (21, 34, 17), (1, 40, 64), 20),
+    Architecture("conformer", (21, 34, 5, 30, 17), (1, 40, 64), 20),
 ]
 
 

@@ -23,7 +23,7 @@ CLIENTS = 6
 
 
 def architecture_of(model, tiny):
-    widths = {"cnn": (6, 7)}.get(model, (4, 5, 6))
+    widths = {"cnn": (6, 7), "conformer": (4, 5, 2, 6, 3)}.get(model, (4, 5, 6))
     classes = len(ClientStore.open(str(tiny / "store")).classes("character"))
     return Architecture(model, widths, (1, 28, 28), classes)
 
@@ -65,7 +65,7 @@ def test_importance_is_that_of_the_weights_after_training(flags, tiny, model):
     assert not any(torch.equal(update.answers[name], before[name]) for name in before)
 
 
-@pytest.mark.parametrize("model", ["cnn", "resnet", "cnn1d"])
+@pytest.mark.parametrize("model", ["cnn", "resnet", "cnn1d", "conformer"])
 def test_squared_gradients_are_those_of_the_training_itself(flags, tiny, model):
     """The square of their sum over the steps, and asking changes nothing of the training."""
     architecture = architecture_of(model, tiny)
@@ -166,7 +166,7 @@ def test_a_client_with_no_usable_answer_is_left_out(flags, tiny, answers, words,
     assert same(mean, {n: (sum(one[n].double() for one in five) / 5).float() for n in mean})
 
 
-@pytest.mark.parametrize("model", ["cnn", "resnet", "cnn1d"])
+@pytest.mark.parametrize("model", ["cnn", "resnet", "cnn1d", "conformer"])
 def test_weights_under_a_mask_stay_zero_in_training(flags, tiny, model, monkeypatch):
     """In the client's own network, not only in what the server makes of the values it sends."""
     held = {}

@@ -45,6 +45,10 @@ def test_dead_filters_are_counted_by_layer():
     over_time = Architecture("cnn1d", (4, 5, 2), (1, 28, 28), 10)
     dead = {"norm1.bias": [0], "norm2.bias": [1, 4]}
     assert fractions(silenced(over_time, dead)) == [0.75, 0.6, 1]
+    conformer = Architecture("conformer", (4, 5, 2, 3, 4), (1, 28, 28), 10)
+    rows = [*range(40, 48)]  # the values of the second head, behind 32 rows of queries and keys
+    dead = {"blocks.0.after.up.bias": [0], "blocks.0.attention.qkv.bias": rows}
+    assert fractions(silenced(conformer, dead)) == [1, 1, 0.5, 1, 0.75]
 
 
 def test_behind_a_batch_norm_its_own_output_decides():

@@ -29,6 +29,7 @@ from autoprune.models.state import flat, maskable, pack_mask, shapes, unflat, un
 CNN = Architecture("cnn", (5, 7), (1, 28, 28), 10)
 RESNET = Architecture("resnet", (4, 5, 6), (1, 28, 28), 10)
 CNN1D = Architecture("cnn1d", (4, 5, 6), (1, 40, 64), 20)
+CONFORMER = Architecture("conformer", (4, 5, 2, 6, 3), (1, 40, 64), 20)
 STATE = new_network(CNN, 0).state_dict()
 TOTAL = sum(STATE[name].numel() for name in maskable(STATE))
 
@@ -87,7 +88,9 @@ def test_values_that_do_not_fit_the_mask_are_a_fault():
         expand(values[:-1], masks, shapes(STATE))
 
 
-@pytest.mark.parametrize("architecture", [CNN, RESNET, CNN1D], ids=lambda one: one.family)
+@pytest.mark.parametrize(
+    "architecture", [CNN, RESNET, CNN1D, CONFORMER], ids=lambda one: one.family
+)
 def test_int8_is_bytes_in_the_documented_order(architecture):
     """All int8 first, then float32 of scales and of what is not rounded; and back, to the bit."""
     state = new_network(architecture, 0).state_dict()

@@ -25,6 +25,7 @@ FAMILIES = [
     Architecture("resnet", (9, 12, 14), (3, 84, 84), 2),
     Architecture("inception", (12, 8, 9, 10, 11, 12, 9, 14, 16), (1, 28, 28), 62),
     Architecture("cnn1d", (9, 12, 14), (1, 40, 64), 20),
+    Architecture("conformer", (9, 12, 8, 14, 10), (1, 40, 64), 20),
 ]
 
 

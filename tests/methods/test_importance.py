@@ -17,6 +17,7 @@ from autoprune.pruning.shrink import decide, group_scores, largest
 CNN = Architecture("cnn", (6, 7), (1, 28, 28), 10)
 RESNET = Architecture("resnet", (6, 5, 7), (3, 28, 28), 2)
 CNN1D = Architecture("cnn1d", (6, 5, 7), (1, 10, 16), 3)
+CONFORMER = Architecture("conformer", (6, 5, 3, 7, 4), (1, 10, 16), 3)
 NORMAL = torch.nn.init.normal_
 
 
@@ -98,6 +99,15 @@ def test_coupled_kernels_are_summed():
     assert group_scores(network, 0, scores) == pytest.approx(by_hand.tolist(), rel=1e-5)
 
 
+def test_a_head_is_judged_by_its_queries_keys_and_values():
+    network = new_network(CONFORMER, 0)
+    qkv = network.blocks[0].attention.qkv.weight.abs().double().sum(1)
+    by_hand = qkv.reshape(3, 3, 8).sum((0, 2))  # (of what, head, row)
+    assert network.group(2) == ["blocks.0.attention"]
+    assert group_scores(network, 2, scores) == pytest.approx(by_hand.tolist())
+    assert decide(network, 1.0)[2].scores == pytest.approx(by_hand.tolist())
+
+
 def test_every_norm_of_the_coupled_filters_is_found():
     network = new_network(RESNET, 0)
     blocks = [f"blocks.{n}.{norm}" for n in (0, 1) for norm in ("norm2", "shortcut_norm")]
@@ -106,7 +116,9 @@ def test_every_norm_of_the_coupled_filters_is_found():
     assert new_network(CNN, 0).norms(0) == []
 
 
-@pytest.mark.parametrize("architecture", [CNN, RESNET, CNN1D], ids=lambda one: one.family)
+@pytest.mark.parametrize(
+    "architecture", [CNN, RESNET, CNN1D, CONFORMER], ids=lambda one: one.family
+)
 @pytest.mark.parametrize("kind", IMPORTANCES)
 def test_importance_is_autograds(architecture, kind):
     """Means over two batches, from gradients taken by autograd on a network of its own."""
@@ -144,7 +156,17 @@ def gated(network):
     """A gate of ones a filter, which multiplies whatever leaves the layers that hold the filter."""
     gates = {}
     for layer, name in enumerate(network.prunable):
-        gates[name] = gate = torch.ones(network.get_submodule(name).out_channels).requires_grad_()
+        gates[name] = gate = torch.ones(network.places.widths[layer]).requires_grad_()
+        if name.endswith(("attention", "value")):  # what is read of a head, and behind a gated unit
+            reader = name.replace("attention", "attention.joined").replace("value", "back")
+            rows = network.get_submodule(reader).in_features // len(gate)
+            network.get_submodule(reader).register_forward_pre_hook(
+                lambda _, x, z=gate, rows=rows: x[0] * z.repeat_interleave(rows)
+            )
+            continue
+        if name.endswith("up"):  # a linear layer's units stand last
+            network.get_submodule(name).register_forward_hook(lambda _, __, y, z=gate: y * z)
+            continue
         for holder in map(network.get_submodule, network.norms(layer) or network.group(layer)):
             holder.register_forward_hook(
                 lambda _, __, y, z=gate: y * z.view(-1, *[1] * (y.dim() - 2))
@@ -185,14 +207,17 @@ def test_taylor_by_hand_behind_batch_norm():
     assert found["blocks.0.conv1"].tolist() == [(7**2 + 5**2) / 2] * 5
 
 
-def test_a_group_without_every_batch_norm_goes_by_its_kernels():
+def test_a_group_without_every_batch_norm_goes_by_what_is_read_of_it():
+    """Kernels in front of a norm say nothing, and there is one in front of none."""
     network = new_network(RESNET, 0)
     owners = dict(network.places.owners)  # as if nothing had coupled this one
     del owners["blocks.1.norm2.weight"]
     network.__dict__["places"] = Places(network.places.widths, owners)
     network.backward = lambda *_: [p.grad.fill_(3.0) for p in network.parameters()]
     found = importance("taylor", network, *batch(RESNET.input_shape, 2), batch_size=12)
-    sums = [3 * network.get_submodule(n).weight.sum((1, 2, 3)) for n in network.group(0)]
+    kernels = [f"blocks.{n}.{name}" for n in (0, 1) for name in ("conv1", "shortcut")]
+    sums = [3 * network.get_submodule(n).weight.sum((0, 2, 3)) for n in kernels]
+    sums.append(3 * network.linear.weight.sum(0).reshape(6, -1).sum(1))
     assert torch.allclose(found["stem"], sum(sums) ** 2, rtol=1e-4)
     assert found["blocks.0.conv1"].tolist() == [9.0] * 5  # scale 1 and shift 0
 

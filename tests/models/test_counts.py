@@ -55,6 +55,18 @@ def test_a_cnn_over_time_term_by_term():
     assert counts["parameters"] == kernels + norms + 5 * 20 + 20
 
 
+def test_a_conformer_term_by_term():
+    """64 frames, halved twice; two heads of 8 rows, whose products and shares are of no layer."""
+    counts = complexity(Architecture("conformer", (4, 6, 2, 5, 3), (1, 40, 64), 20))
+    stem = 5 * (32 * 40 * 4 + 16 * 4 * 64)
+    a_frame = 64 * (2 * 6 + 3 * 16 + 16 + 2 * 5 + 5 + 2 * 3) + 7 * 5
+    products = 2 * (16 * 16 * 16)  # queries by keys, shares by values: frames, frames, all rows
+    assert counts["macs"] == stem + 16 * a_frame + products + 64 * 20
+    outputs = 32 * 4 + 16 * 64 + 20 + 16 * (6 + 64 + 48 + 64 + 5 + 5 + 5 + 64 + 3 + 64)
+    sums, shares, softmax = 4 * 16 * 64, 5 * 2 * 16 * 16, 100
+    assert counts["flops_tf_profiler"] == 2 * counts["macs"] + outputs + sums + shares + softmax
+
+
 def test_statistics_are_counted_apart():
     """Two per batch-norm channel: 16 + 32 + 16 + 16 + 64 + 16 + 16 channels."""
     counts = complexity(Architecture("resnet", (16, 32, 64), *CELEBA))

@@ -20,6 +20,8 @@ NETWORKS = [
     Architecture("inception", (4, 2, 3, 4, 3, 2, 3, 6, 5), (1, 28, 28), 10),
     Architecture("inception", (4, 2, 3, 4, 3, 2, 3, 6, 5), (3, 84, 84), 2),
     Architecture("cnn1d", (4, 6, 5), (1, 40, 64), 20),
+    Architecture("conformer", (4, 6, 2, 5, 3), (1, 40, 64), 20),
+    Architecture("conformer", (4, 6, 3, 5, 3, 2, 1, 4, 7), (2, 5, 9), 3),
 ]
 
 
@@ -124,7 +126,7 @@ def test_load_state_refuses_other_shapes_and_keys():
 
 
 def test_families_are_the_modules():
-    assert families() == ["cnn", "cnn1d", "inception", "resnet"]
+    assert families() == ["cnn", "cnn1d", "conformer", "inception", "resnet"]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -21,6 +21,7 @@ NETWORKS = [
     Architecture("resnet", (16, 20, 18), (3, 84, 84), 2),
     Architecture("inception", (12, 8, 9, 10, 11, 12, 9, 14, 16), (1, 28, 28), 10),
     Architecture("cnn1d", (14, 12, 16), (1, 10, 16), 10),
+    Architecture("conformer", (14, 12, 9, 15, 16), (1, 10, 16), 10),
 ]
 
 

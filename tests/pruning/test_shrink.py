@@ -16,6 +16,8 @@ NETWORKS = [
     Architecture("inception", (6, 4, 5, 6, 5, 4, 6, 8, 7), (3, 84, 84), 2),
     Architecture("cnn1d", (7, 9, 8), (1, 40, 64), 20),
     Architecture("cnn1d", (5, 4, 6), (2, 3, 9), 3),
+    Architecture("conformer", (5, 9, 6, 4, 7), (1, 40, 64), 20),
+    Architecture("conformer", (5, 9, 6, 4, 7, 8, 3, 5, 6), (2, 3, 9), 3),
 ]
 
 

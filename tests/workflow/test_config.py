@@ -246,7 +246,8 @@ REFUSED = [
     ),
     (
         {"pairs": {"glyphs-cnn": {"model": "vgg"}}},
-        "pairs.glyphs-cnn.model: unknown network 'vgg'; known are cnn, cnn1d, inception, resnet",
+        "pairs.glyphs-cnn.model: unknown network 'vgg'; known are cnn, cnn1d, conformer, "
+        "inception, resnet",
     ),
     (
         {"pairs": {"glyphs-cnn": {"dataset": "letters"}}},
@@ -351,7 +352,8 @@ REFUSED = [
     ({"ablations": {"a": {"with": "x"}}}, "ablations.a: key 'without' is missing"),
     (
         {"pairs": {"glyphs-cnn": {"model": "cnnn"}}},
-        "pairs.glyphs-cnn.model: unknown network 'cnnn'; known are cnn, cnn1d, inception, resnet",
+        "pairs.glyphs-cnn.model: unknown network 'cnnn'; known are cnn, cnn1d, conformer, "
+        "inception, resnet",
     ),
     (
         {"networks": {"mine": {"torchvision": "resnet18", "factory": "a:b"}}},

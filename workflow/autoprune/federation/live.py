@@ -51,7 +51,16 @@ def _peak(layer: nn.Module, output: Tensor) -> Tensor:
 
 
 def _peaks(network: Network, images: Tensor) -> list[Tensor]:
-    """The largest output (filter,) of each prunable convolution, or of its own batch norm."""
+    """The largest output (filter,) of each prunable convolution, or of its own batch norm.
+
+    Of a head it is that of its rows, as the layer that reads them sees them.
+    """
+    heads = {
+        listener: name
+        for layer, name in enumerate(network.prunable)
+        if network.is_attention(layer)
+        for listener in network.listeners(layer)
+    }
     peaks: dict[str, Tensor] = {}
     last: tuple[str, Tensor | None] = "", None  # the convolution before, and its output
 
@@ -65,16 +74,26 @@ def _peaks(network: Network, images: Tensor) -> list[Tensor]:
         if inputs[0] is maps:
             peaks[name] = _peak(network.get_submodule(name), output)
 
-    hooks = [
-        module.register_forward_hook(
-            normalised if isinstance(module, BATCH_NORMS) else partial(convolved, name)
-        )
-        for name, module in network.named_modules()
-        if name in network.prunable or isinstance(module, BATCH_NORMS)
-    ]
+    def read(name: str, listener: nn.Module, inputs: tuple[Tensor], _: Tensor) -> None:
+        peaks[name] = _peak(listener, inputs[0])
+
+    hooks = []
+    for name, module in network.named_modules():
+        if name in heads:
+            hooks.append(module.register_forward_hook(partial(read, heads[name])))
+        elif isinstance(module, BATCH_NORMS):
+            hooks.append(module.register_forward_hook(normalised))
+        elif name in network.prunable and name not in heads.values():
+            hooks.append(module.register_forward_hook(partial(convolved, name)))
     try:
         network(images)
     finally:
         for hook in hooks:
             hook.remove()
-    return [peaks[name] for name in network.prunable]
+    found = []
+    for layer, name in enumerate(network.prunable):
+        axis = int(network.is_attention(layer))
+        holder = network.listeners(layer)[0] if axis else name
+        of_rows = network.places.by_filter(layer, f"{holder}.weight", peaks[name], axis)
+        found.append(of_rows.reshape(len(of_rows), -1).amax(1))
+    return found

@@ -214,15 +214,28 @@ def _gates(network: Network, layer: int) -> Tensor:
 
     A gate scales a layer's output as the layer's own parameters do together, biases and shifts
     included, so its gradient is the sum of theirs times their values. Kernels in front of a batch
-    norm do not scale its output: theirs is 0.
+    norm do not scale its output: theirs is 0. Where norms are fewer than kernels, as behind a gated
+    unit, and of a head (Michel et al. 2019, section 4.1) a gate scales what is read of the filter,
+    as the columns of the kernels that read it do together.
     """
     group, norms = network.group(layer), network.norms(layer)
+    if network.is_attention(layer) or 0 < len(norms) < len(group):
+        read = [_products(network, layer, f"{n}.weight", 1) for n in network.listeners(layer)]
+        return torch.stack(read).sum(0)
     products = [
-        (parameter.detach() * gradient(parameter)).reshape(len(parameter), -1).sum(1)
+        _products(network, layer, f"{name}.{leaf}")
         for name in (norms if len(norms) == len(group) else group)
-        for parameter in network.get_submodule(name).parameters()
+        for leaf, _ in network.get_submodule(name).named_parameters()
     ]
     return torch.stack(products).sum(0)
+
+
+def _products(network: Network, layer: int, name: str, axis: int = 0) -> Tensor:
+    """Sums (filter,) of a parameter's values times their gradients, by the filters of a layer."""
+    parameter = network.get_parameter(name)
+    products = (parameter.detach() * gradient(parameter)).movedim(axis, 0)
+    products = network.places.by_filter(layer, name, products, axis)
+    return products.reshape(len(products), -1).sum(1)
 
 
 def answer_shapes(kind: str, network: Network) -> dict[str, tuple[int, ...]]:
@@ -230,10 +243,11 @@ def answer_shapes(kind: str, network: Network) -> dict[str, tuple[int, ...]]:
 
     The server holds the answers of clients with such a network against them.
     """
-    weights = {name: tuple(p.shape) for name, p in network.named_parameters() if p.dim() > 1}
-    if kind == "taylor":  # (filter,), the first axis of a kernel
-        return {name: weights[f"{name}.weight"][:1] for name in network.prunable}
-    return weights
+    if kind == "taylor":  # (filter,)
+        return {
+            n: (width,) for n, width in zip(network.prunable, network.places.widths, strict=True)
+        }
+    return {name: tuple(p.shape) for name, p in network.named_parameters() if p.dim() > 1}
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from fvcore.nn import FlopCountAnalysis
+from fvcore.nn.jit_handles import get_shape
 from torch import Tensor, nn
 
 from autoprune.core.errors import InputError, run_main
@@ -20,7 +21,8 @@ from autoprune.models.layers import Add, GlobalAveragePool, Network
 
 # fvcore's operators that are multiply-adds. What else it counts (batch norm, average pooling)
 # is not, and is left out, so that 1 MAC = 1 multiply-add and nothing more.
-MULTIPLY_ADDS = {"conv", "linear", "addmm", "matmul", "bmm", "einsum"}
+PRODUCTS = {"addmm", "matmul", "bmm", "einsum"}  # of no layer, as those of attention
+MULTIPLY_ADDS = {"conv", "linear", *PRODUCTS}
 # fvcore's operators that it counts, or does not know, and that hold no multiply-add: pooling,
 # padding, normalisation, and functions of each element, a product of two tensors among them.
 NO_MULTIPLY_ADDS = {
@@ -43,11 +45,7 @@ def macs(network: nn.Module, input_shape: tuple[int, int, int]) -> int:
 
 def macs_by_layer(network: nn.Module, input_shape: tuple[int, int, int]) -> dict[str, int]:
     """``macs`` by the layer that does them, under "" those of no layer, such as attention's."""
-    analysis = FlopCountAnalysis(network.eval(), torch.zeros(1, *input_shape))
-    # its two kinds of warning are handled here: unknown operators become an error below, and
-    # modules that are never called do not occur in a network that is one forward pass
-    analysis.unsupported_ops_warnings(False)
-    analysis.uncalled_modules_warnings(False)
+    analysis = _analysis(network, input_shape)
     counted = analysis.by_operator()
     seen = set(counted) | {name.removeprefix("aten::") for name in analysis.unsupported_ops()}
     # one that works in place has the name of the other with a line behind it
@@ -67,15 +65,28 @@ def macs_by_layer(network: nn.Module, input_shape: tuple[int, int, int]) -> dict
     return by_layer | ({"": outside} if outside else {})
 
 
+def _analysis(network: nn.Module, input_shape: tuple[int, int, int]) -> FlopCountAnalysis:
+    analysis = FlopCountAnalysis(network.eval(), torch.zeros(1, *input_shape))
+    # its two kinds of warning are handled here: unknown operators become an error in ``macs``, and
+    # modules that are never called do not occur in a network that is one forward pass
+    analysis.unsupported_ops_warnings(False)
+    analysis.uncalled_modules_warnings(False)
+    return analysis
+
+
 def flops_tf_profiler(network: nn.Module, input_shape: tuple[int, int, int]) -> int:
     """FLOPs of one image as TensorFlow's profiler counts them (method.md, the authors' figures).
 
     Convolution and linear: 2 a multiply-add, 1 a bias and output element; max pool: its window an
     output element; global average pool: 1 an input element; residual sum: 1 an element; softmax:
-    5 a class; ReLU, other functions of each element and batch norm: 0. Raises InputError for a
-    layer of another kind.
+    5 a class, and an element inside the network; products of no layer, as those of attention: 2 a
+    multiply-add; ReLU, other functions of each element and norms: 0. Raises InputError for a layer
+    of another kind.
     """
-    total = 0
+    products = _analysis(network, input_shape)
+    products.set_op_handle("aten::softmax", lambda _, found: 5 * math.prod(get_shape(found[0])))
+    counted = products.by_operator()
+    total = int(sum(2 * counted[name] for name in PRODUCTS) + counted["softmax"])
 
     def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal total
@@ -93,7 +104,9 @@ def flops_tf_profiler(network: nn.Module, input_shape: tuple[int, int, int]) -> 
                 total += output.numel()
             case nn.AdaptiveAvgPool1d() | nn.AdaptiveAvgPool2d():
                 total += inputs[0].numel()
-            case nn.BatchNorm1d() | nn.BatchNorm2d() | nn.BatchNorm3d() | nn.Flatten():
+            case nn.BatchNorm1d() | nn.BatchNorm2d() | nn.BatchNorm3d() | nn.LayerNorm():
+                pass
+            case nn.Flatten():
                 pass
             case _ if not list(module.parameters()) and inputs[0].numel() <= output.numel():
                 pass  # a function of each element, as ReLU is

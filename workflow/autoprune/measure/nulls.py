@@ -27,12 +27,16 @@ COLUMNS = ("null", "draw", "parameters_with_statistics", "applications", "widths
 def fan_in(base: Architecture, widths: np.ndarray) -> list[np.ndarray]:
     """For each prunable convolution a filter's weights (draw,), at ``widths`` (draw, layer)."""
     network, found = built(base), []
-    for name in network.prunable:
-        kernel = network.weight(name)
-        fixed, of_layers = network.places.shares(f"{name}.weight", 1)
-        channels = sum((widths[:, layer] * n for layer, n in of_layers.items()), 0 * widths[:, 0])
-        inputs = channels + (fixed if of_layers else kernel.shape[1])
-        found.append(inputs * kernel[0, 0].numel())
+    for layer in range(len(network.prunable)):
+        of_filter = 0 * widths[:, 0]
+        for holder in network.kernels(layer):
+            kernel = network.weight(holder)
+            fixed, of_layers = network.places.shares(f"{holder}.weight", 1)
+            channels = sum((widths[:, of] * n for of, n in of_layers.items()), 0 * widths[:, 0])
+            inputs = channels + (fixed if of_layers else kernel.shape[1])
+            rows = len(kernel) // base.widths[layer]
+            of_filter = of_filter + inputs * kernel[0, 0].numel() * rows
+        found.append(of_filter)
     return found
 
 

@@ -74,5 +74,6 @@ def scales(network: Network, layer: int) -> Tensor:
 
     By the sum a filter of five norms would outlast one of a single norm for their number alone.
     """
-    of_norms = [network.weight(name).detach().abs() for name in network.norms(layer)]
+    scales = [network.filters(layer, name).detach().abs() for name in network.norms(layer)]
+    of_norms = [each if each.dim() == 1 else each.mean(1) for each in scales]
     return torch.stack(of_norms).mean(0)

@@ -29,6 +29,9 @@ def cut_module(network: nn.Module, places: Places, kept: Sequence[Sequence[int]]
             setattr(module, leaf, nn.Parameter(part, requires_grad=tensor.requires_grad))
         else:
             setattr(module, leaf, part)
+    for count, layer in places.counts.items():
+        holder, _, leaf = count.rpartition(".")
+        setattr(network.get_submodule(holder), leaf, len(kept[layer]))
     for module in network.modules():
         _resize(module, depthwise=module in depthwise)
     return network

@@ -1,6 +1,6 @@
 """Whose filters stand where in any network: by torch-pruning's dependency graph."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 import torch_pruning
@@ -9,6 +9,7 @@ from torch_pruning import ops
 from torch_pruning.dependency import Group
 
 from autoprune.core.errors import InputError
+from autoprune.models.heads import Attention, Part, readings
 from autoprune.models.kinds import BATCH_NORMS, CONVOLUTIONS, TRANSPOSED, is_depthwise
 from autoprune.models.places import NOBODY, Places
 
@@ -29,7 +30,10 @@ def trace(
     with torch.device("cpu"):
         owners = Owners(network)
         for names in layers:
-            owners.claim([group_of(graph, network.get_submodule(name)) for name in names])
+            if heads := next(readings(names[0], network.get_submodule(names[0])), None):
+                owners.claim_heads(heads)
+            else:
+                owners.claim([group_of(graph, network.get_submodule(name)) for name in names])
         return owners.places()
 
 
@@ -69,11 +73,13 @@ class Owners:
     """Who owns which place along a network's tensors, as one layer after another claims its own."""
 
     def __init__(self, network: nn.Module) -> None:
+        self._network = network
         self._names: dict[object, str] = {part: name for name, part in network.named_modules()}
         self._names |= {part: name for name, part in network.named_parameters()}
         self._state = network.state_dict()
         self._owners: dict[str, dict[int, Tensor]] = {}
         self._widths: list[int] = []
+        self._counts: dict[str, int] = {}
 
     def claim(self, groups: Sequence[Group]) -> None:
         """Number the filters of the next layer, given all that loses something when they go.
@@ -81,8 +87,17 @@ class Owners:
         Raises InputError, and claims nothing, where a place would belong to two filters, or one
         filter would have more places than another: shapes would hang on which of them go.
         """
+        parts = (part for group in groups for part in self._parts(group))
+        self._claim(parts, len(groups[0][0].idxs))
+
+    def claim_heads(self, attention: Attention) -> None:
+        """Number the heads of the next layer; raises InputError as ``claim``."""
+        self._claim(attention.parts(self._network), attention.heads)
+        self._counts[f"{attention.name}.{attention.count}"] = len(self._widths) - 1
+
+    def _claim(self, parts: Iterable[Part], width: int) -> None:
         start, taken = sum(self._widths), []
-        for name, axis, index, numbers in (part for group in groups for part in self._parts(group)):
+        for name, axis, index, numbers in parts:
             owner = self.owner(name, axis)
             before = owner[index]
             if ((before != NOBODY) & (before != start + numbers)).any():
@@ -100,7 +115,7 @@ class Owners:
         for name, axis, index, numbers in taken:
             owner = self._owners.setdefault(name, {}).setdefault(axis, self.owner(name, axis))
             owner[index] = numbers
-        self._widths.append(len(groups[0][0].idxs))
+        self._widths.append(width)
 
     def owner(self, name: str, axis: int) -> Tensor:
         """The owners (place,) along an axis of a tensor, NOBODY where there is none yet."""
@@ -114,9 +129,9 @@ class Owners:
     def places(self) -> Places:
         """What was claimed, the tensors in the state's order."""
         owners = {name: self._owners[name] for name in self._state if name in self._owners}
-        return Places(tuple(self._widths), owners)
+        return Places(tuple(self._widths), owners, dict(self._counts))
 
-    def _parts(self, group: Group) -> Iterator[tuple[str, int, Tensor, Tensor]]:
+    def _parts(self, group: Group) -> Iterator[Part]:
         """Of each tensor that loses something its name, the axis, the places, whose they are."""
         for item in group:
             module = item.dep.target.module

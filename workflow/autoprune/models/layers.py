@@ -45,28 +45,58 @@ class Network(nn.Module):
         """The kernel (filter, channel, height, width), matrix or scales of a layer."""
         return self.get_parameter(f"{name}.weight")
 
+    def filters(self, layer: int, name: str) -> Tensor:
+        """The kernel or scales of ``name``, of the group or the norms of ``layer``, by its filters.
+
+        The weight itself (filter, ...), or (filter, number) where a filter has several rows: a
+        group of a convolution has those of its filters, a head those of its queries, keys and
+        values. Its L1 norm is over all that make it, as torch-pruning sums a head's importance.
+        """
+        names = self.kernels(layer) if name == self.prunable[layer] else [name]
+        parts = [self.places.by_filter(layer, f"{n}.weight", self.weight(n)) for n in names]
+        return parts[0] if len(parts) == 1 else torch.cat([part.flatten(1) for part in parts], 1)
+
+    def kernels(self, layer: int) -> list[str]:
+        """Names of the layers whose rows are what the rule judges a prunable layer by."""
+        return self._holders(layer, True) if self.is_attention(layer) else [self.prunable[layer]]
+
+    def listeners(self, layer: int) -> list[str]:
+        """Names of the layers whose inputs are filters of prunable layer ``layer``."""
+        own = self.places.filters(layer)
+        return [
+            name.removesuffix(".weight")
+            for name, axes in self.places.owners.items()
+            if name.endswith(".weight") and 1 in axes and torch.isin(own, axes[1]).all()
+        ]
+
     def group(self, layer: int) -> list[str]:
         """Names of the layers with kernels whose filters are those of prunable layer ``layer``.
 
-        More than one name means that they are coupled: they lose the same filters.
+        More than one name means that they are coupled: they lose the same filters. Of attention it
+        is its own name alone, as ``prunable`` has it: its projections make a head together.
         """
-        return self._holders(layer, kernels=True)
+        alone = self.is_attention(layer)
+        return [self.prunable[layer]] if alone else self._holders(layer, True)
+
+    def is_attention(self, layer: int) -> bool:
+        """Whether the filters of a prunable layer are heads."""
+        return f"{self.prunable[layer]}.weight" not in self.places.owners
 
     def norms(self, layer: int) -> list[str]:
         """Names of the batch norms whose channels are the filters of prunable ``layer``.
 
         Where each layer of the group has one behind it, there are as many as ``group`` names.
         """
-        return self._holders(layer, kernels=False)
+        return self._holders(layer, False)
 
-    def _holders(self, layer: int, *, kernels: bool) -> list[str]:
-        own = self.places.filters(layer)
+    def _holders(self, layer: int, kernels: bool) -> list[str]:
+        own, several = self.places.filters(layer), layer in self.places.counts.values()
         return [
             name.removesuffix(".weight")
             for name, axes in self.places.owners.items()
             if name.endswith(".weight")
             and 0 in axes
-            and torch.equal(axes[0], own)
+            and torch.equal(axes[0].unique() if several else axes[0], own)
             and (self.get_parameter(name).dim() > 1) is kernels
         ]
 

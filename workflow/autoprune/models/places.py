@@ -1,7 +1,7 @@
 """Which prunable layer's filters stand where along a network's tensors, and how to cut there."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 
 import torch
@@ -21,10 +21,13 @@ class Places:
     (place,) int64: filter i of layer n is number i plus the widths before n, NOBODY owns what
     stays. An axis along which nothing prunable stands is left out. After a flatten one filter owns
     many places; behind a concatenation the filters of several layers follow one another.
+    ``counts``: an attribute of a module that says how many filters a layer has -> that layer. Such
+    a filter is a head of attention or a group of a convolution, of several places everywhere.
     """
 
     widths: tuple[int, ...]
     owners: Mapping[str, Mapping[int, Tensor]]
+    counts: Mapping[str, int] = field(default_factory=dict)
 
     def starts(self) -> list[int]:
         """The number of each layer's first filter."""
@@ -68,7 +71,18 @@ class Places:
             name: {axis: renumbered[owner[alive[owner]]] for axis, owner in axes.items()}
             for name, axes in self.owners.items()
         }
-        return Places(tuple(map(len, kept)), owners)
+        return Places(tuple(map(len, kept)), owners, self.counts)
+
+    def by_filter(self, layer: int, name: str, values: Tensor, axis: int = 0) -> Tensor:
+        """Values (place, ...) along an axis of a tensor by the filters of a layer: (filter, ...).
+
+        The very values where each filter has one place, in order; else (filter, value).
+        """
+        owner, own = self.owners[name][axis], self.filters(layer)
+        if torch.equal(owner, own):
+            return values
+        places = torch.isin(owner, own).nonzero()[:, 0]
+        return values[places[owner[places].argsort(stable=True)]].reshape(len(own), -1)
 
     def shares(self, name: str, axis: int) -> tuple[int, dict[int, int]]:
         """Places along an axis that are nobody's, and those that each filter of a layer has."""

@@ -18,7 +18,7 @@ def decide(
     With ``statistics`` "pooled" all layers share one mean and one std. Layers differ in how many
     weights a filter has, so the scores are then norms per weight.
     """
-    kernels = [network.weight(name) for name in network.prunable]
+    kernels = [network.filters(layer, name) for layer, name in enumerate(network.prunable)]
     norms = [scores(kernel) for kernel in kernels]
     if statistics == "layer":
         return [boundaries(of_layer, k, tails) for of_layer in norms]
@@ -49,7 +49,7 @@ def group_scores(
     network: Network, layer: int, score: Callable[[torch.Tensor], list[float]]
 ) -> list[float]:
     """The score of each filter of a prunable convolution, summed over the coupled kernels."""
-    of_kernels = [score(network.weight(name)) for name in network.group(layer)]
+    of_kernels = [score(network.filters(layer, name)) for name in network.group(layer)]
     return [sum(of_filter) for of_filter in zip(*of_kernels, strict=True)]
 
 
