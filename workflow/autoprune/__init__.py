@@ -1,7 +1,9 @@
 """Federated learning with automatic structured pruning: the study behind the Snakefile.
 
-For use outside it: ``load`` gives the network of a finished run, ``prunable`` names the layers of
-any network that can lose filters, ``shrink`` takes them out.
+For use outside it, each loaded when it is asked for (docs/library.md): ``load`` gives the network
+of a finished run, ``prunable`` names the layers of any network that can lose filters, ``shrink``
+takes them out, ``kept`` says which a plan leaves. ``AutoPrune`` is the strategy for Flower apps,
+``received`` its client's end. ``InputError`` is raised for what somebody gave that is wrong.
 """
 
 import importlib
@@ -16,15 +18,25 @@ from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from autoprune.pruning.library import load, prunable, shrink
+    from autoprune.core.errors import InputError
+    from autoprune.federation.arrays import received
+    from autoprune.federation.library import AutoPrune
+    from autoprune.pruning.library import kept, load, prunable, shrink
 
-__all__ = ["load", "prunable", "shrink"]
+__all__ = ["AutoPrune", "InputError", "kept", "load", "prunable", "received", "shrink"]
+
+_ELSEWHERE = {
+    "AutoPrune": "federation.library",
+    "InputError": "core.errors",
+    "received": "federation.arrays",
+}
 
 
 def __getattr__(name: str) -> Any:
     """A public name; torch is loaded by those who use one."""
     if name in __all__:
-        return getattr(importlib.import_module("autoprune.pruning.library"), name)
+        module = _ELSEWHERE.get(name, "pruning.library")
+        return getattr(importlib.import_module(f"autoprune.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -1,7 +1,7 @@
 """Cut filters out of any network in place, and the law that shows whether that is right."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,25 +13,31 @@ from autoprune.models.places import Places
 EXACT = 1e-9  # relative, in double precision: rounding stays far below, a wrong filter far above
 
 
-@torch.no_grad()
 def cut_module(network: nn.Module, places: Places, kept: Sequence[Sequence[int]]) -> nn.Module:
-    """The network itself, without the filters that are not in ``kept``.
+    """The network itself, without the filters that are not in ``kept``; see ``refit``."""
+    parts = places.cut(network.state_dict(), kept)
+    refit(network, {name: parts[name] for name in places.owners})
+    for count, layer in places.counts.items():
+        holder, _, leaf = count.rpartition(".")
+        setattr(network.get_submodule(holder), leaf, len(kept[layer]))
+    return network
+
+
+@torch.no_grad()
+def refit(network: nn.Module, parts: Mapping[str, Tensor]) -> nn.Module:
+    """The network itself with ``parts`` for its tensors of these names, its layers as large.
 
     Parameters and buffers become new ones, so an optimizer must be made anew.
     """
     depthwise = [module for module in network.modules() if is_depthwise(module)]
-    parts = places.cut(network.state_dict(), kept)
-    for name in places.owners:
+    for name, part in parts.items():
         holder, _, leaf = name.rpartition(".")
-        module, part = network.get_submodule(holder), parts[name]
+        module = network.get_submodule(holder)
         tensor: Tensor = getattr(module, leaf)
         if isinstance(tensor, nn.Parameter):
             setattr(module, leaf, nn.Parameter(part, requires_grad=tensor.requires_grad))
         else:
             setattr(module, leaf, part)
-    for count, layer in places.counts.items():
-        holder, _, leaf = count.rpartition(".")
-        setattr(network.get_submodule(holder), leaf, len(kept[layer]))
     for module in network.modules():
         _resize(module, depthwise=module in depthwise)
     return network

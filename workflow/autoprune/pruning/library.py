@@ -3,16 +3,18 @@
 import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from autoprune.core.errors import InputError
 from autoprune.core.files import check_noted
 from autoprune.core.refusal import unknown
-from autoprune.models.cuts import cut_module, misfit
+from autoprune.models.cuts import cut_module, misfit, one_line
 from autoprune.models.factory import Traced, layers_of
-from autoprune.models.places import Places
 from autoprune.models.weights import load_network
+from autoprune.pruning.record import check_cuts
 
 NET = "net."  # what a traced network's layers have before their names
 
@@ -33,10 +35,10 @@ def prunable(module: nn.Module, example: Tensor, *, linear: bool = False) -> dic
 
     ``example`` (batch, ...) is an input. Coupled layers, such as those of a residual block, stand
     under the name of the first. With ``linear`` linear layers count too. Raises InputError when the
-    network cannot be followed.
+    network cannot be followed. Source: torch-pruning's dependency graph, and a trial cut.
     """
-    names, _, places = _traced(module, example, linear=linear)
-    return dict(zip(names, places.widths, strict=True))
+    network, _ = traced(module, example, linear=linear)
+    return dict(zip(own_names(network), network.places.widths, strict=True))
 
 
 def shrink(module: nn.Module, example: Tensor, kept: Mapping[str, Sequence[int]]) -> nn.Module:
@@ -49,7 +51,8 @@ def shrink(module: nn.Module, example: Tensor, kept: Mapping[str, Sequence[int]]
     """
     layers = dict(module.named_modules())
     linear = any(isinstance(layers.get(name), nn.Linear) for name in kept)
-    names, refused, places = _traced(module, example, linear=linear)
+    network, refused = traced(module, example, linear=linear)
+    names, places = own_names(network), network.places
     for name, indices in kept.items():
         if name in refused:
             raise InputError(f"layer {name}: cannot lose filters: {refused[name]}")
@@ -63,21 +66,59 @@ def shrink(module: nn.Module, example: Tensor, kept: Mapping[str, Sequence[int]]
     left = [
         list(kept.get(name, range(width))) for name, width in zip(names, places.widths, strict=True)
     ]
-    network = Traced(copy.deepcopy(module), tuple(example.shape[1:]))
     if why := misfit(network, places, left):
         raise InputError(f"network: cannot lose these filters: {why}")
     cut_module(network, places, left)
     return network.net
 
 
-def _traced(
-    module: nn.Module, example: Tensor, *, linear: bool
-) -> tuple[list[str], dict[str, str], Places]:
-    """The prunable layers by their own names, why others are not, and where the filters stand."""
-    network = Traced(copy.deepcopy(module), tuple(example.shape[1:]))
+def kept(plan: Mapping[str, Any]) -> dict[str, list[int]]:
+    """The filters that a plan's shrinks leave, counted in the network that it began with.
+
+    ``plan`` is what plan.json holds, or ``AutoPrune.plan``: layer -> ascending indices, as
+    ``shrink`` takes them; layers of which nothing ever went too. Empty for a plan without shrinks.
+    Raises InputError where the plan contradicts itself.
+    """
+    left: dict[str, list[int]] = {}
+    for cut in check_cuts(plan)["shrinks"]:
+        for layer in cut["layers"]:
+            name, indices = layer["layer"].removeprefix(NET), layer["kept"]
+            left[name] = [left[name][n] for n in indices] if name in left else list(indices)
+    return left
+
+
+def traced(module: nn.Module, example: Tensor, *, linear: bool) -> tuple[Traced, dict[str, str]]:
+    """A copy of a network that knows its prunable layers and where their filters stand.
+
+    Beside it, by their own names, the layers that cannot lose filters, each with the reason.
+    Raises InputError for a network that does not run on such an input, gives more than one tensor,
+    or cannot be followed.
+    """
+    shape = tuple(example.shape[1:])
+    network = Traced(copy.deepcopy(module), shape)
+    answer = answered(network)
+    if not isinstance(answer, Tensor):
+        raise InputError(f"network: gives {type(answer).__name__}, expected one tensor")
     names, refused, places = layers_of(network, linear=linear)
-    return (
-        [name.removeprefix(NET) for name in names],
-        {name.removeprefix(NET): why for name, why in refused.items()},
-        places,
-    )
+    for part, before in zip(network.net.modules(), module.modules(), strict=True):
+        part.training = before.training  # which tracing has set alike for all
+    reasons = {name.removeprefix(NET): why for name, why in refused.items()}
+    return Traced(network.net, shape, names, places), reasons
+
+
+def answered(network: Traced) -> Any:
+    """What a network in evaluation gives for two inputs of zeros; raises InputError."""
+    zeros = torch.zeros(2, *network.input_shape)
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            return copy.deepcopy(network).eval()(zeros)
+    except Exception as error:  # of somebody's network anything may be raised
+        raise InputError(
+            f"network: does not run on inputs of shape {tuple(zeros.shape)} "
+            f"({type(error).__name__}: {one_line(error)})"
+        ) from None
+
+
+def own_names(network: Traced) -> list[str]:
+    """The prunable layers as the module itself names them."""
+    return [name.removeprefix(NET) for name in network.prunable]

@@ -1,7 +1,10 @@
 """The search: apply the rule each round until it stops paying, then leave the network alone."""
 
+from typing import Any
+
 from autoprune.models import Architecture, count_parameters, new_network
 from autoprune.models.layers import Network
+from autoprune.models.places import Kept
 from autoprune.pruning.options import ANEW, ONCE
 from autoprune.pruning.plan import Plan, Shrink, layer_record, restarted, shrunk
 from autoprune.pruning.shrink import decide, inherited_filters
@@ -19,21 +22,28 @@ def advance(
     """
     if not searching(plan, server_round):
         return architecture, network
-    judged = judged_network(plan, server_round, architecture, network)
+    kept, layers = ruled(plan, judged_network(plan, server_round, architecture, network))
+    architecture, network = shrunk(plan, server_round, architecture, network, kept)
+    total = count_parameters(network)[1]
+    applied(plan, Shrink(server_round, layers, architecture.widths, total))
+    return architecture, restarted(plan, architecture, network)
+
+
+def ruled(plan: Plan, judged: Network) -> tuple[Kept, tuple[dict[str, Any], ...]]:
+    """What the rule keeps of each layer of a network, and the layers' entries in the plan."""
     decisions = decide(judged, plan.k, plan.tails, plan.statistics)
     kept = inherited_filters(judged, decisions)
-    architecture, network = shrunk(plan, server_round, architecture, network, kept)
-    layers = tuple(
-        layer_record(name, decision, indices)
-        for name, decision, indices in zip(network.prunable, decisions, kept, strict=True)
-    )
-    total = count_parameters(network)[1]
-    plan.shrinks.append(Shrink(server_round, layers, architecture.widths, total))
+    named = zip(judged.prunable, decisions, kept, strict=True)
+    return kept, tuple(layer_record(*of_layer) for of_layer in named)
+
+
+def applied(plan: Plan, shrink: Shrink) -> None:
+    """Append an application of the rule to the plan; the search may have ended with it."""
+    plan.shrinks.append(shrink)
     if stalled(plan) >= plan.patience:
-        plan.stopped = {"round": server_round, "reason": "patience"}
+        plan.stopped = {"round": shrink.round, "reason": "patience"}
     elif len(plan.shrinks) >= plan.cap:
-        plan.stopped = {"round": server_round, "reason": "cap"}
-    return architecture, restarted(plan, architecture, network)
+        plan.stopped = {"round": shrink.round, "reason": "cap"}
 
 
 def judged_network(
