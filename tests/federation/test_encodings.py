@@ -10,6 +10,7 @@ import pytest
 
 ENCODED = [
     ("l1-int8", "iterative"),
+    ("geta", "joint"),
     pytest.param("fedmap", "global", marks=pytest.mark.long),
     pytest.param("ssfl", "one-shot", marks=pytest.mark.long),
 ]

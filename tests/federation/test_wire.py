@@ -25,6 +25,7 @@ from autoprune.federation.local_grid import LocalGrid
 from autoprune.federation.run import Run
 from autoprune.models import Architecture, new_network
 from autoprune.models.state import flat, maskable, pack_mask, shapes, unflat, unpack_mask
+from autoprune.study.methods import follows_plan
 
 CNN = Architecture("cnn", (5, 7), (1, 28, 28), 10)
 RESNET = Architecture("resnet", (4, 5, 6), (1, 28, 28), 10)
@@ -305,11 +306,13 @@ class Recording(LocalGrid):
         ("ssfl", "one-shot", {}),
         ("taylor", "iterative", {}),
         ("l1-int8", "iterative", {}),
+        ("dense-int8", "fedavg", {}),
+        ("geta", "joint", {}),
     ],
 )
 def test_bytes_are_those_of_the_recorded_messages(follow, flags, tmp_path, method, variant, more):
     """Recounted from what crossed, and from the numbers in it: 4 bytes a value, the mask, int8."""
-    if method != "dense":
+    if follows_plan(method):
         more = more | follow(method)
     settings, _ = settings_of(flags(tmp_path, method, variant, **more))
     with Recording(CLIENT_APP, 6, settings.run_config()) as grid:
@@ -344,9 +347,9 @@ def test_bytes_are_those_of_the_recorded_messages(follow, flags, tmp_path, metho
             )
     if serial:
         assert any("optimizer" in m.content for messages, _ in grid.crossed for m in messages)
-    if method in ("taylor", "l1-int8"):
+    if method in ("taylor", "l1-int8", "geta"):
         assert any(row["shrunk"] == "1" for row in rows)
-    if method in ("prunefl", "ssfl", "taylor"):
+    if method in ("prunefl", "ssfl", "taylor", "geta"):
         assert any("answers" in r.content for _, replies in grid.crossed for r in replies)
 
 

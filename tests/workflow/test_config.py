@@ -164,7 +164,8 @@ def test_what_a_method_has_of_its_own_is_said():
     said = {name: differs(name) for name in METHODS}
     assert said == {name: methods.load(name).differs for name in METHODS}
     assert {name for name, text in said.items() if text} == {
-        *("l1-uniform", "l1-int8", "fpgm", "taylor", "slimming", "fedmap", "prunefl", "ssfl")
+        *("l1-uniform", "l1-int8", "fpgm", "taylor", "slimming", "fedmap", "prunefl", "ssfl"),
+        "geta",
     }
 
 

@@ -120,7 +120,7 @@ def read_update(
     or KeyError, TypeError or ValueError for a message that is no reply at all.
     """
     weights, metrics = only(content, "arrays"), content.metric_records["metrics"]
-    _check("weights", weights, len(sent), sent.dtype)
+    _check("weights", weights, wire.answer_length(sent, like), sent.dtype)
     state = wire.incoming(weights, like)
     if not all(bool(tensor.isfinite().all()) for tensor in state.values()):
         raise Unusable("weights are not finite: its training diverged")

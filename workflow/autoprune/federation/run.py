@@ -21,6 +21,7 @@ from autoprune.federation.identity import fingerprint, open_data, provenance
 from autoprune.federation.interruption import Interrupted, interruptible
 from autoprune.federation.local_grid import LocalGrid
 from autoprune.federation.messages import OPTIMIZER, number
+from autoprune.federation.packed import described, measured_with
 from autoprune.federation.progress import Progress
 from autoprune.federation.settings import Settings
 from autoprune.federation.strategy import SeededFedAvg, TooFewClients
@@ -182,9 +183,8 @@ class Run:
         if kind := method.ask_all(server_round):
             strategy.architecture = before
             state = self.network.state_dict()
-            method.learn_of_all(
-                server_round, strategy.ask_all(server_round, kind, state, self.grid, self.limit)
-            )
+            answers = strategy.ask_all(server_round, kind, state, self.grid, self.limit)
+            method.learn_of_all(server_round, answers)
         self.architecture, self.network = method.before_round(server_round, before, self.network)
         strategy.architecture = self.architecture
         strategy.ask, strategy.teacher = method.ask(server_round), method.teacher(server_round)
@@ -229,7 +229,7 @@ class Run:
 
     def refresh(self, server_round: int) -> None:
         """Take batch norm's statistics, which no training uses, from the cohort, if it answers."""
-        self.strategy.architecture, network = folded(self.architecture, self.network)
+        self.strategy.architecture, network = measured_with(self.architecture, self.network)
         state = network.state_dict()
         if not (statistics := {name: state[name] for name in batch_norm.names(network)}):
             return
@@ -278,7 +278,8 @@ class Run:
 
     def write_outputs(self) -> None:
         """The files of a finished run; docs/workflow.md lists them."""
-        architecture, network = self.architecture.plain, self.deployed()
+        small, network = self.architecture.plain, self.deployed()
+        grids = self.wire.grids(self.network.state_dict())
         evaluation = {
             **self.evaluation.accuracies(self.history, network),
             "nonzeros": self.history[-1].nonzeros,
@@ -287,8 +288,8 @@ class Run:
         write_history(self.output / "history.csv", self.history)
         self.evaluation.write_units(self.output / "units.csv")
         write_json(self.output / "evaluation.json", evaluation)
-        write_json(self.output / "architecture.json", architecture.to_json())
-        save_weights(self.output / "weights.safetensors", architecture, network.state_dict())
+        write_json(self.output / "architecture.json", described(small, grids, self.method.base))
+        save_weights(self.output / "weights.safetensors", small, network.state_dict(), grids=grids)
         if memory := self.method.to_json():
             write_json(self.output / "plan.json", memory)
         about = provenance(self.settings, self.store, self.partition)

@@ -14,6 +14,7 @@ from autoprune.core.errors import InputError
 from autoprune.models import Architecture, build
 from autoprune.models.kinds import BATCH_NORMS
 from autoprune.models.layers import Network, gradient, to_channels_last
+from autoprune.pruning.shrink import saliency
 
 EVALUATION_BATCH = 256  # images; larger ones only take more memory
 
@@ -165,7 +166,7 @@ def flat_mask(network: Network, masks: Mapping[str, Tensor]) -> Tensor:
     return torch.cat(parts).float()
 
 
-IMPORTANCES = ("taylor", "sensitivity")
+IMPORTANCES = ("taylor", "sensitivity", "saliency")
 
 
 def importance(
@@ -177,7 +178,9 @@ def importance(
       filter that is 1 (Molchanov et al. 2019). It stands behind batch norm, and is
       ``scale·dL/dscale + shift·dL/dshift`` there, summed over the batch norms that hold the filter;
       without them it is ``sum w·dL/dw`` over the kernels and biases that do;
-    - ``sensitivity``: of every kernel and matrix ``|w·dL/dw|`` (Lee et al. 2019, eq. 6).
+    - ``sensitivity``: of every kernel and matrix ``|w·dL/dw|`` (Lee et al. 2019, eq. 6);
+    - ``saliency``: for each prunable convolution (filter, 2) of all that is the filter's own, batch
+      norm included, ``sum w·dL/dw`` and the cosine between the two (Qu et al. 2025).
 
     The network is left as it was, batch-norm statistics included.
     """
@@ -204,6 +207,8 @@ def _scores(kind: str, network: Network, weights: Mapping[str, nn.Parameter]) ->
     """``importance`` of one batch, whose gradients are in place."""
     if kind == "sensitivity":
         return {name: (w.detach() * gradient(w)).abs() for name, w in weights.items()}
+    if kind == "saliency":
+        return {name: saliency(network, n) for n, name in enumerate(network.prunable)}
     if kind != "taylor":
         raise InputError(f"importance: unknown {kind!r}; known are {', '.join(IMPORTANCES)}")
     return {name: _gates(network, n).square() for n, name in enumerate(network.prunable)}
@@ -243,9 +248,10 @@ def answer_shapes(kind: str, network: Network) -> dict[str, tuple[int, ...]]:
 
     The server holds the answers of clients with such a network against them.
     """
-    if kind == "taylor":  # (filter,)
+    if kind in ("taylor", "saliency"):  # (filter,), the latter (filter, 2)
+        more = () if kind == "taylor" else (2,)
         return {
-            n: (width,) for n, width in zip(network.prunable, network.places.widths, strict=True)
+            n: (w, *more) for n, w in zip(network.prunable, network.places.widths, strict=True)
         }
     return {name: tuple(p.shape) for name, p in network.named_parameters() if p.dim() > 1}
 

@@ -1,4 +1,4 @@
-"""How a network's state travels: dense, sparse under a mask, or int8. One flat array a message.
+"""How a network's state travels: dense, under a mask, int8, or packed. One flat array a message.
 
 A wire is the server's end. What it makes of a state are numbers one after the other, in the order
 of the network's state; their shapes follow from the architecture, which the message names. The
@@ -13,6 +13,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, MetricRecord, Re
 from torch import Tensor
 
 from autoprune.core.errors import InputError
+from autoprune.federation import packed
 from autoprune.federation.encoding import (
     compress,
     corrected,
@@ -22,6 +23,7 @@ from autoprune.federation.encoding import (
     quantise,
     unpack_int8,
 )
+from autoprune.models import quantised
 from autoprune.models.state import State, flat, maskable, pack_mask, shapes, unflat, unpack_mask
 
 Records = dict[str, ArrayRecord | MetricRecord | ConfigRecord]
@@ -67,9 +69,13 @@ class Dense:
     def incoming(self, sent: Tensor, like: State) -> dict[str, Tensor]:
         """A client's upload as a state with the shapes of ``like``, the one that was sent.
 
-        The upload has the type and the number of values of what was sent.
+        The upload has the type of what was sent, and ``answer_length`` values.
         """
         return unflat(sent, shapes(like))
+
+    def answer_length(self, sent: Tensor, like: State) -> int:
+        """How many values the answer to ``sent`` has, which is the state ``like``."""
+        return len(sent)
 
     def arrived(self, client: int) -> None:
         """The client has answered, so it holds what was sent to it."""
@@ -80,6 +86,10 @@ class Dense:
     def deployed(self, state: State) -> dict[str, Tensor]:
         """The state that a device would hold: what is evaluated and saved."""
         return dict(state)
+
+    def grids(self, state: State) -> dict[str, tuple[int, float]]:
+        """Bits and step, by name, of the weights that are saved as whole numbers of steps."""
+        return {}
 
     def nonzeros(self, state: State) -> int:
         """Numbers of the state that are not masked, batch-norm statistics included."""
@@ -200,7 +210,42 @@ class Int8(Dense):
         return 8 * len(self.outgoing(state))
 
 
-WIRES: dict[str, type[Dense]] = {wire.name: wire for wire in (Dense, Sparse, Int8)}
+class Packed(Dense):
+    """Weights of a network with grids at each layer's bits, and updates at as many; as ``Int8``."""
+
+    name = "packed"
+
+    def __init__(self) -> None:
+        self.layer_bits: list[int] = []  # of what was sent last; none for a network without grids
+
+    def outgoing(self, state: State) -> Tensor:
+        """The weights on their grids, and all else, the grids among it, as it is."""
+        self.layer_bits = list(quantised.bits(state).values())
+        return packed.pack_weights(state) if self.layer_bits else flat(state)
+
+    def notes(self, client: int) -> Records:
+        """The bits of each kernel and matrix."""
+        return {"packed": ConfigRecord({"bits": self.layer_bits})} if self.layer_bits else {}
+
+    def incoming(self, sent: Tensor, like: State) -> dict[str, Tensor]:
+        """The server's weights with the client's update."""
+        update = packed.unpack_update(sent, quantised.bits(like), shapes(like))
+        return {name: tensor + update[name] for name, tensor in like.items()}
+
+    def answer_length(self, sent: Tensor, like: State) -> int:
+        """Bytes of an update, whose channels have a scale each."""
+        return packed.length(quantised.bits(like), shapes(like), scaled=True)
+
+    def grids(self, state: State) -> dict[str, tuple[int, float]]:
+        """Those that the state brings."""
+        return quantised.bits_and_steps(state)
+
+    def bits(self, state: State) -> int:
+        """Those of each kernel and matrix, 32 of whatever else."""
+        return 8 * len(packed.pack_weights(state))
+
+
+WIRES: dict[str, type[Dense]] = {wire.name: wire for wire in (Dense, Sparse, Int8, Packed)}
 
 
 def received(
@@ -214,6 +259,8 @@ def received(
     sent = only(content, "arrays")
     if "int8" in content.config_records:
         return dequantise(unpack_int8(sent, shapes(like))), {}
+    if "packed" in content.config_records:
+        return packed.unpack_weights(sent, packed.named(content, like), shapes(like)), {}
     if "mask" not in content.config_records:
         return unflat(sent, shapes(like)), {}
     version = content.config_records["mask"]["version"]
@@ -235,12 +282,17 @@ def answered(
     ``state`` is that after training, ``before`` and ``masks`` are what ``received`` gave. The
     error of an update's rounding is kept in the client's context.
     """
-    if "int8" not in content.config_records:
+    if not {"int8", "packed"} & set(content.config_records):
         return compress(state, masks)
     lost = context.state.array_records.get("residual")
     update = {name: tensor - before[name] for name, tensor in state.items()}
     wanted = corrected(update, tensors(lost) if lost is not None else {})
-    sent = quantise(wanted)
-    got = dequantise(sent)
+    if "packed" in content.config_records:
+        bits = packed.named(content, state)
+        sent, got = packed.quantise_update(wanted, bits)
+        upload = packed.pack_update(sent, bits)
+    else:
+        sent = quantise(wanted)
+        upload, got = pack_int8(sent), dequantise(sent)
     context.state["residual"] = arrays({n: wanted[n] - got[n] for n in maskable(wanted)})
-    return pack_int8(sent)
+    return upload

@@ -5,8 +5,11 @@ from collections.abc import Sequence
 
 from autoprune.core.errors import InputError, run_main
 from autoprune.core.files import read_json
+from autoprune.models import Architecture
 from autoprune.models.weights import load_weights, save_weights
 from autoprune.pruning.plan import Plan, replay
+from autoprune.pruning.record import check_cuts
+from autoprune.pruning.shrink import recut
 
 
 def main(argv: Sequence[str] | None) -> None:
@@ -16,14 +19,17 @@ def main(argv: Sequence[str] | None) -> None:
     parser.add_argument("--weights", required=True, help="safetensors of the base network")
     parser.add_argument("--output", required=True, help="safetensors of the smaller network")
     args = parser.parse_args(argv)
-    plan = Plan.from_json(read_json(args.plan), args.plan)
+    told = check_cuts(read_json(args.plan), args.plan)
+    plan = Plan.from_json(told, args.plan) if "weights" in told else None
+    start = plan.base if plan else Architecture.from_json(told.get("base", {}), args.plan)
     base, state, _ = load_weights(args.weights)
-    if base != plan.base:
+    if base != start:
         raise InputError(
             f"{args.weights}: holds {base.family} of widths {list(base.widths)}, "
-            f"the plan starts from {plan.base.family} of widths {list(plan.base.widths)}"
+            f"the plan starts from {start.family} of widths {list(start.widths)}"
         )
-    architecture, network = replay(plan, state)
+    # a plan of a method that follows has its cuts alone, and weights are always kept
+    architecture, network = replay(plan, state) if plan else recut(base, state, told["shrinks"])
     save_weights(args.output, architecture, network.state_dict())
     print(f"{args.output}: {architecture.family}, widths {' '.join(map(str, architecture.widths))}")
 

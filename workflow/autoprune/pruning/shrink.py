@@ -1,11 +1,12 @@
 """Cut a network down to the filters that were kept, or decide which filters those are."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 
 from autoprune.models import Architecture, build, load_state
-from autoprune.models.layers import Network
+from autoprune.models.layers import Network, gradient
 from autoprune.models.places import Kept
 from autoprune.pruning.rule import Boundaries, boundaries, scores
 
@@ -53,6 +54,26 @@ def group_scores(
     return [sum(of_filter) for of_filter in zip(*of_kernels, strict=True)]
 
 
+def own_parameters(network: Network, layer: int) -> list[torch.nn.Parameter]:
+    """All (filter, ...) that belongs to the filters of a prunable layer: kernels, biases, norms."""
+    names = [*network.group(layer), *network.norms(layer)]
+    return [p for name in names for p in network.get_submodule(name).parameters()]
+
+
+def saliency(network: Network, layer: int) -> torch.Tensor:
+    """Of each filter the sum of its weights times gradients, and their cosine (filter, 2).
+
+    Over all that is the filter's own; the gradients must be in place.
+    """
+    own = own_parameters(network, layer)
+    weights, slopes = (
+        torch.cat([tensor.reshape(len(tensor), -1) for tensor in tensors], 1)
+        for tensors in ([p.detach() for p in own], [gradient(p) for p in own])
+    )
+    cosine = torch.nn.functional.cosine_similarity(weights, slopes)
+    return torch.stack([(weights * slopes).sum(1), cosine], 1)
+
+
 def largest(of_filters: Sequence[float], number: int) -> tuple[int, ...]:
     """Indices of the ``number`` largest scores, ascending; of equal scores the first."""
     order = sorted(range(len(of_filters)), key=lambda n: (-of_filters[n], n))
@@ -79,3 +100,15 @@ def cut(
     result = build(smaller)
     load_state(result, build(architecture).places.cut(state, kept))
     return smaller, result
+
+
+def recut(
+    base: Architecture, state: Mapping[str, torch.Tensor], cuts: Sequence[Mapping[str, Any]]
+) -> tuple[Architecture, Network]:
+    """The base network's weights after the cuts of a plan, as ``record.check_cuts`` knows them."""
+    network = build(base)
+    load_state(network, state)
+    for step in cuts:
+        kept = tuple(tuple(layer["kept"]) for layer in step["layers"])
+        base, network = cut(base, network.state_dict(), kept)
+    return base, network
