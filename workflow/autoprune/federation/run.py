@@ -287,7 +287,7 @@ class Run:
         }
         write_history(self.output / "history.csv", self.history)
         self.evaluation.write_units(self.output / "units.csv")
-        write_json(self.output / "evaluation.json", evaluation)
+        write_json(self.output / "evaluation.json", evaluation | self.method.figures())
         write_json(self.output / "architecture.json", described(small, grids, self.method.base))
         save_weights(self.output / "weights.safetensors", small, network.state_dict(), grids=grids)
         if memory := self.method.to_json():

@@ -1,5 +1,6 @@
 """The search: apply the rule each round until it stops paying, then leave the network alone."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from autoprune.models import Architecture, count_parameters, new_network
@@ -7,43 +8,73 @@ from autoprune.models.layers import Network
 from autoprune.models.places import Kept
 from autoprune.pruning.options import ANEW, ONCE
 from autoprune.pruning.plan import Plan, Shrink, layer_record, restarted, shrunk
-from autoprune.pruning.shrink import decide, inherited_filters
+from autoprune.pruning.rule import Boundaries
+from autoprune.pruning.shrink import decide, inherited_filters, layer_norms
+from autoprune.pruning.target import Aim, decided, step
 
 
 def advance(
-    plan: Plan, server_round: int, architecture: Architecture, network: Network
+    plan: Plan,
+    server_round: int,
+    architecture: Architecture,
+    network: Network,
+    aim: Aim | None = None,
 ) -> tuple[Architecture, Network]:
     """What the server does to the network at the start of ``server_round`` (1, 2, ...).
 
     While the search is on and the round is not the first, apply the rule and append to ``plan``.
     The search stops after ``plan.patience`` applications in a row in which the total parameter
     count did not fall, or after ``plan.cap`` applications. Where it did not fall, the trained
-    network goes on, whatever the variant, as in the authors' code. Source: method.md.
+    network goes on, whatever the variant, as in the authors' code. Source: method.md. With an
+    ``aim`` each application chooses its k so that the cap's last lands on the target, where the
+    search ends; patience then says nothing.
     """
     if not searching(plan, server_round):
         return architecture, network
-    kept, layers = ruled(plan, judged_network(plan, server_round, architecture, network))
+    judged = judged_network(plan, server_round, architecture, network)
+    k, decisions = choice(plan, judged, aim)
+    kept, layers = of_decisions(judged, decisions)
     architecture, network = shrunk(plan, server_round, architecture, network, kept)
     total = count_parameters(network)[1]
-    applied(plan, Shrink(server_round, layers, architecture.widths, total))
+    reached = None if aim is None else float(aim.cost(architecture.widths))
+    applied(plan, Shrink(server_round, layers, architecture.widths, total, k, reached), aim)
     return architecture, restarted(plan, architecture, network)
 
 
 def ruled(plan: Plan, judged: Network) -> tuple[Kept, tuple[dict[str, Any], ...]]:
-    """What the rule keeps of each layer of a network, and the layers' entries in the plan."""
-    decisions = decide(judged, plan.k, plan.tails, plan.statistics)
+    """What the rule at the plan's k keeps of a network, and the layers' entries in the plan."""
+    return of_decisions(judged, choice(plan, judged, None)[1])
+
+
+def of_decisions(
+    judged: Network, decisions: Sequence[Boundaries]
+) -> tuple[Kept, tuple[dict[str, Any], ...]]:
+    """What is kept of each layer of a network, and the layers' entries in the plan."""
     kept = inherited_filters(judged, decisions)
     named = zip(judged.prunable, decisions, kept, strict=True)
     return kept, tuple(layer_record(*of_layer) for of_layer in named)
 
 
-def applied(plan: Plan, shrink: Shrink) -> None:
+def applied(plan: Plan, shrink: Shrink, aim: Aim | None = None) -> None:
     """Append an application of the rule to the plan; the search may have ended with it."""
     plan.shrinks.append(shrink)
-    if stalled(plan) >= plan.patience:
+    if aim is not None:
+        if len(plan.shrinks) >= plan.cap or aim.off(shrink.widths) <= 0:
+            plan.stopped = {"round": shrink.round, "reason": "target"}
+    elif stalled(plan) >= plan.patience:
         plan.stopped = {"round": shrink.round, "reason": "patience"}
     elif len(plan.shrinks) >= plan.cap:
         plan.stopped = {"round": shrink.round, "reason": "cap"}
+
+
+def choice(plan: Plan, judged: Network, aim: Aim | None) -> tuple[float | None, list[Boundaries]]:
+    """The decisions of this application, and its k where that is chosen on the way."""
+    if aim is None:
+        assert plan.k is not None  # a plan has a k or a target
+        return None, decide(judged, plan.k, plan.tails, plan.statistics)
+    norms = layer_norms(judged, plan.statistics)
+    widths = step(aim, norms, plan.statistics, len(plan.shrinks) + 1, plan.cap)
+    return decided(norms, widths, plan.statistics)
 
 
 def judged_network(
