@@ -63,3 +63,17 @@ def test_who_imports_the_package_keeps_its_own_way():
     code = "import signal, autoprune; print(signal.getsignal(signal.SIGINT).__name__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "default_int_handler\n"
+
+
+def test_a_program_that_imports_the_package_keeps_its_own_signals(tmp_path):
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs/__init__.py").write_text("import autoprune\n")
+    (tmp_path / "theirs/run.py").write_text(
+        "from signal import *\n"
+        "assert getsignal(SIGINT) is default_int_handler, getsignal(SIGINT)\n"
+        "assert getsignal(SIGTERM) == SIG_DFL, getsignal(SIGTERM)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "theirs.run"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr

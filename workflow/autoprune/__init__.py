@@ -69,8 +69,11 @@ def _stop(number: int, frame: object) -> None:
 
 
 # A stage of its own, or as a fork (study.stages), imports for seconds: until run_main its signals
-# are these.
-_stage = sys.argv[0] == "-m" or sys.argv[0].startswith(f"{__name__}.")
+# are these. A program of somebody else's that imports this package keeps its own.
+_what = sys.argv[0]
+if _what == "-m" and _what in sys.orig_argv:
+    _what = sys.orig_argv[sys.orig_argv.index("-m") + 1]
+_stage = _what.startswith(f"{__name__}.")
 _before: dict[int, Any] = {}
 for _number in (signal.SIGINT, signal.SIGTERM):
     if _stage and signal.getsignal(_number) in (signal.default_int_handler, signal.SIG_DFL):

@@ -79,8 +79,10 @@ def submit(config: UserConfig) -> str:
     """The number of a new run with this configuration; raises InputError when there is none.
 
     The app that is sent has the configuration in it: by flag, Flower takes no key of a method
-    other than the one that workflow/pyproject.toml has.
+    other than the one that workflow/pyproject.toml has. An installed package has no app.
     """
+    if not (ROOT / APP).is_file():
+        raise InputError(f"backend deployment: {ROOT / APP}: no such file; run in the repository")
     with tempfile.TemporaryDirectory() as folder:
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / PACKAGE, Path(folder, PACKAGE), ignore=ignored)

@@ -26,7 +26,7 @@ from autoprune.pruning.settings import Rule
 from autoprune.study.methods import AFTER_WEIGHTS, follows_plan
 from autoprune.study.settings import Config, DataSet, FromFunction, Pair
 
-SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
+TEMPLATES = Path(__file__).parent
 GIVEN = ("plan", "dense", "prune_at", "rounds")  # by the workflow to methods that ask for them
 Row = dict[str, str]
 Schema = Mapping[str, Any]
@@ -42,7 +42,7 @@ def render(config: Path, model: type[Block] = Config) -> str:
     first = next(iter(values["pairs"]))
     parts = ("training", "datasets", "pairs")
     pages = Environment(
-        loader=FileSystemLoader(SCHEMAS),
+        loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )

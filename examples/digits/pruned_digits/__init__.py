@@ -1,0 +1,1 @@
+"""Handwritten digits, and a network that the server prunes while clients train it."""
