@@ -35,7 +35,7 @@ try:
         resolve,
         without_effect,
     )
-    from autoprune.study.grid import Run, runs_of, told
+    from autoprune.study.grid import Run, runs_of, start_of, told
     from autoprune.study.methods import follows_dense, follows_plan, keeps_scores
     from autoprune.study.overlay import check_command, read_overlay
     from autoprune.study.scheduling import fork_stages, quote_python
@@ -265,7 +265,7 @@ def margin_flags():
 
 def followed_flags(wildcards, input):
     """What a method follows; apart, as Snakemake reruns for no param made from input."""
-    files = {name: input.get(name) for name in ("plan", "dense")}
+    files = {name: input.get(name) for name in ("plan", "dense", "start")}
     return flags({name: str(file) for name, file in files.items() if file})
 
 
@@ -296,6 +296,13 @@ def dense_followed(wildcards):
         return []
     run = f"{wildcards.dataset}/{wildcards.model}/dense/fedavg/seed-{wildcards.seed}"
     return f"<results>/runs/{run}/history.csv"
+
+
+def start_file(wildcards):
+    """The weights that a run begins with; none where they are drawn."""
+    names = {"method": "dense", **dict(wildcards.items())}
+    run = Run(**names | {"seed": int(wildcards.seed)})
+    return start_of(config, run) or []
 
 
 def readers(wildcards):

@@ -20,6 +20,7 @@ rule baseline:
         images="<results>/data/{dataset}/store/images.npy",
         partition="<results>/data/{dataset}/partition/partition.json",
         indices="<results>/data/{dataset}/partition/indices.npy",
+        start=start_file,
     output:
         history="<results>/runs/{dataset}/{model}/dense/{variant}/seed-{seed}/history.csv",
         evaluation="<results>/runs/{dataset}/{model}/dense/{variant}/seed-{seed}/evaluation.json",
@@ -65,6 +66,7 @@ use rule baseline as prune with:
         images="<results>/data/{dataset}/store/images.npy",
         partition="<results>/data/{dataset}/partition/partition.json",
         indices="<results>/data/{dataset}/partition/indices.npy",
+        start=start_file,
         plan=plan_followed,
         dense=dense_followed,
         latency_table=latency_table,

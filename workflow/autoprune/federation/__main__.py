@@ -22,7 +22,7 @@ from autoprune.federation.server_app import app
 from autoprune.federation.settings import Settings
 from autoprune.federation.strategy import TooFewClients
 
-FOLLOWED = ("plan", "dense", "latency_table")
+FOLLOWED = ("plan", "dense", "latency_table", "start")
 BACKENDS = ("local", "simulation", "deployment")
 # imported, not only named: the client's code is part of this stage's code version
 CLIENT_APP = f"{client_app.__name__}:app"
@@ -42,6 +42,7 @@ def parser_of_run() -> argparse.ArgumentParser:
     add("--plan", help="plan.json of the autoprune run that the method follows")
     add("--dense", help="history.csv of the dense run, for methods that prune trained networks")
     add("--latency-table", help="of the device, for a target in milliseconds; else the settings'")
+    add("--start", help="weights to begin with: a run's folder, safetensors, a torch state dict")
     add("--backend", default="local", choices=BACKENDS, help="the grid to run on")
     add("--workers", type=int, default=1, help="client processes; 1 trains in this process")
     add("--output", required=True, help="folder for the run's files")

@@ -16,7 +16,8 @@ from autoprune.models import Architecture
 from autoprune.models.weights import load_weights, save_weights
 
 # prefixes of the tensors' names
-STATE, WIRE, CLIENT, METHOD = "state/", "wire/", "client/", "method/"
+STATE, WIRE, CLIENT = "state/", "wire/", "client/"
+METHOD, SERVER = "method/", "server/"
 DIGEST = "sha256"  # the note that holds the digest of all others
 
 
@@ -26,7 +27,8 @@ class Checkpoint:
 
     ``wire`` and ``wire_tensors`` are what the wire remembers, ``clients`` what the clients do:
     by node, serialised. ``recent`` are the right answers by unit of the last evaluations,
-    ``method_tensors`` what the method remembers beside its JSON values.
+    ``method_tensors`` what the method remembers beside its JSON values, ``server`` what the
+    server's optimizer does.
     """
 
     round: int
@@ -39,6 +41,7 @@ class Checkpoint:
     clients: Mapping[int, bytes] = field(default_factory=dict)
     recent: list[list[int]] = field(default_factory=list)
     method_tensors: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    server: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
 
 def save(path: str | Path, mark: str, checkpoint: Checkpoint) -> None:
@@ -54,6 +57,7 @@ def save(path: str | Path, mark: str, checkpoint: Checkpoint) -> None:
     tensors = {STATE + name: tensor for name, tensor in checkpoint.state.items()}
     tensors |= {WIRE + name: tensor for name, tensor in checkpoint.wire_tensors.items()}
     tensors |= {METHOD + name: tensor for name, tensor in checkpoint.method_tensors.items()}
+    tensors |= {SERVER + name: tensor for name, tensor in checkpoint.server.items()}
     tensors |= {
         f"{CLIENT}{node}": torch.frombuffer(bytearray(content), dtype=torch.uint8)
         for node, content in checkpoint.clients.items()
@@ -102,6 +106,7 @@ def load(path: str | Path, mark: str) -> Checkpoint | None:
         {int(n): t.numpy().tobytes() for n, t in _under(CLIENT, tensors).items()},
         json.loads(notes["recent"]),
         _under(METHOD, tensors),
+        _under(SERVER, tensors),
     )
 
 

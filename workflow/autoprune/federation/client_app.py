@@ -13,6 +13,7 @@ from autoprune.core.seeds import generator, torch_seed
 from autoprune.data.partition import Partition
 from autoprune.data.store import ClientStore
 from autoprune.federation import batch_norm
+from autoprune.federation.augmentation import Augmentation
 from autoprune.federation.messages import (
     ASK,
     IMPORTANCE,
@@ -25,6 +26,7 @@ from autoprune.federation.messages import (
     reply,
 )
 from autoprune.federation.nodes import addressed, holding
+from autoprune.federation.optimizers import rate
 from autoprune.federation.settings import Settings
 from autoprune.federation.training import (
     answer_shapes,
@@ -63,7 +65,8 @@ class Task:
     """What a message asks of this client, its network loaded with the weights that came.
 
     ``images`` (image, channel, height, width), ``labels`` (image,). ``state`` and ``masks`` are
-    the weights as they were received.
+    the weights as they were received. ``pixels`` are the images as bytes, of which 0 and 255 are
+    the ends of ``pixel_range``.
     """
 
     settings: Settings
@@ -75,6 +78,8 @@ class Task:
     masks: dict[str, torch.Tensor]
     images: torch.Tensor
     labels: torch.Tensor
+    pixels: torch.Tensor
+    pixel_range: tuple[float, float]
 
     @property
     def kind(self) -> str:
@@ -105,7 +110,8 @@ def begin(message: Message, context: Context) -> Task:
     store, partition = _data(settings, context)
     rows = partition.indices(client)
     column = store.labels[rows, store.target_column(settings.target)]
-    images = to_input(store.images[rows], store.pixel_range)
+    pixels = store.images[rows]
+    images = to_input(pixels, store.pixel_range)
     labels = torch.from_numpy(column.astype(np.int64))
     network = workspace(architecture)
     state, masks = received(message.content, context, network.state_dict())
@@ -117,7 +123,11 @@ def begin(message: Message, context: Context) -> Task:
             of = shapes(teacher.state_dict())
             load_state(teacher, unflat(only(message.content, TEACHER), of))
         network.attached.begin(ask, teacher)
-    return Task(settings, client, server_round, ask, network, state, masks, images, labels)
+    as_bytes = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    return Task(
+        settings, client, server_round, ask, network, state, masks, images, labels, as_bytes,
+        store.pixel_range,
+    )  # fmt: skip
 
 
 @app.query()
@@ -149,13 +159,17 @@ def fit(message: Message, context: Context) -> Message:
     if settings.optimizer_state == "carried":
         came = message.content.array_records.get(OPTIMIZER)
         moments = tensors(came) if came is not None else {}
+    augment = None
+    if settings.augmentation:
+        seed = torch_seed(settings.seed, "augmentation", task.round, task.client)
+        augment = Augmentation(settings.augmentation, seed, task.pixel_range)
     loss = train(
         network,
-        task.images,
+        task.pixels if augment else task.images,
         task.labels,
         epochs=settings.local_epochs,
         batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
+        learning_rate=rate(settings, task.round),
         epsilon=settings.epsilon,
         precision=settings.precision,
         shuffle=generator(settings.seed, "client", task.round, task.client),
@@ -163,6 +177,9 @@ def fit(message: Message, context: Context) -> Message:
         norm_l1=float(task.ask.get("norm-l1", 0)),
         moments=moments,
         gradients=gradients,
+        optimizer=settings.optimizer,
+        proximal_mu=settings.proximal_mu,
+        augment=augment,
     )
     answers = None
     if gradients is not None:

@@ -10,9 +10,10 @@ from autoprune.core.provenance import code_version, network_code, versions
 from autoprune.data.partition import Partition
 from autoprune.data.store import ClientStore
 from autoprune.federation.settings import Settings
+from autoprune.federation.start import digest
 
 # settings that are places of files, of whose contents there are checksums
-FILES = ("output", "store", "partition", "plan", "dense", "latency-table")
+FILES = ("output", "store", "partition", "plan", "dense", "latency-table", "start")
 
 
 def open_data(settings: Settings) -> tuple[ClientStore, Partition]:
@@ -40,6 +41,11 @@ def stage_code(settings: Settings) -> str:
     )
 
 
+def of_torchvision(settings: Settings) -> bool:
+    """Whether numbers come from torchvision's code too."""
+    return "torchvision:" in settings.network or bool(settings.augmentation)
+
+
 def followed_checksums(settings: Settings) -> dict[str, str]:
     """Of the plan, of the dense run's history and of the latency table that the method goes by."""
     names = ("plan", "dense", "latency_table")
@@ -60,12 +66,13 @@ def provenance(settings: Settings, store: ClientStore, partition: Partition) -> 
         "clients": partition.clients,
         "settings": {
             name: value for name, value in settings.run_config().items() if name not in FILES
-        },
+        }
+        | ({"start": digest(settings.start)} if settings.start else {}),
         **followed_checksums(settings),
         "store_checksum": store.checksum,
         "partition_checksum": partition.checksum,
         "code": stage_code(settings),
-        "versions": versions(*(["torchvision"] if "torchvision:" in settings.network else [])),
+        "versions": versions(*(["torchvision"] if of_torchvision(settings) else [])),
     }
 
 

@@ -18,6 +18,11 @@ REFRESH, STATISTICS = "query.refresh", "statistics"
 ASK, IMPORTANCE = "query.importance", "answers"
 TEACHER = "teacher"  # the record of a network that a method sends beside the one to be trained
 OPTIMIZER = "optimizer"  # the record of an optimizer's state that goes from client to client
+# of such a state, by torch's names, what cannot be below 0
+SQUARES = {
+    *("step", "exp_avg_sq", "max_exp_avg_sq", "square_avg", "acc_delta", "sum", "exp_inf"),
+    *("row_var", "col_var", "variance", "step_size"),
+}
 
 REASON = 200  # characters of what a client says that went wrong
 
@@ -152,7 +157,7 @@ def without_optimizer(content: RecordDict) -> RecordDict:
 
 
 def moments_of(content: RecordDict, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Adam's state that a reply brings for the next client; ``like`` is a fresh one.
+    """The optimizer's state that a reply brings for the next client; ``like`` is a fresh one.
 
     Raises Unusable unless it has its names and shapes and finite numbers, no fewer than 0 where
     they are of squares.
@@ -164,7 +169,8 @@ def moments_of(content: RecordDict, like: Mapping[str, Tensor]) -> dict[str, Ten
         raise Unusable("the optimizer's state is of another network")
     if not all(bool(values.isfinite().all()) for values in found.values()):
         raise Unusable("the optimizer's state is not finite: its training diverged")
-    if any(bool((found[name] < 0).any()) for name in ("step", "exp_avg_sq")):
+    squares = [name for name in found if name.rpartition("/")[2] in SQUARES]
+    if any(bool((found[name] < 0).any()) for name in squares):
         raise Unusable("the optimizer's state has squares below 0")
     return found
 

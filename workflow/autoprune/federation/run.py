@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.app import ConfigRecord, Message
 from flwr.serverapp import Grid
 
 from autoprune import methods
@@ -15,17 +15,20 @@ from autoprune.core.errors import InputError
 from autoprune.core.files import claimed, digest_of, sha256_file, write_json
 from autoprune.federation import batch_norm
 from autoprune.federation import checkpoint as checkpoints
+from autoprune.federation.carrying import in_turn
 from autoprune.federation.evaluation import Evaluation
 from autoprune.federation.history import Row, write_history
 from autoprune.federation.identity import fingerprint, open_data, provenance
 from autoprune.federation.interruption import Interrupted, interruptible
 from autoprune.federation.local_grid import LocalGrid
-from autoprune.federation.messages import OPTIMIZER, number
+from autoprune.federation.messages import number
+from autoprune.federation.otherwise import begin, carried_like, check_fit
 from autoprune.federation.packed import described, measured_with
 from autoprune.federation.progress import Progress
+from autoprune.federation.server_optimizer import ServerOptimizer, before_round
 from autoprune.federation.settings import Settings
 from autoprune.federation.strategy import SeededFedAvg, TooFewClients
-from autoprune.federation.training import fresh_moments, keep_memory
+from autoprune.federation.training import keep_memory
 from autoprune.federation.wire import WIRES, arrays
 from autoprune.models import (
     Architecture,
@@ -62,6 +65,8 @@ class Run:
         self.method = methods.load(settings.method)(base, settings.seed, variant, own)
         self.architecture: Architecture = self.method.begin()
         self.network: Network = new_network(self.architecture, settings.seed)
+        begin(self.network, settings, of_base=self.architecture == base)
+        check_fit(settings, self.store.shape, self.network)
         self.wire = WIRES[self.method.encoding]()
         self.strategy = SeededFedAvg(
             self.architecture,
@@ -71,6 +76,7 @@ class Run:
             self.wire,
             np.diff(self.partition.offsets).tolist(),
             settings.max_update_ratio,
+            ServerOptimizer(settings.server) if settings.server else None,
         )
         self.evaluation = Evaluation(self.store, self.partition, settings.target, settings.seed)
         self.history: list[Row] = []
@@ -142,6 +148,7 @@ class Run:
             self.grid.kept() if isinstance(self.grid, LocalGrid) else {},
             list(self.evaluation.recent),
             self.method.tensors(),
+            server.memory(self.architecture) if (server := self.strategy.server) else {},
         )
 
     def resume(self) -> int:
@@ -172,6 +179,8 @@ class Run:
         if isinstance(self.grid, LocalGrid):
             self.grid.restore(found.clients)
         self.history, self.evaluation.recent = list(found.history), list(found.recent)
+        if self.strategy.server:
+            self.strategy.server.restore(found.server, found.architecture)
         print(f"{self.checkpoint}: going on after round {found.round}", file=sys.stderr, flush=True)
         return found.round + 1
 
@@ -185,7 +194,9 @@ class Run:
             state = self.network.state_dict()
             answers = strategy.ask_all(server_round, kind, state, self.grid, self.limit)
             method.learn_of_all(server_round, answers)
-        self.architecture, self.network = method.before_round(server_round, before, self.network)
+        self.architecture, self.network = before_round(
+            method, strategy.server, server_round, before, self.network
+        )
         strategy.architecture = self.architecture
         strategy.ask, strategy.teacher = method.ask(server_round), method.teacher(server_round)
         self.wire.use(method.masks(), server_round)
@@ -208,24 +219,11 @@ class Run:
         )
 
     def send(self, messages: Iterable[Message]) -> Iterable[Message]:
-        """The replies to a round's messages.
-
-        With a carried optimizer one client trains after the other, and each message brings the
-        Adam moments of the reply before it: what happens when one compiled Keras model is fitted
-        client after client. A reply that is left out is passed over.
-        """
+        """The replies to a round's messages; one after the other where an optimizer is carried."""
         if self.settings.optimizer_state == "fresh":
             return self.grid.send_and_receive(messages, timeout=self.limit)
-        self.strategy.carried = fresh_moments(torch.empty(count_parameters(self.network)[0]))
-        replies: list[Message] = []
-        carried: dict[str, ArrayRecord] = {}  # of the last client whose reply is of use
-        for message in messages:
-            message.content = RecordDict({**message.content, **carried})
-            for reply in self.grid.send_and_receive([message], timeout=self.limit):
-                replies.append(reply)
-                if reply.has_content() and self.strategy.usable(reply.content):
-                    carried = {OPTIMIZER: reply.content.array_records[OPTIMIZER]}
-        return replies
+        like = carried_like(self.settings.optimizer, self.network)
+        return in_turn(self.grid, self.strategy, messages, like, self.limit)
 
     def refresh(self, server_round: int) -> None:
         """Take batch norm's statistics, which no training uses, from the cohort, if it answers."""

@@ -6,12 +6,13 @@ Needs neither torch nor flwr, so that a configuration is checked without waiting
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from autoprune.core.block import Block, wrong
 from autoprune.core.calls import Call
 from autoprune.core.errors import InputError
 from autoprune.core.options import measured, read
+from autoprune.federation.chosen import CHOICES, checked_by, unwritten, written
 
 StandsFor = Annotated[
     Literal["none", "femnist", "celeba"],
@@ -59,6 +60,15 @@ def above_the_median(ratio: float) -> float:
     return ratio
 
 
+# classes of other libraries by name; in Flower's run configuration they are text
+FromText = BeforeValidator(unwritten)
+Choice = dict[str, Any]
+Optimizer = Annotated[Choice, FromText, checked_by("optimizers", "check")]
+Schedule = Annotated[Choice, FromText, checked_by("optimizers", "check_schedule")]
+Server = Annotated[Choice, FromText, checked_by("server_optimizer", "check")]
+Augmentation = Annotated[list[Choice], FromText, checked_by("augmentation", "check")]
+
+
 class Training(Block):
     """Training of every pair; a pair may set any of these keys itself, and so may a variant."""
 
@@ -100,6 +110,55 @@ class Training(Block):
         description="Batch-norm statistics that are evaluated, exported and saved: `refreshed` by "
         "a forward pass of the round's cohort, whose bytes are charged; or `averaged` from the "
         "clients' training, which is what the authors' code does. Training does not depend on it.",
+    )
+    optimizer: Optimizer = Field(
+        {},
+        json_schema_extra=measured("optimizer"),
+        description="The clients' optimizer, as `{name: SGD, momentum: 0.9}`: a class of "
+        "`torch.optim` and its arguments; its `lr` and `eps` are `learning_rate` and `epsilon`. "
+        "Adam where nothing is chosen.",
+    )
+    schedule: Schedule = Field(
+        {},
+        json_schema_extra=measured("schedule"),
+        description="How the learning rate changes from round to round, as `{name: "
+        "CosineAnnealingLR, T_max: 100}`: a class of `torch.optim.lr_scheduler` and its arguments, "
+        "its steps the rounds and its base `learning_rate`. Without one the rate stays.",
+    )
+    proximal_mu: float = Field(
+        0,
+        ge=0,
+        json_schema_extra=measured("proximal_mu"),
+        description="FedProx's mu: mu/2 times the squared distance from the weights that a client "
+        "received joins the loss that it descends. 0 for none.",
+    )
+    augmentation: Annotated[list[dict[str, Any]], FromText, checked_by("augmentation", "check")] = (
+        Field(
+            [],
+            json_schema_extra=measured("augmentation"),
+            description="What is done to each image each time that a client trains on it, as "
+            "`[{RandomCrop: {size: 28, padding: 2}}]`: classes of `torchvision.transforms.v2` and "
+            "their arguments, in order, on pixels from 0 to 255.",
+        )
+    )
+    server: Server = Field(
+        {},
+        json_schema_extra=measured("server"),
+        description="How the server makes new weights of its clients', as `{strategy: FedAdam, "
+        "eta: 0.01}`: a class of `flwr.serverapp.strategy` and its arguments. FedAvg where nothing "
+        "is chosen.",
+    )
+    start: str = Field(
+        "",
+        json_schema_extra=measured("start"),
+        description="Weights that a run starts from, instead of ones that are drawn: a run's "
+        "folder, a safetensors file, or a state dict that torch has saved.",
+    )
+    start_partial: bool = Field(
+        False,
+        json_schema_extra=measured("start_partial"),
+        description="Whether the start may lack some of the network's tensors, or have them in "
+        "other shapes: these stay as they are drawn, and the log names them.",
     )
     min_clients: int = Field(
         ge=1,
@@ -148,6 +207,10 @@ class Arm(Block):
     seed: int = Field(ge=0, description="Fixes all that is drawn at random.")
 
 
+# told where they are set alone
+LATER = (*CHOICES, "proximal_mu", "start", "start_partial")
+
+
 class Settings(Training, Arm):
     """One run. The flat form has dashes in the names, and the method's settings beside the others.
 
@@ -186,6 +249,10 @@ class Settings(Training, Arm):
     def run_config(self) -> dict[str, bool | float | int | str]:
         """The flat form."""
         flat = self.model_dump()
+        for name in LATER:  # a run that sets none of them is the one that it was before they were
+            if flat[name] == Settings.model_fields[name].default:
+                del flat[name]
+        flat |= {name: written(flat[name]) for name in CHOICES if name in flat}
         flat["widths"] = " ".join(map(str, self.widths))
         flat |= flat.pop("method_settings")
         return {name.replace("_", "-"): value for name, value in flat.items()}

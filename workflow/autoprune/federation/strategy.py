@@ -32,6 +32,7 @@ from autoprune.federation.messages import (
     without_optimizer,
 )
 from autoprune.federation.replies import LATE, RAISED, REFUSED, Failure, Replies
+from autoprune.federation.server_optimizer import ServerOptimizer
 from autoprune.federation.training import answer_shapes
 from autoprune.federation.wire import Dense, one, tensors
 from autoprune.federation.wire import arrays as to_arrays
@@ -72,6 +73,7 @@ class SeededFedAvg(FedAvg):
     ``wire`` encodes the weights; ``traffic`` counts the bytes since ``begin``, ``replies`` what
     became of its questions. ``sizes`` are the numbers of training images of all clients, against
     which replies are held; None where the server cannot know. ``max_update_ratio`` as in Settings.
+    ``server`` makes the new weights; without one they are the mean.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class SeededFedAvg(FedAvg):
         wire: Dense | None = None,
         sizes: Sequence[int] | None = None,
         max_update_ratio: float = 0,
+        server: ServerOptimizer | None = None,
     ) -> None:
         super().__init__(fraction_evaluate=0.0, min_evaluate_nodes=0)
         self.architecture = architecture
@@ -95,6 +98,7 @@ class SeededFedAvg(FedAvg):
         self.seed = seed
         self.sizes = sizes
         self.max_update_ratio = max_update_ratio
+        self.server = server
         self.clients: list[int] = []
         self.carried: State = {}  # a fresh optimizer's, where each client's goes to the next
         self._nodes: dict[int, int] = {}
@@ -178,7 +182,7 @@ class SeededFedAvg(FedAvg):
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord, MetricRecord]:
-        """The weighted mean of the usable replies, in the order of the clients' numbers.
+        """What is made of the usable replies, in the order of the clients: their weighted mean.
 
         A client that raised, did not answer, or sent arrays of another length or type or with
         non-finite numbers, be it as weights or as answers, is left out and recorded in
@@ -194,8 +198,12 @@ class SeededFedAvg(FedAvg):
         examples = sum(update.examples for update in updates)
         loss = sum(update.train_loss * update.examples for update in updates) / examples
         self.answers = mean_of([(update.answers, update.examples) for update in updates])
-        mean = mean_of([(update.state, update.examples) for update in updates])
-        return to_arrays(mean), MetricRecord({"num-examples": examples, "train-loss": loss})
+        if self.server:
+            new = self.server.aggregate(server_round, updates, self._like, self.architecture)
+            new = self.wire.within(new)
+        else:
+            new = mean_of([(update.state, update.examples) for update in updates])
+        return to_arrays(new), MetricRecord({"num-examples": examples, "train-loss": loss})
 
     def read(self, content: RecordDict) -> Update:
         """The update in a reply; raises Unusable, KeyError, TypeError or ValueError."""

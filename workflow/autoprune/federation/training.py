@@ -2,8 +2,9 @@
 
 import ctypes
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from autoprune.core.errors import InputError
+from autoprune.federation.optimizers import Chosen
 from autoprune.models import Architecture, build
 from autoprune.models.kinds import BATCH_NORMS
 from autoprune.models.layers import Network, gradient, to_channels_last
@@ -70,8 +72,11 @@ def train(
     norm_l1: float = 0.0,
     moments: dict[str, Tensor] | None = None,
     gradients: dict[str, Tensor] | None = None,
+    optimizer: Mapping[str, Any] | None = None,
+    proximal_mu: float = 0.0,
+    augment: Callable[[Tensor], Tensor] | None = None,
 ) -> float:
-    """Train in place with Adam; return the mean loss of the last epoch.
+    """Train in place, with Adam or another ``optimizer``; return the mean loss of the last epoch.
 
     ``images`` (image, channel, height, width), ``labels`` (image,) int64. The last,
     smaller batch of an epoch counts, as in Keras' fit. With ``precision`` "bf16" convolutions and
@@ -83,12 +88,19 @@ def train(
     fresh, or goes on from ``moments``, which are then replaced by its last ones. ``gradients``
     gets, of every kernel and matrix, the sum of the loss' gradients over all steps, of masked
     weights too.
+
+    ``proximal_mu``/2 times the squared distance from the weights as they came joins the loss that
+    is descended (Li et al. 2020, FedProx, eq. 2), not the one that is returned. ``augment`` makes
+    of a batch of ``images``, which are bytes then, the network's input.
     """
     network.train()
     weights = flatten(network)
     slopes = gradient(weights)
-    state = dict(moments) if moments else fresh_moments(weights)
     trained = flat_mask(network, masks) if masks else None
+    rates = learning_rate, epsilon
+    other = Chosen(optimizer, network, weights, *rates, trained, moments) if optimizer else None
+    state = dict(moments) if moments else fresh_moments(weights)
+    received = weights.detach().clone() if proximal_mu else None
     scales = [m.weight for m in network.modules() if norm_l1 and isinstance(m, BATCH_NORMS)]
     summed = torch.zeros_like(weights) if gradients is not None else None
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
@@ -99,16 +111,19 @@ def train(
         batches = zip(images[order].split(batch_size), labels[order].split(batch_size), strict=True)
         for batch, targets in batches:
             slopes.zero_()
-            total += network.backward(batch, targets, dtype) * len(targets)
+            inputs = augment(batch) if augment else batch
+            total += network.backward(inputs, targets, dtype) * len(targets)
             if summed is not None:
                 summed.add_(slopes)
+            if received is not None:
+                slopes.add_(weights.detach() - received, alpha=proximal_mu)
             if trained is not None:
                 slopes.mul_(trained)
-            adam_step(weights, state, learning_rate, epsilon)
+            other.step() if other else adam_step(weights, state, *rates)
             for scale in scales:
                 scale.data.copy_(F.softshrink(scale.detach(), norm_l1 * learning_rate))
     if moments is not None:
-        moments |= state
+        moments |= other.state() if other else state
     if gradients is not None and summed is not None:
         slopes.copy_(summed)  # of which the parameters' own gradients are views
         gradients |= {
@@ -250,9 +265,7 @@ def answer_shapes(kind: str, network: Network) -> dict[str, tuple[int, ...]]:
     """
     if kind in ("taylor", "saliency"):  # (filter,), the latter (filter, 2)
         more = () if kind == "taylor" else (2,)
-        return {
-            n: (w, *more) for n, w in zip(network.prunable, network.places.widths, strict=True)
-        }
+        return {n: (w, *more) for n, w in zip(network.prunable, network.places.widths, strict=True)}
     return {name: tuple(p.shape) for name, p in network.named_parameters() if p.dim() > 1}
 
 

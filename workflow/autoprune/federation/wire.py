@@ -77,6 +77,10 @@ class Dense:
         """How many values the answer to ``sent`` has, which is the state ``like``."""
         return len(sent)
 
+    def within(self, state: State) -> dict[str, Tensor]:
+        """A state as the wire can carry it: the server's own steps know of no mask."""
+        return dict(state)
+
     def arrived(self, client: int) -> None:
         """The client has answered, so it holds what was sent to it."""
 
@@ -142,6 +146,10 @@ class Sparse(Dense):
     def incoming(self, sent: Tensor, like: State) -> dict[str, Tensor]:
         """Zeros where the mask is zero."""
         return expand(sent, self.masks or {}, shapes(like))
+
+    def within(self, state: State) -> dict[str, Tensor]:
+        """Zeros where the mask is zero."""
+        return self.incoming(self.outgoing(state), state)
 
     def arrived(self, client: int) -> None:
         """The client holds the mask, if there is one."""

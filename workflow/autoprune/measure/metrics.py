@@ -14,10 +14,10 @@ from autoprune.measure.history import Row, read_history, round_rows, total_rows
 from autoprune.measure.table import (
     AIMED,
     COLUMNS,
-    IN_NUMBERS,
     INPUT,
     RUN,
     SETTINGS,
+    in_numbers,
     in_order,
     number,
     read_metrics,
@@ -60,8 +60,12 @@ OF_UNIT = {
     "clients": ("cohort",),
     "epochs": ("local_epochs",),
     "images": ("batch_size",),
-    "number": ("learning_rate", "epsilon"),
-    "flag": ("optimizer_carried", "batch_norm_averaged", "shrunk", "searching", "restarted"),
+    "number": ("learning_rate", "epsilon", "proximal_mu"),
+    "checksum": ("optimizer", "schedule", "augmentation", "server", "start"),
+    "flag": (
+        *("optimizer_carried", "batch_norm_averaged", "shrunk", "searching", "restarted"),
+        "start_partial",
+    ),
     "channels": ("input_channels",),
     "pixels": ("input_height", "input_width"),
     "multiply-adds": ("macs", "target_macs"),
@@ -88,8 +92,8 @@ def _settings(folder: Path, about: dict[str, Any]) -> Iterator[Row]:
     source, settings = folder / "run.json", about.get("settings", {})
     for metric, name in SETTINGS.items():
         if name in settings:
-            value = IN_NUMBERS.get(settings[name], settings[name])
-            yield Row(None, metric, number(value, name, str(source)), source)
+            value = number(in_numbers(name, settings[name]), name, str(source))
+            yield Row(None, metric, value, source)
 
 
 def _input(path: Path) -> Iterator[Row]:

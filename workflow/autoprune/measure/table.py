@@ -1,6 +1,7 @@
 """The table of metrics as later stages read it: its columns, and the names of its settings."""
 
 import math
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from autoprune.core.block import Block
 from autoprune.core.errors import InputError
 from autoprune.core.files import check_seal
 from autoprune.core.options import marked
+from autoprune.federation.chosen import CHOICES
 from autoprune.federation.settings import Training
 from autoprune.pruning.settings import Rule
 
@@ -34,6 +36,15 @@ INPUT = ("input_channels", "input_height", "input_width")
 GIVEN = {*SETTINGS, *INPUT}  # what decides a run, not what came of it
 # settings that are words
 IN_NUMBERS = {w: n for _, numbers in marked(Training, "numbers") for w, n in numbers.items()}
+
+
+def in_numbers(name: str, value: object) -> object:
+    """A setting as a row of the table has it: of words their number, of a choice its CRC-32."""
+    if name in (*CHOICES, "start") and isinstance(value, str):
+        return zlib.crc32(value.encode())
+    if isinstance(value, bool):
+        return int(value)
+    return IN_NUMBERS.get(value, value) if isinstance(value, str) else value
 
 
 def number(text: object, name: str, where: str) -> float:

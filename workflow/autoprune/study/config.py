@@ -80,6 +80,7 @@ def check(config: Mapping[str, Any], files: Files) -> None:
             _refuse(files, ["study", position], unknown("pair", name, config["pairs"]))
     for name in config["pairs"]:
         _check_pair(config, files, name)
+    _check_starts(config, files)
     reference, known = config["controls"]["reference"], _known_variants(config)
     if reference not in known:
         _refuse(files, ["controls", "reference"], _found(reference, known))
@@ -170,6 +171,19 @@ def _check_variants(config: Mapping[str, Any], files: Files) -> None:
             _check_part(files, path, Training, training)
             if own:
                 _check_part(files, path, settings_of(method), own)
+
+
+def _check_starts(config: Mapping[str, Any], files: Files) -> None:
+    """A file of weights must be there, unless it is of a run, which the workflow makes."""
+    blocks: dict[tuple[str, ...], Mapping[str, Any]] = {("training",): config["training"]}
+    blocks |= {("pairs", name): pair for name, pair in config["pairs"].items()}
+    for method, variants in config["variants"].items():
+        blocks |= {("variants", method, name): given for name, given in variants.items()}
+    runs = Path(config["pathvars"]["results"], "runs")
+    for path, block in blocks.items():
+        start = block.get("start")
+        if start and not Path(start).exists() and not Path(start).is_relative_to(runs):
+            _refuse(files, [*path, "start"], f"{start}: no such file")
 
 
 def _check_part(files: Files, path: Path_, model: type[Block], given: Mapping[str, Any]) -> None:

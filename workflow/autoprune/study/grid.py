@@ -17,6 +17,7 @@ from autoprune.study.config import (
 from autoprune.study.overlay import read_overlay
 
 CONFIG = "config/config.yaml"
+WEIGHTS = "weights.safetensors"  # of a run
 
 
 class Run(NamedTuple):
@@ -57,6 +58,7 @@ def told(config: Mapping[str, Any], run: Run) -> dict[str, Any]:
     """
     data, pair = config["datasets"][run.dataset], config["pairs"][run.pair]
     training, own = run_settings(config, run.pair, run.method, run.variant)
+    training.pop("start", None)  # a file, which the stage is given as an input
     named = variant_settings(config, run.method, run.variant)
     return {
         "dataset": run.dataset,
@@ -72,6 +74,14 @@ def told(config: Mapping[str, Any], run: Run) -> dict[str, Any]:
         **training,
         **own,
     }
+
+
+def start_of(config: Mapping[str, Any], run: Run) -> str:
+    """The file of weights that a run begins with; "" where they are drawn."""
+    training, _ = run_settings(config, run.pair, run.method, run.variant)
+    start = str(training.get("start", ""))
+    # of a run's folder its weights, also where the workflow has yet to make them
+    return start if not start or Path(start).suffix else f"{start.rstrip('/')}/{WEIGHTS}"
 
 
 def base_config() -> Path:
