@@ -47,10 +47,10 @@ def test_dirichlet_gives_each_row_once(
     )
     if clients > len(labels):
         with pytest.raises(InputError, match="more than the"):
-            make_partition(store, folder / "out", "kind", chosen)
+            make_partition(store, folder / "out", ["kind"], chosen)
         return
     try:
-        make_partition(store, folder / "out", "kind", chosen)
+        make_partition(store, folder / "out", ["kind"], chosen)
     except InputError:  # every client drew fewer than min_samples, whose refusal has its own test
         return
     partition = Partition.open(folder / "out")
@@ -127,9 +127,9 @@ def test_natural_keeps_each_clients_own_rows(tmp_path_factory, make_store, owner
     chosen = Division(scheme="natural", min_samples=min_samples)
     if len(kept) == 0:
         with pytest.raises(InputError, match="no client is left"):
-            make_partition(store, folder / "out", "kind", chosen)
+            make_partition(store, folder / "out", ["kind"], chosen)
         return
-    make_partition(store, folder / "out", "kind", chosen)
+    make_partition(store, folder / "out", ["kind"], chosen)
     partition = Partition.open(folder / "out")
     lost = check_laws(store, partition)
     assert lost == sizes[(sizes < min_samples)].sum()

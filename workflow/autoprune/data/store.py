@@ -26,7 +26,8 @@ HEADER_KEYS = {
 class ClientStore:
     """An opened store; N rows sorted by (split, client), arrays memory-mapped and read-only.
 
-    images (N, H, W, C) uint8, labels (N, T), clients (N,) int32, splits (N,) uint8. ``repeated``
+    images (N, H, W, C) uint8, labels (N, T), clients (N,) int32, splits (N,) uint8. A target of
+    numbers has no ``classes``, but the ``mean`` and ``sd`` of its training labels. ``repeated``
     says how many images of "validation" and of "test" are training images too, and how many of
     them have the same labels there. ``pixels`` has mean and sd of all pixels of the training split,
     in [0, 1]; training scales 0 and 255 to the ends of ``pixel_range``.
@@ -97,7 +98,7 @@ class ClientStore:
         return names.index(target)
 
     def classes(self, target: str) -> list[str]:
-        """The class names of ``target``, by class number."""
+        """The class names of ``target``, by class number; none for numbers."""
         return self.targets[self.target_column(target)]["classes"]
 
     def verify(self) -> None:

@@ -43,6 +43,8 @@ def read_units(path: str | None) -> dict[Pair, dict[Arm, Units]]:
         raise InputError(
             f"{path}: rows have more cells than the header; run autoprune.measure.metrics again"
         )
+    if of_numbers := "score" in table:  # what R² is the mean of takes the place of right answers
+        table = table.rename(columns={"score": "right"})
     missing = [name for name in COLUMNS if name not in table]
     if missing:
         raise InputError(
@@ -50,7 +52,8 @@ def read_units(path: str | None) -> dict[Pair, dict[Arm, Units]]:
         )
     for name in NUMBERS:
         numbers = pd.to_numeric(table[name], errors="coerce")
-        wrong = table.index[~np.isfinite(numbers.astype(float)) | (numbers < 0)]
+        below = (numbers < 0) & (name != "right" or not of_numbers)
+        wrong = table.index[~np.isfinite(numbers.astype(float)) | below]
         if len(wrong):
             raise InputError(
                 f"{path}, row {wrong[0] + 1}: {name}: found {table[name][wrong[0]]!r}, expected a "

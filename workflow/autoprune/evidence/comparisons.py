@@ -45,8 +45,9 @@ ACCURACIES = {
     "test_macro_accuracy": "mean over classes",
     "test_accuracy_worst_decile": "worst tenth of clients",
 }
+MAY_LACK = ("test_macro_accuracy", "test_accuracy_worst_decile")  # see measure.metrics
 NEEDED = [
-    *("accuracy", *ACCURACIES, "test_examples"),
+    *("accuracy", *(name for name in ACCURACIES if name not in MAY_LACK), "test_examples"),
     *("parameters_with_statistics", "nonzeros", "bits", "bytes_total"),
 ]
 BETTER, WORSE, EQUIVALENT, OPEN = "better", "worse", "equivalent", "open"
@@ -91,7 +92,7 @@ def arm_facts(
     study: Study, arm: Arm, reference: Arm, frames: Mapping[Arm, pd.DataFrame]
 ) -> dict[str, Any]:
     """What is known of an arm apart from its difference."""
-    own = study.arms[arm]
+    own, of, nothing = study.arms[arm], frames[arm], pd.Series(dtype=float)
     gap = rise(own)
     same = [name for name in arm_order(study.stands_for) if study.stands_for[name] == arm]
     partly = {
@@ -109,7 +110,7 @@ def arm_facts(
         "failed_replies": failed(frames[arm]),
         "margin": study.margin,
         **size_of(frames[arm], frames[reference]),
-        **{name: summarise(100 * frames[arm][name]) for name in ACCURACIES},
+        **{name: summarise(100 * of.get(name, nothing).dropna()) for name in ACCURACIES},
     }
 
 

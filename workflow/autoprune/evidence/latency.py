@@ -7,6 +7,7 @@ import pandas as pd
 
 from autoprune.core.errors import InputError
 from autoprune.core.files import read_json
+from autoprune.core.tasks import plain
 from autoprune.phone.latency import phone_rows
 from autoprune.phone.speedups import left_out
 from autoprune.phone.table import read_table
@@ -43,7 +44,7 @@ def read(path: str) -> list[dict[str, Any]]:
 
 def host_row(about: dict[str, Any], measured: dict[str, Any]) -> dict[str, Any]:
     """A network that was measured beside its dense twin."""
-    dense, pruned = measured["dense"], measured["pruned"]
+    dense, pruned = measured["dense"], {plain(k): v for k, v in measured["pruned"].items()}
     factor = dense["macs"] / pruned["macs"]
     low, high = measured["low"], measured["high"]
     same = ("dataset", "data_kind", "model", "method", "seed", "macs", "model_id")

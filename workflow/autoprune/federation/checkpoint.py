@@ -39,7 +39,7 @@ class Checkpoint:
     wire: dict[str, Any] = field(default_factory=dict)
     wire_tensors: Mapping[str, torch.Tensor] = field(default_factory=dict)
     clients: Mapping[int, bytes] = field(default_factory=dict)
-    recent: list[list[int]] = field(default_factory=list)
+    recent: list[list[float]] = field(default_factory=list)
     method_tensors: Mapping[str, torch.Tensor] = field(default_factory=dict)
     server: Mapping[str, torch.Tensor] = field(default_factory=dict)
 

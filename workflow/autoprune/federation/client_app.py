@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 import torch
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
@@ -28,6 +27,7 @@ from autoprune.federation.messages import (
 from autoprune.federation.nodes import addressed, holding
 from autoprune.federation.optimizers import rate
 from autoprune.federation.settings import Settings
+from autoprune.federation.tasks import task_of
 from autoprune.federation.training import (
     answer_shapes,
     importance,
@@ -64,7 +64,7 @@ def _data(settings: Settings, context: Context) -> tuple[ClientStore, Partition]
 class Task:
     """What a message asks of this client, its network loaded with the weights that came.
 
-    ``images`` (image, channel, height, width), ``labels`` (image,). ``state`` and ``masks`` are
+    ``images`` (image, channel, height, width), ``labels`` (image, ...). ``state`` and ``masks`` are
     the weights as they were received. ``pixels`` are the images as bytes, of which 0 and 255 are
     the ends of ``pixel_range``.
     """
@@ -109,11 +109,12 @@ def begin(message: Message, context: Context) -> Task:
     architecture, server_round, ask = read_instruction(message.content)
     store, partition = _data(settings, context)
     rows = partition.indices(client)
-    column = store.labels[rows, store.target_column(settings.target)]
+    asked = task_of(settings.task, store, settings.target)
     pixels = store.images[rows]
     images = to_input(pixels, store.pixel_range)
-    labels = torch.from_numpy(column.astype(np.int64))
+    labels = torch.from_numpy(asked.labels(rows))
     network = workspace(architecture)
+    network.loss = asked.loss
     state, masks = received(message.content, context, network.state_dict())
     load_state(network, state)
     if network.attached is not None:

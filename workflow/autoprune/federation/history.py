@@ -6,6 +6,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from autoprune.core.files import write_text
+from autoprune.core.tasks import ACCURACY, named
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,8 @@ class Row:
     training, ``unanswered`` other questions of it without an answer: see replies.Replies.
     ``failures``: clients that were left out, "client: reason" each, joined by "; ".
     ``live``: where the round was evaluated, the fraction of each prunable layer's filters that fire
-    on any of a sample of training images, in the order of ``widths``.
+    on any of a sample of training images, in the order of ``widths``. ``*_accuracy`` is the task's
+    score, R² of a regression.
     """
 
     round: int
@@ -51,11 +53,14 @@ class Row:
     live: str = ""
 
 
-def write_history(path: str | Path, rows: list[Row]) -> None:
-    """Write the rows; floats in the shortest form that reads back to the same bits."""
+def write_history(path: str | Path, rows: list[Row], score: str = ACCURACY) -> None:
+    """Write the rows; floats in the shortest form that reads back to the same bits.
+
+    Where the task's ``score`` is no accuracy, columns are named by it.
+    """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(field.name for field in fields(Row))
+    writer.writerow(named(field.name, score) for field in fields(Row))
     writer.writerows(
         ["" if v is None else repr(v) if isinstance(v, float) else v for v in astuple(row)]
         for row in rows

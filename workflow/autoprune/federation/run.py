@@ -28,6 +28,7 @@ from autoprune.federation.progress import Progress
 from autoprune.federation.server_optimizer import ServerOptimizer, before_round
 from autoprune.federation.settings import Settings
 from autoprune.federation.strategy import SeededFedAvg, TooFewClients
+from autoprune.federation.tasks import task_of
 from autoprune.federation.training import keep_memory
 from autoprune.federation.wire import WIRES, arrays
 from autoprune.models import (
@@ -56,8 +57,9 @@ class Run:
         self.grid = grid
         self.store, self.partition = open_data(settings)
         height, width, channels = self.store.shape
-        classes = len(self.store.classes(settings.target))
-        base = base_of(settings.family, settings.widths, (channels, height, width), classes)
+        task = task_of(settings.task, self.store, settings.target)
+        task.check(settings.metrics)
+        base = base_of(settings.family, settings.widths, (channels, height, width), task.outputs)
         for name, why in refused(base).items():
             print(f"layer {name} stays whole: {why}", file=sys.stderr, flush=True)
         build(base)  # refuses widths that are not the family's, whatever the method starts from
@@ -78,7 +80,9 @@ class Run:
             settings.max_update_ratio,
             ServerOptimizer(settings.server) if settings.server else None,
         )
-        self.evaluation = Evaluation(self.store, self.partition, settings.target, settings.seed)
+        self.evaluation = Evaluation(
+            self.store, self.partition, task, settings.seed, settings.metrics
+        )
         self.history: list[Row] = []
         # seconds for a cohort's replies; the local grid itself gives each client as many
         self.limit = None if isinstance(grid, LocalGrid) else settings.client_timeout or None
@@ -283,7 +287,7 @@ class Run:
             "nonzeros": self.history[-1].nonzeros,
             "bits": self.wire.bits(self.network.state_dict()),
         }
-        write_history(self.output / "history.csv", self.history)
+        write_history(self.output / "history.csv", self.history, self.evaluation.task.score)
         self.evaluation.write_units(self.output / "units.csv")
         write_json(self.output / "evaluation.json", evaluation | self.method.figures())
         write_json(self.output / "architecture.json", described(small, grids, self.method.base))

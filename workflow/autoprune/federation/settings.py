@@ -12,6 +12,7 @@ from autoprune.core.block import Block, wrong
 from autoprune.core.calls import Call
 from autoprune.core.errors import InputError
 from autoprune.core.options import measured, read
+from autoprune.core.tasks import TaskName
 from autoprune.federation.chosen import CHOICES, checked_by, unwritten, written
 
 StandsFor = Annotated[
@@ -24,6 +25,15 @@ Target = Annotated[
         description="What is predicted: `character` (tff, leaf, glyphs, hub), `digit` (digits, "
         "MNIST), `word` (speech), an attribute such as `Male` or `Smiling` (tff, celeba, faces), "
         "`label` or your own column (folder, table)."
+    ),
+]
+Kind = Annotated[
+    TaskName,
+    Field(
+        # the paper's task is said nowhere, so that its runs are as they always were
+        json_schema_extra=measured("task", **{"multi-label": 1, "regression": 2}),
+        description="What is predicted of it: `multi-class`, one of its classes; `multi-label`, "
+        "yes or no of each of several targets at once; or `regression`, a number.",
     ),
 ]
 Family = Annotated[
@@ -194,6 +204,8 @@ class Arm(Block):
     store: str = Field(description="Folder of the client store.")
     partition: str = Field(description="Folder of the partition.")
     target: Target
+    task: Kind = "multi-class"
+    metrics: tuple[str, ...] = Field((), description="What is measured of the final network too.")
     model: Family
     network: Annotated[str, AfterValidator(a_call)] = Field(
         "",
@@ -254,6 +266,10 @@ class Settings(Training, Arm):
                 del flat[name]
         flat |= {name: written(flat[name]) for name in CHOICES if name in flat}
         flat["widths"] = " ".join(map(str, self.widths))
+        flat["metrics"] = " ".join(self.metrics)
+        for name in ("task", "metrics"):
+            if getattr(self, name) == Settings.model_fields[name].default:
+                del flat[name]
         flat |= flat.pop("method_settings")
         return {name.replace("_", "-"): value for name, value in flat.items()}
 
@@ -267,6 +283,8 @@ class Settings(Training, Arm):
         widths = values.get("widths")
         if isinstance(widths, str):
             values["widths"] = [int(w) if w.isdecimal() else w for w in widths.split()]
+        if isinstance(values.get("metrics"), str):
+            values["metrics"] = values["metrics"].split()
         own = {n: values.pop(n) for n in list(values) if n not in Settings.model_fields}
         try:
             return read(Settings, values | {"method_settings": own})

@@ -1,6 +1,7 @@
 """The client's local training, and the server's evaluation: plain PyTorch, no federation."""
 
 import ctypes
+import math
 import sys
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -78,7 +79,7 @@ def train(
 ) -> float:
     """Train in place, with Adam or another ``optimizer``; return the mean loss of the last epoch.
 
-    ``images`` (image, channel, height, width), ``labels`` (image,) int64. The last,
+    ``images`` (image, channel, height, width), ``labels`` as the network's loss has them. The last,
     smaller batch of an epoch counts, as in Keras' fit. With ``precision`` "bf16" convolutions and
     linear layers compute in bfloat16 (torch.autocast); weights, optimizer and loss stay float32.
 
@@ -295,23 +296,35 @@ def flatten(network: Network) -> nn.Parameter:
 
 
 @torch.no_grad()
+def outputs_of(
+    network: Network,
+    images: np.ndarray,
+    labels: np.ndarray,
+    pixel_range: tuple[float, float] = (0, 1),
+) -> tuple[np.ndarray, float]:
+    """A network's outputs (image, output) on a pooled data set, and the mean of its loss.
+
+    ``images`` are uint8 (image, height, width, channel), ``labels`` as its loss has them. Read in
+    batches, so that memory-mapped images of any number need memory for one batch.
+    """
+    network.eval()
+    found, loss = [], 0.0
+    numbers = math.prod(labels.shape[1:])  # that are judged of an image
+    for start in range(0, len(labels), EVALUATION_BATCH):
+        batch = slice(start, start + EVALUATION_BATCH)
+        outputs = network(to_input(np.array(images[batch]), pixel_range))
+        found.append(outputs.numpy())
+        target = torch.from_numpy(labels[batch])
+        loss += float(network.loss(outputs, target, reduction="sum")) / numbers
+    return np.concatenate(found), loss / len(labels)
+
+
 def predict(
     network: Network,
     images: np.ndarray,
     labels: np.ndarray,
     pixel_range: tuple[float, float] = (0, 1),
 ) -> tuple[np.ndarray, float]:
-    """The classes (image,) that a network finds on a pooled data set, and mean cross-entropy.
-
-    ``images`` are uint8 (image, height, width, channel), ``labels`` (image,). Read in batches, so
-    that memory-mapped images of any number need memory for one batch.
-    """
-    network.eval()
-    found, loss = np.empty(len(labels), np.int64), 0.0
-    for start in range(0, len(labels), EVALUATION_BATCH):
-        batch = slice(start, start + EVALUATION_BATCH)
-        target = torch.from_numpy(labels[batch].astype(np.int64))
-        logits = network(to_input(np.array(images[batch]), pixel_range))
-        found[batch] = logits.argmax(1).numpy()
-        loss += float(F.cross_entropy(logits, target, reduction="sum"))
-    return found, loss / len(labels)
+    """``outputs_of`` as classes (image,): the first of those with the largest output."""
+    outputs, loss = outputs_of(network, images, labels.astype(np.int64), pixel_range)
+    return outputs.argmax(1), loss

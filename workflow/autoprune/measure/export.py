@@ -11,8 +11,10 @@ import torch
 from autoprune.core.errors import InputError, run_main
 from autoprune.core.files import check_noted, read_json, sha256_file, whole_folder, write_json
 from autoprune.core.seeds import generator
+from autoprune.core.tasks import TOGETHER, worded
 from autoprune.data.partition import Partition
 from autoprune.data.store import ClientStore
+from autoprune.federation.tasks import Task, task_of
 from autoprune.federation.training import to_input
 from autoprune.measure import formats as exports
 from autoprune.measure.complexity import complexity
@@ -38,16 +40,14 @@ def calibration_rows(partition: Partition, seed: int) -> np.ndarray:
     return np.sort(stream.choice(rows, min(CALIBRATION, len(rows)), replace=False))
 
 
-def accuracy(infer: Callable[[np.ndarray], np.ndarray], store: ClientStore, target: str) -> float:
-    """Test accuracy (fraction) of an exported file, on its engine."""
-    rows, right = store.rows("test"), 0
-    labels = store.labels[rows, store.target_column(target)]
-    for start in range(0, len(labels), BATCH):
-        expected = labels[start : start + BATCH]
-        first = rows.start + start
-        images = _images(store, slice(first, first + len(expected)))
-        right += int((exports.logits(infer, images.numpy()).argmax(1) == expected).sum())
-    return right / len(labels)
+def accuracy(infer: Callable[[np.ndarray], np.ndarray], store: ClientStore, task: Task) -> float:
+    """Test accuracy (fraction) of an exported file on its engine, or its task's score."""
+    rows, found = store.rows("test"), []
+    for first in range(rows.start, rows.stop, BATCH):
+        images = _images(store, slice(first, min(first + BATCH, rows.stop)))
+        found.append(exports.logits(infer, images.numpy()))
+    right = task.right(np.concatenate(found), task.labels(rows))
+    return float(right.sum() / len(right))
 
 
 def trained(
@@ -93,6 +93,8 @@ def export(
         "engine_version": version,
     }
     seed = int(about["seed"])
+    task = task_of(about.get("settings", {}).get("task", "multi-class"), store, target)
+    said = f"test_{task.score}"
     # all of them first: what cannot be rounded is said before anything is written
     variants = {m: trained(run, seed, m, direction) for m in (None, *multiples)}
     calibration = _images(store, calibration_rows(partition, seed)).numpy()
@@ -103,6 +105,7 @@ def export(
         name = "-".join(str(about[key]) for key in ("dataset", "model", "method", "variant"))
         name += f"-s{seed}{suffix}"
         facts = {"format": format_name, **network_facts(architecture, about, files.LAYOUT)}
+        facts |= task.facts() if task.name != "multi-class" else {}
         facts |= {"round_widths_to": multiple, "round_widths": direction if multiple else None}
         with torch.no_grad():
             expected = network(compared_on).numpy()
@@ -120,8 +123,11 @@ def export(
                 model |= {"sha256": sha256_file(scratch[file]), "precision": precision, **facts}
                 model |= getattr(files, "facts", lambda path: {})(scratch[file])
                 model |= compared(file, precision, found, expected)
-                models.append(model | {"test_accuracy": accuracy(infer, store, target)})
-                print(f"{file}: test accuracy {models[-1]['test_accuracy']:.4f}", flush=True)
+                if task.name != "multi-class":
+                    model |= {"argmax_agreement": task.agreement(found, expected)}
+                models.append(model | {said: accuracy(infer, store, task)})
+                text = worded("test accuracy", task.score)
+                print(f"{file}: {text} {models[-1][said]:.4f}", flush=True)
             write_json(scratch["manifest.json"], {**made, "models": models})
 
 
@@ -173,7 +179,7 @@ def main(argv: Sequence[str] | None) -> None:
     parser.add_argument("--run", type=Path, required=True, help="folder of a finished run")
     parser.add_argument("--store", required=True, help="folder of the client store")
     parser.add_argument("--partition", required=True, help="folder of the partition: calibration")
-    parser.add_argument("--target", required=True, help="what is predicted")
+    parser.add_argument("--target", required=True, nargs="+", help="what is predicted")
     parser.add_argument(
         "--format", default="onnx", help="onnx, tflite or pte (default: %(default)s)"
     )
@@ -202,7 +208,7 @@ def main(argv: Sequence[str] | None) -> None:
         args.run,
         store,
         partition,
-        args.target,
+        TOGETHER.join(args.target),
         args.output,
         format_name=args.format,
         multiples=args.round_widths_to,

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, get_args
 
 from autoprune.core.errors import InputError
 from autoprune.core.files import check_noted
+from autoprune.core.tasks import plain
 from autoprune.federation.history import Row as Written
 from autoprune.federation.replies import Replies
 from autoprune.measure.table import number
@@ -39,7 +40,9 @@ def read_history(path: Path) -> list[dict[str, Any]]:
     try:
         with path.open(encoding="utf-8", newline="") as stream:
             reader = csv.DictReader(stream)
-            missing = [name for name in HISTORY if name not in (reader.fieldnames or [])]
+            # a regression's columns are of R²
+            reader.fieldnames = [plain(name) for name in reader.fieldnames or ()]
+            missing = [name for name in HISTORY if name not in reader.fieldnames]
             if missing:
                 raise InputError(f"{path}: column {missing[0]} is missing")
             rows = [_history_row(row, f"{path}, line {reader.line_num}") for row in reader]

@@ -10,6 +10,8 @@ import pandas as pd
 
 from autoprune.core.errors import InputError, run_main
 from autoprune.core.files import check_noted, read_json, seal, whole_file
+from autoprune.core.tasks import ACCURACY, R2, named, plain, score_of
+from autoprune.core.tasks import COLUMNS as METRICS
 from autoprune.measure.history import Row, read_history, round_rows, total_rows
 from autoprune.measure.table import (
     AIMED,
@@ -26,6 +28,7 @@ from autoprune.measure.table import (
 
 DATA_KINDS = ("real", "stand-in")
 PER_UNIT = ["unit", "examples", "right"]  # of the held-out units, for a bootstrap
+PER_NUMBER = ["unit", "examples", "score"]  # of a regression: the sum of what R² is the mean of
 
 SCORES = (
     "test_accuracy",
@@ -38,9 +41,13 @@ SCORES = (
     "validation_examples",
     "nonzeros",
     "bits",
+    *METRICS,
 )
+# without classes, and where nobody owns an image, a regression has none of these
+MAY_LACK = ("test_macro_accuracy", "test_accuracy_worst_decile")
 OF_UNIT = {
     "fraction": (
+        *("test_macro_f1", "test_auc"),
         *("test_accuracy", "test_accuracy_last", "test_accuracy_best", "test_macro_accuracy"),
         *("test_accuracy_worst_decile", "validation_accuracy", "validation_accuracy_best"),
         "relative_bops",
@@ -60,7 +67,8 @@ OF_UNIT = {
     "clients": ("cohort",),
     "epochs": ("local_epochs",),
     "images": ("batch_size",),
-    "number": ("learning_rate", "epsilon", "proximal_mu"),
+    "number": ("learning_rate", "epsilon", "proximal_mu", "test_mae"),
+    "task": ("task",),
     "checksum": ("optimizer", "schedule", "augmentation", "server", "start"),
     "flag": (
         *("optimizer_carried", "batch_norm_averaged", "shrunk", "searching", "restarted"),
@@ -74,11 +82,16 @@ OF_UNIT = {
     "rounds": ("rounds", "search_rounds", "trained_rounds"),
 }
 UNITS = {name: unit for unit, names in OF_UNIT.items() for name in names}
+SQUARES = dict.fromkeys(OF_UNIT["nats"], "squared standard deviations")  # of a regression's loss
 
 
-def _figures(path: Path, names: Sequence[str]) -> Iterator[Row]:
+def _figures(
+    path: Path, names: Sequence[str], score: str = ACCURACY, optional: Sequence[str] = ()
+) -> Iterator[Row]:
     record = read_json(check_noted(path))
-    for name in names:
+    for name in [named(name, score) for name in names]:
+        if name in optional and isinstance(record, dict) and name not in record:
+            continue
         if not isinstance(record, dict) or name not in record:
             raise InputError(f"{path}: {name} is missing")
         value = number(record[name], name, str(path))
@@ -145,13 +158,16 @@ def read_run(folder: Path) -> tuple[dict[str, str], list[Row]]:
             f"{folder / 'complexity.json'}: parameters: found {complexity[0].value:g}, expected "
             f"{history[-1]['parameters']:g} as in the last round of {source.name}; run it again"
         )
-    scores = (*SCORES, *(AIMED if any(name.startswith("target-") for name in settings) else ()))
-    rows = [*_figures(folder / "evaluation.json", scores), *complexity]
+    score = score_of(settings.get("task", ""))
+    there = [named(name, score) for name in MAY_LACK] if score != ACCURACY else []
+    wanted = (*SCORES, *(AIMED if any(name.startswith("target-") for name in settings) else ()))
+    scores = _figures(folder / "evaluation.json", wanted, score, [*METRICS, *there])
+    rows = [*scores, *complexity]
     rows += [*_input(folder / "complexity.json"), *_settings(folder, about)]
     if "bops" in read_json(folder / "complexity.json"):  # of quantised weights alone
         rows += _figures(folder / "complexity.json", ("bops", "relative_bops"))
     rows += [*total_rows(history, source), *round_rows(history, source)]
-    return identity, rows
+    return identity, [row._replace(metric=named(row.metric, score)) for row in rows]
 
 
 def collect(folders: Sequence[str | Path]) -> pd.DataFrame:
@@ -170,8 +186,12 @@ def collect(folders: Sequence[str | Path]) -> pd.DataFrame:
         sources = {
             path: Path(os.path.relpath(path)).as_posix() for path in {r.source for r in rows}
         }
+        of_number = any(row.metric == f"test_{R2}" for row in rows)
+        units = UNITS | (SQUARES if of_number else {})
         for row in rows:
-            unit = UNITS.get(row.metric, "fraction" if row.metric.startswith("live_") else "count")
+            unit = units.get(
+                plain(row.metric), "fraction" if row.metric.startswith("live_") else "count"
+            )
             at = "" if row.round is None else str(row.round)
             records.append(
                 (*identity.values(), at, row.metric, written(row.value), unit, sources[row.source]),
@@ -192,7 +212,7 @@ def collect_units(folders: Sequence[str | Path]) -> pd.DataFrame:
             table = pd.read_csv(check_noted(path), dtype=str)
         except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
             raise InputError(f"{path}: not a CSV file ({error}); train the run again") from None
-        if list(table.columns) != PER_UNIT:
+        if list(table.columns) not in (PER_UNIT, PER_NUMBER):
             raise InputError(
                 f"{path}: found columns {','.join(table.columns)}, expected {','.join(PER_UNIT)}"
             )

@@ -11,8 +11,9 @@ from autoprune.core.block import Block
 from autoprune.core.errors import InputError
 from autoprune.core.files import check_seal
 from autoprune.core.options import marked
+from autoprune.core.tasks import ACCURACY, R2, plain
 from autoprune.federation.chosen import CHOICES
-from autoprune.federation.settings import Training
+from autoprune.federation.settings import Arm, Training
 from autoprune.pruning.settings import Rule
 
 RUN = ["dataset", "data_kind", "stands_for", "model", "method", "variant", "seed"]
@@ -29,13 +30,18 @@ def _asked(model: type[Block]) -> dict[str, str]:
 
 # what a run was asked for
 RULE, TRAINING = _asked(Rule), _asked(Training)
-SETTINGS = {**RULE, **TRAINING}
+SETTINGS = {**RULE, **TRAINING, **_asked(Arm)}
 # of runs with a target, in its unit
 AIMED = ("target_reached", "target_dense")
 INPUT = ("input_channels", "input_height", "input_width")
 GIVEN = {*SETTINGS, *INPUT}  # what decides a run, not what came of it
 # settings that are words
-IN_NUMBERS = {w: n for _, numbers in marked(Training, "numbers") for w, n in numbers.items()}
+IN_NUMBERS = {
+    word: number
+    for model in (Arm, Training)
+    for _, numbers in marked(model, "numbers")
+    for word, number in numbers.items()
+}
 
 
 def in_numbers(name: str, value: object) -> object:
@@ -79,9 +85,10 @@ def in_order(table: pd.DataFrame) -> pd.DataFrame:
 def read_metrics(path: str | Path) -> pd.DataFrame:
     """Read metrics.csv: ``seed`` int, ``round`` Int64 (missing for final figures), ``value`` float.
 
-    Rows come back in one order whatever their order in the file. Raises InputError for an absent
-    file, other columns, values that are no numbers, a figure that is given twice, or a part of
-    what was written.
+    Of a study of regressions metrics of R² come under the names of accuracies, ``score_in`` says
+    it. Rows come back in one order whatever their order in the file. Raises InputError for an
+    absent file, other columns, values that are no numbers, a figure that is given twice, or a part
+    of what was written.
     """
     check_seal(path)
     try:
@@ -97,6 +104,7 @@ def read_metrics(path: str | Path) -> pd.DataFrame:
     short = table.index[table.isna().any(axis=1)]
     if len(short):
         raise InputError(f"{path}, row {short[0] + 1}: cells are missing; make it again")
+    table["metric"] = _by_score(table["metric"], str(path))
     twice = table[table.duplicated([*RUN, "round", "metric"])]
     if not twice.empty:
         raise InputError(f"{path}: given twice: {'/'.join(twice.iloc[0][[*RUN, 'metric']])}")
@@ -110,6 +118,23 @@ def read_metrics(path: str | Path) -> pd.DataFrame:
         raise InputError(f"{path}: seed, round or value is no number ({error})") from None
     _check_rounds(table, str(path))
     return table
+
+
+def _by_score(metrics: pd.Series, path: str) -> pd.Series:
+    """The metrics by the names that code knows; InputError for accuracies beside R²."""
+    plainly = metrics.map(plain)
+    if not plainly.equals(metrics) and "test_accuracy" in set(metrics):
+        raise InputError(
+            f"{path}: has runs with an accuracy and runs with R², which no table sets beside each "
+            "other; make a study of the regressions alone"
+        )
+    return plainly
+
+
+def score_in(metrics: pd.DataFrame) -> str:
+    """What the runs of a study are scored by: ACCURACY or R2."""
+    tasks = metrics.loc[metrics["metric"] == "task", "value"]
+    return R2 if (tasks == IN_NUMBERS["regression"]).any() else ACCURACY
 
 
 def _check_rounds(table: pd.DataFrame, path: str) -> None:

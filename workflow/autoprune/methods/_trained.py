@@ -10,6 +10,7 @@ from autoprune.core.block import Block
 from autoprune.core.errors import InputError
 from autoprune.core.evaluations import LAST
 from autoprune.core.files import check_noted
+from autoprune.core.tasks import plain
 from autoprune.methods._following import Following
 from autoprune.models import Architecture
 
@@ -17,10 +18,12 @@ from autoprune.models import Architecture
 def read_accuracies(path: str) -> list[tuple[int, float]]:
     """(round, validation accuracy) of a run's history, its evaluated rounds from 1 on.
 
-    Raises InputError when the file is missing, no history, or one without an evaluation.
+    Of a regression R² takes the accuracy's place. Raises InputError when the file is missing, no
+    history, or one without an evaluation.
     """
     try:
         rows = csv.DictReader(check_noted(path).read_text(encoding="utf-8").splitlines())
+        rows.fieldnames = [plain(name) for name in rows.fieldnames or ()]  # of R²
         found = [(int(row["round"]), row["validation_accuracy"]) for row in rows]
         accuracies = [(number, float(value)) for number, value in found if number and value]
     except FileNotFoundError:
@@ -42,7 +45,14 @@ def first_trained(accuracies: list[tuple[int, float]], share: float) -> int:
     the last five evaluations. Some evaluation always does.
     """
     last = [accuracy for _, accuracy in accuracies[-LAST:]]
-    goal = share * math.fsum(last) / len(last)
+    final = math.fsum(last) / len(last)
+    if final < 0:  # of R² alone
+        raise InputError(
+            f"the dense run ends at an R² of {final:.3g}, worse than the mean of all answers, so "
+            "that none of its rounds counts as trained; train longer, or leave out the methods "
+            "that prune trained networks"
+        )
+    goal = share * final
     return 1 + next(number for number, accuracy in accuracies if accuracy >= goal)
 
 

@@ -34,8 +34,9 @@ class Architecture:
     """All that is needed to build a network without its weights.
 
     ``widths`` are the filters of the prunable convolutions in the family's order,
-    ``input_shape`` is (channels, height, width) in pixels, ``classes`` the length of the output.
-    ``attached``: the kind of trainable parts that the network has besides, see ``models.attached``.
+    ``input_shape`` is (channels, height, width) in pixels, ``classes`` the length of the output,
+    which is 1 of a network that answers a number. ``attached``: the kind of trainable parts that
+    the network has besides, see ``models.attached``.
     """
 
     family: str
@@ -56,8 +57,8 @@ class Architecture:
                 f"input shape: found {list(self.input_shape)}, "
                 "expected channels, height and width of at least 1"
             )
-        if self.classes < 2:
-            raise InputError(f"classes: found {self.classes}, expected at least 2")
+        if self.classes < 1:
+            raise InputError(f"classes: found {self.classes}, expected at least 1")
         if max(*self.widths, self.classes, math.prod(self.input_shape)) > MOST:
             raise too_large(self)
         if self.attached and self.attached not in (kinds := modules_with("models", "Part")):

@@ -1,6 +1,6 @@
 """The layers the families are made of, with Keras' padding and defaults, and their base class."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -21,12 +21,15 @@ class Network(nn.Module):
 
     ``prunable``: module names in the order of ``widths``. ``tied``: of one of them, further layers
     that lose the same filters although nothing in the graph couples them. ``input_shape``:
-    (channels, height, width) of an image in pixels. ``attached``: what a method trains with it.
+    (channels, height, width) of an image in pixels. ``loss`` is what training lowers, by default
+    the paper's: of outputs (batch, output) and labels, the mean over the batch. ``attached``: what
+    a method trains with it.
     """
 
     prunable: tuple[str, ...]
     tied: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     input_shape: tuple[int, ...]
+    loss: Callable[..., Tensor] = staticmethod(F.cross_entropy)
 
     def __init__(self) -> None:
         super().__init__()
@@ -101,19 +104,20 @@ class Network(nn.Module):
         ]
 
     def backward(self, images: Tensor, labels: Tensor, dtype: torch.dtype) -> Tensor:
-        """Mean cross-entropy () of a batch; adds its gradients to those of the parameters.
+        """The ``loss`` () of a batch; adds its gradients to those of the parameters.
 
-        ``images`` (batch, channel, height, width), ``labels`` (batch,) int64. With ``dtype``
-        bfloat16 convolutions and linear layers compute in it (torch.autocast). A family may
-        write this out by hand, where that is faster and gives the same. What is ``attached`` may
-        add a term of its own, whose gradients join; the loss is that without it.
+        ``images`` (batch, channel, height, width), ``labels`` as the loss has them, (batch,) int64
+        of cross-entropy. With ``dtype`` bfloat16 convolutions and linear layers compute in it
+        (torch.autocast). A family may write this out by hand, where that is faster and gives the
+        same. What is ``attached`` may add a term of its own, whose gradients join; the loss is that
+        without it.
         """
         further = None
         with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
             logits = self(images)
             if self.attached is not None:
                 further = self.attached.penalty(images, logits)
-        loss = F.cross_entropy(logits.float(), labels)
+        loss = self.loss(logits.float(), labels)
         (loss if further is None else loss + further).backward()
         return loss.detach()
 

@@ -32,7 +32,9 @@ def read_models(manifests: Iterable[Path]) -> Models:
             missing = [key for key in NEEDED if not isinstance(model, dict) or key not in model]
             if missing:
                 raise InputError(f"{path}: model {place}: {missing[0]} is missing; export it again")
-            found.setdefault(model["sha256"], []).append({**model, "manifest": str(path)})
+            # of a network that answers a number there is no accuracy
+            known = {"test_accuracy": None, **model, "manifest": str(path)}
+            found.setdefault(model["sha256"], []).append(known)
     return found
 
 

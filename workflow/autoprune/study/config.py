@@ -15,7 +15,7 @@ from autoprune.data.prepare.sources import check_options
 from autoprune.federation.settings import Training
 from autoprune.measure import formats as exports
 from autoprune.pruning.options import HOW_MUCH, WEIGHTS
-from autoprune.study import settings
+from autoprune.study import settings, tasks
 from autoprune.study.methods import AFTER_WEIGHTS, follows_dense, settings_of
 from autoprune.study.overlay import read_overlay
 
@@ -81,6 +81,8 @@ def check(config: Mapping[str, Any], files: Files) -> None:
     for name in config["pairs"]:
         _check_pair(config, files, name)
     _check_starts(config, files)
+    if found := tasks.mixed(config):
+        _refuse(files, *found)
     reference, known = config["controls"]["reference"], _known_variants(config)
     if reference not in known:
         _refuse(files, ["controls", "reference"], _found(reference, known))

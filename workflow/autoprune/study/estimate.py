@@ -68,7 +68,8 @@ def expected(config: Mapping[str, Any], dataset: str) -> Expected:
         classes = {target["name"]: len(target["classes"]) for target in found["targets"]}
         held_out = samples["validation"] + samples["test"]
         shape, number = tuple(found["shape"]), len(found["clients"])
-        known = Expected(number, samples["train"], held_out, shape, classes[of["target"]])
+        target = of["target"] if isinstance(of["target"], str) else of["target"][0]
+        known = Expected(number, samples["train"], held_out, shape, classes[target])
     else:
         source = sources.load(of["source"])
         say = getattr(source, "expected", None)
@@ -81,6 +82,10 @@ def expected(config: Mapping[str, Any], dataset: str) -> Expected:
         side = of.get("preprocessing", {}).get("resize")
         if side:
             known = known._replace(shape=(side, side, known.shape[2]))
+    if (
+        of.get("task", "multi-class") != "multi-class"
+    ):  # a number, or one for each of several targets
+        known = known._replace(classes=1 if isinstance(of["target"], str) else len(of["target"]))
     clients = of["partition"].get("clients")
     return known._replace(clients=clients) if clients else known
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from autoprune.core.provenance import ROOT
+from autoprune.study import tasks
 from autoprune.study.config import (
     Config,
     check,
@@ -63,7 +64,7 @@ def told(config: Mapping[str, Any], run: Run) -> dict[str, Any]:
     return {
         "dataset": run.dataset,
         "stands_for": data["stands_for"],
-        "target": data["target"],
+        **tasks.told(data),
         "model": run.model,
         **({"network": network} if (network := network_of(config, run.model)) else {}),
         "widths": pair.get("widths", []),

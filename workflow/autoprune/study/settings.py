@@ -16,14 +16,28 @@ from autoprune.core.refusal import unknown
 from autoprune.data.prepare import sources
 from autoprune.data.prepare.preprocess import Preprocessing
 from autoprune.data.prepare.schemes import Division
-from autoprune.federation.settings import Family, StandsFor, Target, Training, Widths, read_call
+from autoprune.federation.settings import (
+    Family,
+    Kind,
+    StandsFor,
+    Target,
+    Training,
+    Widths,
+    read_call,
+)
 from autoprune.measure import formats as exports
 from autoprune.pruning.settings import Rule
+from autoprune.study.tasks import fault
 
 # by file: importing them would take a second of torch
 MODELS = modules_with("models", "build")
 SOURCES = sources.names()
 UNSET: Any = None  # of a key that may be left out, but not set to nothing
+
+
+def described(annotation: Any) -> str:
+    """The description of a field's annotation."""
+    return str(annotation.__metadata__[0].description)
 
 
 def _with_dense(methods: dict[str, list[str]]) -> dict[str, list[str]]:
@@ -147,7 +161,16 @@ class DataSet(Block):
         description="Where the images come from; see Sources."
     )
     stands_for: StandsFor
-    target: Target
+    target: Target | Annotated[list[str], Once] = Field(
+        description=f"{described(Target)} Of the task multi-label a list of two at least.",
+    )
+    task: Kind = "multi-class"
+    metrics: Annotated[list[str], Once] = Field(
+        UNSET,
+        description="What is measured of the final network on the test images, besides its score: "
+        "`macro-f1` and `auc` of classes, `mae` of a number. Without it both of multi-label, `mae` "
+        "of regression, nothing of multi-class.",
+    )
     options: dict[str, Any] = Field(description="The source's own settings; see Options.")
     downloads: Annotated[list[str], Once] = Field(
         UNSET,
@@ -156,6 +179,13 @@ class DataSet(Block):
     )
     preprocessing: Preprocessing = UNSET
     partition: Division
+
+    @model_validator(mode="after")
+    def _of_its_task(self) -> Self:
+        """Targets, metrics and partition are what the task takes."""
+        if found := fault({name: getattr(self, name) for name in DataSet.model_fields}):
+            raise wrong(found)
+        return self
 
 
 class FromFunction(Block):

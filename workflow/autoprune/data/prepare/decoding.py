@@ -3,7 +3,7 @@
 import functools
 import io
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
@@ -207,27 +207,25 @@ class Own(sources.Split):
         root: Path,
         files: Sequence[File],
         clients: Sequence[str],
-        labels: Sequence[str],
+        targets: Mapping[str, tuple[list[str], np.ndarray]],
         *,
-        of: Path,
-        target: str,
         splits: np.ndarray | None = None,
     ) -> Samples:
-        """What the files below ``root`` make: client and label of each, whatever order they have.
+        """What the files below ``root`` make: client and labels of each, in any order.
 
-        ``of`` is where the labels are from, for messages, ``target`` what they are called there;
-        ``splits`` as of ``sources.by_client``, which see.
+        ``targets`` are the classes and labels (file, 1) of each target, as of
+        ``sources.class_numbers``, no classes for numbers; ``splits`` as of ``sources.by_client``,
+        which see.
         """
         form = self.form(root, files[0])
         client_ids, numbers = np.unique(clients, return_inverse=True)
-        classes, classed = sources.class_numbers([*labels], str(of))
         return sources.by_client(
             self,
             images=images(root, files, form),
-            labels=classed,
+            labels=np.concatenate([labels for _, labels in targets.values()], axis=1),
             clients=numbers,
             client_ids=client_ids.tolist(),
-            targets=[{"name": self.name_of_target or target, "classes": classes}],
+            targets=[{"name": name, "classes": known} for name, (known, _) in targets.items()],
             polarity=self.polarity,
             kind="real",
             splits=splits,

@@ -191,7 +191,8 @@ class Samples:
 
     images (N, H, W, C) uint8, an array or read later; labels (N, T), one column a target; clients
     (N,) numbers into ``client_ids``; splits (N,) with 0 train, 1 validation, 2 test; targets a
-    list of ``{"name", "classes"}``; dropped a list of ``{"client", "samples", "reason"}``.
+    list of ``{"name", "classes"}``, no classes for numbers; dropped a list of ``{"client",
+    "samples", "reason"}``.
     """
 
     images: np.ndarray | Images

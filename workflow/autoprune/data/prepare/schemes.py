@@ -111,8 +111,18 @@ class Division(Block):
         return self
 
 
+# Schemes that divide by the classes of one label.
+BY_LABEL = ("dirichlet", "pathological", "shards")
 # What else than the scheme and its seed may be set; partition.json has them in this order.
 SETTINGS = ("clients", "alpha", "classes_per_client", "shards_per_client", "shard_size")
+
+
+def no_classes(scheme: str, found: str) -> str:
+    """Why a scheme that divides by label does not do without the classes of one target."""
+    others = [name for name in NEEDS if name not in BY_LABEL]
+    return (
+        f"{scheme} divides by the classes of one target, found {found}; use {' or '.join(others)}"
+    )
 
 
 def natural(store: ClientStore) -> tuple[list[str], list[np.ndarray]]:

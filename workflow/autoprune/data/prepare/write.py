@@ -52,10 +52,14 @@ def write_store(
     )
     _refuse_empty(name, samples)
     check_samples(samples, f"data set {name!r}")
+    told = [
+        {"name": target["name"], "classes": list(target["classes"])}
+        | ({} if target["classes"] else _moments(name, target["name"], column[splits == 0]))
+        for target, column in zip(targets, labels.T, strict=True)
+    ]
     order = np.lexsort((clients, splits))
-    widest = max(len(target["classes"]) for target in targets)
     columns = {
-        "labels": labels.astype(np.uint8 if widest <= 256 else np.uint16),
+        "labels": labels.astype(label_type(targets)),
         "clients": clients.astype(np.int32),
         "splits": splits.astype(np.uint8),
     }
@@ -79,7 +83,7 @@ def write_store(
             "source": source,
             "kind": kind,
             "shape": [int(size) for size in images.shape[1:]],
-            "targets": [{"name": t["name"], "classes": list(t["classes"])} for t in targets],
+            "targets": told,
             "clients": list(client_ids),
             "samples": dict(zip(SPLITS, np.bincount(splits, minlength=3).tolist(), strict=True)),
             "dropped": [dict(entry) for entry in dropped],
@@ -92,6 +96,28 @@ def write_store(
             "checksum": checksum({array: scratch[f"{array}.npy"] for array in ARRAYS}),
         }
         write_json(scratch["header.json"], header)
+
+
+def label_type(targets: Sequence[Mapping[str, Any]]) -> type[np.generic]:
+    """What labels are stored as: class numbers as small as they go, beside numbers as float32."""
+    if not all(target["classes"] for target in targets):
+        return np.float32  # to which class numbers, below 2^24, are the same
+    widest = max(len(target["classes"]) for target in targets)
+    return np.uint8 if widest <= 256 else np.uint16
+
+
+def _moments(name: str, target: str, values: np.ndarray) -> dict[str, float]:
+    """Mean and standard deviation of a target's training labels, by which they are standardised.
+
+    Raises InputError where all are the same.
+    """
+    values = values.astype(np.float32).astype(np.float64)  # as they are stored
+    if values.min() == values.max():
+        raise InputError(
+            f"data set {name!r}: target {target!r} is {values[0]:g} in all {len(values)} training "
+            "images; give images that differ in it"
+        )
+    return {"mean": float(values.mean()), "sd": float(values.std())}
 
 
 def _read_back(path: Path, trained: int) -> tuple[pixels.Moments, repeated.Digests]:
@@ -117,15 +143,21 @@ def _repeated(
     where a file, a client or all of the data set is repeated.
     """
     images, splits = samples.images, samples.splits[order]
-    label, classes = samples.labels[order, 0], samples.targets[0]["classes"]
+    classed = [n for n, target in enumerate(samples.targets) if target["classes"]]
     kinds = [
         Parts([f"client {client}" for client in samples.client_ids], samples.clients[order]),
-        Parts(
-            [f"{one} of client {client}" for client in samples.client_ids for one in classes],
-            samples.clients[order] * len(classes) + label,
-        ),
         Parts(["the data set"], np.zeros(len(order), np.int64)),
     ]
+    for column in classed[:1]:
+        label = samples.labels[order, column].astype(np.int64)
+        classes = samples.targets[column]["classes"]
+        kinds.insert(
+            1,
+            Parts(
+                [f"{one} of client {client}" for client in samples.client_ids for one in classes],
+                samples.clients[order] * len(classes) + label,
+            ),
+        )
     if part_of is not None and isinstance(images, Images) and (file := images.file):
         paths = np.array([str(file(part)) for part in images.parts])
         files, number = np.unique(paths, return_inverse=True)
@@ -192,7 +224,11 @@ def _misfits(samples: Samples) -> Iterator[tuple[str, str, str]]:
             yield name, repr(word), " or ".join(known)
     numbered = [("clients", samples.clients, len(samples.client_ids))]
     for column, target in zip(samples.labels.T, samples.targets, strict=True):
-        numbered.append((f"labels of {target['name']!r}", column, len(target["classes"])))
+        what = f"labels of {target['name']!r}"
+        if target["classes"]:
+            numbered.append((what, column, len(target["classes"])))
+        elif not (finite := np.isfinite(column.astype(np.float32))).all():
+            yield what, f"{column[~finite][0]:g} in row {int(finite.argmin())}", "finite numbers"
     for name, numbers, end in numbered if count else []:
         if not 0 <= numbers.min() <= numbers.max() < end:
             yield name, f"numbers {numbers.min()} to {numbers.max()}", f"0 to {end - 1}"

@@ -43,6 +43,7 @@ class Options(sources.Generated):
 
     clients: int = Field(80, ge=1, description="Identities that are drawn, each with their looks.")
     samples: int = Field(25, ge=1, description=sources.SAMPLES)
+    numbers: bool = Field(False, description="Adds the target `HairLength`, a number.")
 
 
 def expected(options: Options) -> Expected:
@@ -61,16 +62,19 @@ def prepare(options: Options, processes: int = 1) -> Samples:
         likes_to_smile = rng.beta(3, 3)
         for _ in range(sources.uneven_count(rng, options.samples)):
             smiling = bool(rng.random() < likes_to_smile)
-            images.append(_photograph(rng, identity, smiling, options.difficulty))
-            labels.append((identity.male, smiling))
+            today = _today(rng, identity, options.difficulty)
+            images.append(_photograph(rng, today, smiling, options.difficulty))
+            labels.append((identity.male, smiling, today.hair_length))
             clients.append(number)
+    targets = [{"name": "Male", "classes": ANSWERS}, {"name": "Smiling", "classes": ANSWERS}]
+    targets += [{"name": "HairLength", "classes": []}] if options.numbers else []
     return sources.by_client(
         options,
         images=np.stack(images),
-        labels=np.array(labels, np.int64),
+        labels=np.array(labels, float)[:, : len(targets)],
         clients=np.array(clients),
         client_ids=[f"face-{number:04d}" for number in range(options.clients)],
-        targets=[{"name": "Male", "classes": ANSWERS}, {"name": "Smiling", "classes": ANSWERS}],
+        targets=targets,
         polarity="colour",
         kind=KIND,
     )
@@ -176,16 +180,20 @@ def _face_outline(who: Identity) -> np.ndarray:
     return outline
 
 
-def _photograph(
-    rng: np.random.Generator, who: Identity, smiling: bool, difficulty: float
-) -> np.ndarray:
-    """One image (84, 84, 3) uint8 of an identity, whose hair and beard are not always the same."""
-    who = replace(
+def _today(rng: np.random.Generator, who: Identity, difficulty: float) -> Identity:
+    """An identity whose hair, beard and lips are as in one image."""
+    return replace(
         who,
         hair_length=float(np.clip(who.hair_length + difficulty * rng.normal(0, 0.25), 0.1, 1.9)),
         beard=who.beard * max(0.0, 1 - difficulty * rng.uniform(0, 0.6)),
         lips=float(np.clip(who.lips + rng.normal(0, 0.15), 0, 1)),
     )
+
+
+def _photograph(
+    rng: np.random.Generator, who: Identity, smiling: bool, difficulty: float
+) -> np.ndarray:
+    """One image (84, 84, 3) uint8 of an identity as it is today."""
     across, down = np.meshgrid(np.linspace(-1, 1, SIDE * FINE), np.linspace(-1, 1, SIDE * FINE))
     tilt = rng.normal(size=2)
     colour = 130 + difficulty * (rng.uniform(-90, 90) + rng.normal(0, 22, 3))

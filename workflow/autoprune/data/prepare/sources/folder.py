@@ -4,7 +4,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -53,17 +52,17 @@ def prepare(options: Options, processes: int = 1) -> Samples:
         print(f"{options.folder}: {ignored} files left out that are no images", file=sys.stderr)
     files = [("/".join(parts), "") for parts in found]
     clients, labels, _ = zip(*found, strict=True)
-    of: dict[str, Any] = {"of": options.folder, "target": "label"}
+    name = options.name_of_target or "label"
+    targets = {name: sources.class_numbers([*labels], str(options.folder))}
     if not split_of:
-        return options.samples(options.folder, files, clients, labels, **of)
+        return options.samples(options.folder, files, clients, targets)
     splits = np.array([split_of[client] for client in clients])
     pool = options.samples(
         options.folder,
         files,
         ["pool"] * len(files),
-        labels,
+        targets,
         splits=splits if splits.any() else None,
-        **of,
     )
     return replace(pool, natural_clients=False)
 

@@ -1,13 +1,15 @@
 """A user's own images by a table (csv, tsv or parquet) of paths, labels and clients."""
 
 import difflib
+import math
 import os
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from autoprune.core.errors import InputError
 from autoprune.data.prepare import decoding, sources
@@ -33,6 +35,18 @@ class Options(decoding.Own):
     )
     path_column: str = Field("path", description="Column of the images' paths.")
     label_column: str = Field("label", description="Column of the labels.")
+    label_columns: list[str] | None = Field(
+        None,
+        min_length=1,
+        description="Columns of labels, each a target of its own, instead of `label_column`: for "
+        "several answers at once.",
+    )
+    number_columns: list[str] | None = Field(
+        None,
+        min_length=1,
+        description="Columns of numbers, each a target of its own, for a regression; "
+        "`label_column` is read beside them where it is given.",
+    )
     client_column: str = Field("client", description="Column of the clients.")
     split_column: str | None = Field(
         None,
@@ -40,16 +54,32 @@ class Options(decoding.Own):
         "rows are then halved; without it each client's images are split by seed.",
     )
 
+    @model_validator(mode="after")
+    def _columns_once(self) -> Self:
+        if self.label_columns and "label_column" in self.model_fields_set:
+            raise ValueError("give label_column or label_columns, not both")
+        if len(names := self.classed + (self.number_columns or [])) > len({*names}):
+            raise ValueError(f"a target column is named twice among {', '.join(names)}")
+        return self
+
+    @property
+    def classed(self) -> list[str]:
+        """The columns of labels."""
+        alone = "label_column" in self.model_fields_set or not self.number_columns
+        return self.label_columns or ([self.label_column] if alone else [])
+
 
 def prepare(options: Options, processes: int = 1) -> Samples:
-    """Read the table; images (N, H, W, C) in its order, one target with the labels as classes.
+    """Read the table; images (N, H, W, C) in its order, a target a column of labels or numbers.
 
     Raises InputError naming the table's row (from 1, below the header) of a fault, or the image.
     """
     table = options.table
-    columns = [options.path_column, options.label_column, options.client_column]
+    own = [*options.classed, *(options.number_columns or [])]
+    columns = [options.path_column, *own, options.client_column]
     columns += [options.split_column] if options.split_column else []
-    paths, labels, clients, *splits = _read(table, columns)
+    paths, *rest = _read(table, columns)
+    labels, (clients, *splits) = rest[: len(own)], rest[len(own) :]
     places = [f"{table}, row {row}" for row in range(1, len(paths) + 1)]
     _check_files(table.parent, paths, places)
     for place, split in zip(places, splits[0] if splits else (), strict=False):
@@ -62,11 +92,37 @@ def prepare(options: Options, processes: int = 1) -> Samples:
         table.parent,
         files,
         clients,
-        labels,
-        of=table,
-        target=options.label_column,
+        _targets(options, dict(zip(own, labels, strict=True)), places),
         splits=np.array([SPLITS[split] for split in splits[0]]) if splits else None,
     )
+
+
+def _targets(
+    options: Options, columns: Mapping[str, list[str]], places: Sequence[str]
+) -> dict[str, tuple[list[str], np.ndarray]]:
+    """Each target's classes and labels (image, 1), no classes for numbers."""
+    found: dict[str, tuple[list[str], np.ndarray]] = {}
+    for column, texts in columns.items():
+        if column not in options.classed:
+            cells = zip(places, texts, strict=True)
+            found[column] = [], np.array([[_number(*cell, column)] for cell in cells])
+        else:
+            alone = len(options.classed) == 1
+            name = (options.name_of_target if alone else None) or column
+            where = str(options.table) if alone else f"{options.table}: {column}"
+            found[name] = sources.class_numbers(texts, where)
+    return found
+
+
+def _number(place: str, text: str, column: str) -> float:
+    """A cell of a column of numbers."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise InputError(f"{place}: {column} is {text!r}, expected a finite number")
+    return number
 
 
 def _check_files(folder: Path, paths: list[str], places: list[str]) -> None:
