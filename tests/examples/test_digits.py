@@ -10,8 +10,9 @@ import sys
 import time
 import tomllib
 import zipfile
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
+import httpx
 import psutil
 import pytest
 from flwr.app import Context, RecordDict
@@ -72,65 +73,76 @@ def flwr_run(app, variables, output, *words):
     return said
 
 
-@pytest.fixture(scope="module")
-def simulated(app, alone, tmp_path_factory):
-    """What a run in Flower's simulation printed, and the folder of its outputs."""
-    home, output = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("simulated")
-    ports = ("FLWR_LOCAL_SUPERLINK_HTTP_API_PORT", "FLWR_LOCAL_CONTROL_API_PORT")
-    variables = alone | QUIET | {"HOME": str(home)} | {name: str(free_port()) for name in ports}
-    try:
-        yield (
-            flwr_run(app, variables, output, "--federation-config", f"num-supernodes={NODES}"),
-            output,
-        )
-    finally:  # the SuperLink that it has started stays
-        for process in psutil.process_iter(["cmdline"]):
-            if any(str(home) in word for word in process.info["cmdline"] or []):
-                end(process)
-
-
 @contextmanager
 def running(command, variables, log):
     """A server that is ended afterwards."""
     with log.open("w") as stream:
         process = psutil.Popen(command, env=variables, stdout=stream, stderr=stream)
     try:
-        yield process
+        yield
     finally:
         end(process)
+
+
+def until(said, folder, wanted):
+    """Wait until ``said()`` says so; the logs in a folder where it does not."""
+    deadline = time.monotonic() + 240
+    while not wanted(found := said()):
+        logs = "\n".join(path.read_text() for path in folder.glob("*.log"))
+        assert time.monotonic() < deadline, f"{found}{logs}"
+        time.sleep(1)
+
+
+def healthy(port):
+    """Whether a SuperLink answers at a port."""
+    with suppress(httpx.HTTPError):
+        return httpx.get(f"http://127.0.0.1:{port}/health", timeout=5).is_success
+    return False
+
+
+@pytest.fixture(scope="module")
+def simulated(app, alone, tmp_path_factory):
+    """What a run in Flower's simulation printed, and the folder of its outputs."""
+    home, output = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("simulated")
+    variables = alone | QUIET | {"HOME": str(home)}
+    port = variables["FLWR_LOCAL_SUPERLINK_HTTP_API_PORT"] = str(free_port())
+    # `flwr run` starts one by itself, gives it 15 seconds, and leaves it running
+    link = ["flower-superlink", "--insecure", "--simulation", "--host", "127.0.0.1", "--port", port]
+    with running(link, variables, home / "superlink.log"):
+        until(lambda: healthy(port), home, bool)
+        yield (
+            flwr_run(app, variables, output, "--federation-config", f"num-supernodes={NODES}"),
+            output,
+        )
 
 
 @pytest.fixture
 def deployment(app, alone, tmp_path):
     """The variables with which a run goes to a SuperLink with two SuperNodes on the loopback."""
-    home, port, control = tmp_path / "home", free_port(), free_port()
-    home.mkdir()
-    (home / "config.toml").write_text(
-        f'[superlink]\ndefault = "here"\n[superlink.here]\naddress = "127.0.0.1:{control}"\n'
-        "insecure = true\n"
+    port, shares = free_port(), tmp_path / "shares"
+    address = f"127.0.0.1:{port}"
+    (tmp_path / "config.toml").write_text(
+        f'[superlink]\ndefault = "here"\n[superlink.here]\naddress = "{address}"\ninsecure = true\n'
     )
-    variables = alone | QUIET | {"FLWR_HOME": str(home), "HOME": str(home)}
-    shares = tmp_path / "shares"
+    variables = alone | QUIET | {"FLWR_HOME": str(tmp_path), "HOME": str(tmp_path)}
     command = ["python", "-m", "pruned_digits.share", str(shares), str(NODES)]
     subprocess.run(command, cwd=app, env=variables, check=True)
     link = ["flower-superlink", "--insecure", "--host", "127.0.0.1", "--port", str(port)]
-    link += ["--control-api-address", f"127.0.0.1:{control}"]
+    ask = ["flwr", "supernode", "list", "here", "--format", "json"]
+    told = {"env": variables, "capture_output": True, "text": True}
     with ExitStack() as stack:
         stack.enter_context(running(link, variables, tmp_path / "superlink.log"))
+        until(lambda: healthy(port), tmp_path, bool)
         for number in range(NODES):
-            node = ["flower-supernode", "--insecure", "--superlink", f"127.0.0.1:{port}"]
+            node = ["flower-supernode", "--insecure", "--superlink", address]
             data = f'data-path="{shares}/node-{number}.safetensors"'
             node += ["--port", str(free_port()), "--node-config", data]
             stack.enter_context(running(node, variables, tmp_path / f"node-{number}.log"))
-        deadline = time.monotonic() + 120
-        ask = ["flwr", "supernode", "list", "here", "--format", "json"]
-        while True:
-            found = subprocess.run(ask, env=variables, capture_output=True, text=True).stdout
-            if found.count('"online"') == NODES:
-                break
-            logs = "\n".join(path.read_text() for path in tmp_path.glob("*.log"))
-            assert time.monotonic() < deadline, found + logs
-            time.sleep(1)
+        until(
+            lambda: subprocess.run(ask, **told).stdout,
+            tmp_path,
+            lambda found: found.count('"online"') == NODES,
+        )
         yield variables
 
 

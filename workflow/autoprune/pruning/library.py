@@ -102,7 +102,7 @@ def traced(module: nn.Module, example: Tensor, *, linear: bool) -> tuple[Traced,
     names, refused, places = layers_of(network, linear=linear)
     for part, before in zip(network.net.modules(), module.modules(), strict=True):
         part.training = before.training  # which tracing has set alike for all
-    reasons = {name.removeprefix(NET): why for name, why in refused.items()}
+    reasons = {name.removeprefix(NET): why.removeprefix(NET) for name, why in refused.items()}
     return Traced(network.net, shape, names, places), reasons
 
 
