@@ -25,7 +25,7 @@ RATIO = ("one-shot", "iterative", "classical")
 FOLLOWERS = [
     *((name, variant) for name in ("l1-uniform", "fpgm", "taylor", "l1-int8") for variant in RATIO),
     *(("random-filters", "reinit"), ("narrow", "reinit"), ("found-widths", "reinit")),
-    *(("fedmap", "global"), ("prunefl", "adaptive"), ("ssfl", "one-shot")),
+    *(("fedmap", "global"), ("prunefl", "adaptive"), ("ssfl", "one-shot"), ("l0-gates", "joint")),
 ]
 
 

@@ -147,7 +147,9 @@ def test_which_methods_follow_a_plan():
 
 def test_which_methods_prune_trained_networks():
     found = {name for name in METHODS if follows_dense(name)}
-    assert found == {"l1-uniform", "l1-int8", "fpgm", "taylor", "slimming", "fedmap", "prunefl"}
+    assert found == {
+        *("l1-uniform", "l1-int8", "fpgm", "taylor", "slimming", "fedmap", "prunefl", "l0-gates")
+    }
 
 
 def test_when_to_prune_is_the_studys_unless_a_pair_says_so():
@@ -165,7 +167,7 @@ def test_what_a_method_has_of_its_own_is_said():
     assert said == {name: methods.load(name).differs for name in METHODS}
     assert {name for name, text in said.items() if text} == {
         *("l1-uniform", "l1-int8", "fpgm", "taylor", "slimming", "fedmap", "prunefl", "ssfl"),
-        "geta",
+        *("geta", "l0-gates"),
     }
 
 

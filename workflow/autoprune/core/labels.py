@@ -9,8 +9,8 @@ METHODS = [module.replace("_", "-") for module in methods()]
 # in which order tables and figures have them; others follow by name
 ORDER = (
     *("dense", "autoprune", "found-widths", "narrow", "null-norms", "random-filters"),
-    *("l1-uniform", "fpgm", "slimming", "taylor", "fedmap", "prunefl", "ssfl", "l1-int8"),
-    *("dense-int8", "geta"),
+    *("l1-uniform", "fpgm", "slimming", "taylor", "fedmap", "prunefl", "ssfl"),
+    *("l0-gates", "l1-int8", "dense-int8", "geta"),
 )
 
 

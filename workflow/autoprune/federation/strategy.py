@@ -153,8 +153,9 @@ class SeededFedAvg(FedAvg):
         kind = str(self.ask.get("importance", ""))
         self._asked = answer_shapes(kind, build(self.architecture)) if kind else {}
         content = instruction(self.architecture, self._sent, server_round, self.ask)
-        if self.teacher:
-            content[TEACHER] = one(TEACHER, flat(self.teacher))
+        if self.teacher:  # in the order of what is sent: a checkpoint has another
+            of = {name: self.teacher[name] for name in self._like if name in self.teacher}
+            content[TEACHER] = one(TEACHER, flat(of))
         return self._to_cohort(content, MessageType.TRAIN, server_round)
 
     def configure_refresh(self, server_round: int, state: State) -> list[Message]:
