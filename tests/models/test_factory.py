@@ -66,6 +66,8 @@ def nothing(input_shape, classes): return nn.Sequential(nn.Flatten(), nn.Linear(
 def group(input_shape, classes):
     return nn.Sequential(nn.Conv2d(1, 4, 3), nn.GroupNorm(2, 4), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
         nn.Flatten(), nn.Linear(4, classes))
+def group_and_units(input_shape, classes):
+    return nn.Sequential(*group(input_shape, classes)[:-1], nn.Linear(4, 5), nn.Linear(5, classes))
 def no_module(input_shape, classes): return 7
 number = 7
 '''
@@ -143,8 +145,11 @@ def test_what_stays_whole_is_named_with_the_reason():
     assert refused(linear) == {}
     vision = base_of("torchvision:regnet_y_400mf", (), (3, 64, 64), 10)
     reasons = refused(vision)
-    assert len(vision.widths) == 21
-    assert "it is or feeds a convolution in 6 groups" in set(reasons.values())
+    assert len(vision.widths) == 37  # of its convolutions in groups the groups among them
+    assert reasons == {}
+    units = base_of("brought_networks:group_and_units+linear", (), SHAPE, 10)
+    assert units.widths == (5,)
+    assert "normalised" in refused(units)["net.0"]
 
 
 @settings(max_examples=10, deadline=None)

@@ -19,6 +19,8 @@ LAYERS = {
     "efficientnet_b0": 40,
     "densenet121": 120,
     "googlenet": 57,
+    "resnext50_32x4d": 21,  # of the convolutions in groups, whole groups
+    "regnet_y_400mf": 37,
 }
 
 
@@ -36,10 +38,10 @@ def ours(whole, layer, index):
     return found
 
 
-def theirs(pruner, graph, name, index):
-    """The same as torch-kirigami has it."""
+def theirs(pruner, graph, name, rows):
+    """The same as torch-kirigami has it, of the rows of a layer that the filter has."""
     axis = graph.parameter(f"{name}.weight").axis(0)
-    (group,) = pruner.parameter_groups([Candidate("it", (axis.select([index]),), axis)])
+    (group,) = pruner.parameter_groups([Candidate("it", (axis.select(rows),), axis)])
     return {path: part.count for part in group.selections for path in part.tensor.paths}
 
 
@@ -61,5 +63,7 @@ def test_every_layer_can_go_and_kirigami_agrees_what_goes_with_it(name, layers):
     for layer in range(0, layers, every):
         index = (7 * layer) % whole.places.widths[layer]
         plain = whole.prunable[layer].removeprefix("net.")
-        expected = {f"net.{path}": n for path, n in theirs(pruner, graph, plain, index).items()}
+        owner = whole.places.owners[f"net.{plain}.weight"][0]
+        rows = (owner == whole.places.filters(layer)[index]).nonzero()[:, 0].tolist()
+        expected = {f"net.{path}": n for path, n in theirs(pruner, graph, plain, rows).items()}
         assert ours(whole, layer, index) == expected, plain

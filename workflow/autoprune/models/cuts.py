@@ -106,9 +106,12 @@ def misfit(network: Network, places: Places, kept: Sequence[Sequence[int]]) -> s
     """
     stream = torch.Generator().manual_seed(0)
     whole = copy.deepcopy(network).double().eval()
+    # kernels of one number, as of what adds nothing at first: all would fit
+    kernels = [(name, p.detach()) for name, p in whole.named_parameters() if p.dim() > 1]
+    uniform = {name for name, kernel in kernels if (kernel == kernel.flatten()[:1]).all()}
     with torch.no_grad():
         for name, tensor in whole.state_dict().items():
-            if tensor.is_floating_point() and tensor.dim() == 1:
+            if tensor.is_floating_point() and (tensor.dim() == 1 or name in uniform):
                 low = 0.5 if name.endswith(("weight", "running_var")) else -0.5
                 tensor.copy_(low + torch.rand(tensor.shape, generator=stream, dtype=tensor.dtype))
     inputs = torch.randn(2, *network.input_shape, generator=stream, dtype=torch.float64)

@@ -6,20 +6,19 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch_pruning import DependencyGraph
 
 from autoprune.core.calls import Call
 from autoprune.core.errors import InputError
 from autoprune.core.refusal import unknown
-from autoprune.models.cuts import cut_module, misfit, one_line, samples
-from autoprune.models.graph import Owners, graph_of, group_of, is_output
-from autoprune.models.kinds import BATCH_NORMS, CONVOLUTIONS, is_depthwise
+from autoprune.models.cuts import cut_module, one_line
+from autoprune.models.kinds import BATCH_NORMS
 from autoprune.models.layers import Network
 from autoprune.models.places import Places
+from autoprune.models.prunable import layers_of
 
 
 def make(call: Call, input_shape: tuple[int, int, int], classes: int) -> nn.Module:
@@ -222,60 +221,3 @@ def _check(family: str, network: Traced, classes: int) -> None:
     found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
     if found != (2, classes):
         raise InputError(f"{where}: gives {found} for two images, expected (2, {classes}) logits")
-
-
-def layers_of(network: Traced, *, linear: bool) -> tuple[tuple[str, ...], dict[str, str], Places]:
-    """The layers that can lose filters, why others cannot, and where the filters stand."""
-    graph, refused = graph_of(network, network.input_shape), dict[str, str]()
-    owners, prunable = _claimed(network, graph, refused, linear=linear)
-    while prunable:
-        places = owners.places()
-        every = [list(range(width)) for width in places.widths]
-        tried, broken = samples(places), len(refused)
-        wrong = next((why for kept in tried if (why := misfit(network, places, kept))), "")
-        if not wrong:
-            return tuple(prunable), refused, places
-        for layer, name in enumerate(prunable):
-            for kept in tried:
-                alone = [*every[:layer], kept[layer], *every[layer + 1 :]]
-                if why := misfit(network, places, alone):
-                    refused[name] = why
-        if len(refused) == broken:
-            raise InputError(f"each layer can lose filters, but not all at once: {wrong}")
-        owners, prunable = _claimed(network, graph, refused, linear=linear)
-    return (), refused, owners.places()
-
-
-def _claimed(
-    network: Traced, graph: DependencyGraph, refused: dict[str, str], *, linear: bool
-) -> tuple[Owners, list[str]]:
-    """The places of the filters of each layer that is not refused, nor coupled to one before it."""
-    owners, prunable = Owners(network), list[str]()
-    kinds = (*CONVOLUTIONS, *([nn.Linear] if linear else []))
-    layers = [(name, m) for name, m in network.named_modules() if isinstance(m, kinds)]
-    for name, layer in cast(list[tuple[str, nn.Module]], layers):
-        if is_depthwise(layer) or name in refused:
-            continue
-        if owners.all_owned(f"{name}.weight", 0):
-            continue
-        if layer not in graph.module2node:
-            refused[name] = "the network does not use it"
-            continue
-        group = group_of(graph, layer)
-        if is_output(group):  # the classes
-            continue
-        grouped = [
-            part
-            for part in (cast(nn.Module, item.dep.target.module) for item in group)
-            if isinstance(part, CONVOLUTIONS) and part.groups > 1 and not is_depthwise(part)
-        ]
-        if grouped:
-            refused[name] = f"it is or feeds a convolution in {grouped[0].groups} groups"
-            continue
-        try:
-            owners.claim([group])
-        except InputError as error:
-            refused[name] = str(error)
-            continue
-        prunable.append(name)
-    return owners, prunable

@@ -1,6 +1,7 @@
 """Whose filters stand where in any network: by torch-pruning's dependency graph."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import cast
 
 import torch
 import torch_pruning
@@ -69,6 +70,52 @@ def is_output(group: Group) -> bool:
     return answered or "prune_in_channels" not in names
 
 
+Ends = dict[nn.Conv2d, list[tuple[Group, int]]]
+"""Convolutions in groups; of either end what loses something, and the channels of a group there."""
+
+
+def ends_of(graph: torch_pruning.DependencyGraph, group: Group) -> Ends:
+    """The convolutions in groups that a group of layers takes part in, and whatever they couple.
+
+    A group of such a convolution is one filter: all channels that it reads and all that it gives.
+    Raises InputError where convolutions in another number of groups hang on them.
+    """
+    found: Ends = {}
+    waiting = _in_groups(group)
+    while waiting:
+        layer = waiting.pop()
+        if layer in found:
+            continue
+        if layer.groups == layer.out_channels:
+            raise InputError(
+                f"it is or feeds a convolution in {layer.groups} groups of several channels and "
+                "one filter each"
+            )
+        pruner, found[layer] = graph.get_pruner_of_module(layer), []
+        for prune, places in (
+            (pruner.prune_in_channels, layer.in_channels),
+            (pruner.prune_out_channels, layer.out_channels),
+        ):
+            end = graph.get_pruning_group(layer, prune, list(range(places)))
+            found[layer].append((end, places // layer.groups))
+            waiting += _in_groups(end)
+    if len(numbers := sorted({layer.groups for layer in found})) > 1:
+        raise InputError(
+            f"it is or feeds convolutions in {' and in '.join(map(str, numbers))} groups"
+        )
+    return found
+
+
+def _in_groups(group: Group) -> list[nn.Conv2d]:
+    """The convolutions in groups among these layers, of whatever dimension."""
+    parts = [item.dep.target.module for item in group]
+    return [
+        cast(nn.Conv2d, part)
+        for part in parts
+        if isinstance(part, CONVOLUTIONS) and part.groups > 1 and not is_depthwise(part)
+    ]
+
+
 class Owners:
     """Who owns which place along a network's tensors, as one layer after another claims its own."""
 
@@ -95,10 +142,32 @@ class Owners:
         self._claim(attention.parts(self._network), attention.heads)
         self._counts[f"{attention.name}.{attention.count}"] = len(self._widths) - 1
 
+    def claim_groups(self, layer: str, ends: Ends) -> None:
+        """Number the groups of the convolutions that ``layer`` is coupled to, of ``ends_of``.
+
+        Raises InputError as ``claim``, and where filters of ``layer`` are in none of the groups.
+        """
+        parts = [
+            (name, axis, index, numbers // size)
+            for both in ends.values()
+            for end, size in both
+            for name, axis, index, numbers in self._parts(end)
+        ]
+        number = next(iter(ends)).groups
+        own = [index for name, axis, index, _ in parts if (name, axis) == (f"{layer}.weight", 0)]
+        if not own or len(torch.cat(own).unique()) < len(self._state[f"{layer}.weight"]):
+            raise InputError(f"a convolution in {number} groups reads some of its filters only")
+        self._claim(parts, number)
+        self._counts |= {f"{self._names[part]}.groups": len(self._widths) - 1 for part in ends}
+
     def _claim(self, parts: Iterable[Part], width: int) -> None:
         start, taken = sum(self._widths), []
         for name, axis, index, numbers in parts:
             owner = self.owner(name, axis)
+            if index.max() >= len(owner):
+                raise InputError(
+                    f"{name}: has {len(owner)} places along axis {axis}, and would lose more"
+                )
             before = owner[index]
             if ((before != NOBODY) & (before != start + numbers)).any():
                 raise InputError(
@@ -151,6 +220,8 @@ def _axes(module: nn.Module | Tensor, *, outputs: bool) -> Iterator[tuple[str, i
     elif isinstance(module, nn.Module) and is_depthwise(module):
         yield from ((leaf, 0) for leaf in (".weight", ".bias"))  # a kernel a channel
     elif isinstance(module, (*CONVOLUTIONS, nn.Linear, *TRANSPOSED)):
+        if not outputs and isinstance(module, CONVOLUTIONS) and module.groups > 1:
+            return  # each of its filters reads its own group alone, which goes with it
         first = outputs is not isinstance(module, TRANSPOSED)
         yield ".weight", 0 if first else 1
         if outputs:

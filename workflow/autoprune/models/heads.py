@@ -49,11 +49,10 @@ class Attention:
                     torch.arange(rows),
                     together if self.by_head else of_inner.repeat(rows // inner),
                 )
-        for leaf, tensor in network.get_submodule(self.name).named_parameters(recurse=False):
-            axes = [axis for axis, places in enumerate(tensor.shape) if places == self.heads]
-            if len(axes) == 1:  # a bias or a factor of each head
+        for leaf, tensor in network.get_submodule(self.name).state_dict().items():
+            if "." not in leaf and self.heads in tensor.shape:  # a bias or a factor of each head
                 own = torch.arange(self.heads)
-                yield f"{self.name}.{leaf}".lstrip("."), axes[0], own, own
+                yield f"{self.name}.{leaf}".lstrip("."), tensor.shape.index(self.heads), own, own
 
 
 def heads_of(module: nn.Module) -> tuple[str, int] | None:

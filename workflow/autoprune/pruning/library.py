@@ -12,7 +12,9 @@ from autoprune.core.errors import InputError
 from autoprune.core.files import check_noted
 from autoprune.core.refusal import unknown
 from autoprune.models.cuts import cut_module, misfit, one_line
-from autoprune.models.factory import Traced, layers_of
+from autoprune.models.factory import Traced
+from autoprune.models.heads import heads_of
+from autoprune.models.prunable import layers_of
 from autoprune.models.weights import load_network
 from autoprune.pruning.record import check_cuts
 
@@ -34,8 +36,9 @@ def prunable(module: nn.Module, example: Tensor, *, linear: bool = False) -> dic
     """The layers of a network that can lose filters, and how many each has, in the module's order.
 
     ``example`` (batch, ...) is an input. Coupled layers, such as those of a residual block, stand
-    under the name of the first. With ``linear`` linear layers count too. Raises InputError when the
-    network cannot be followed. Source: torch-pruning's dependency graph, and a trial cut.
+    under the name of the first. With ``linear`` linear layers count too, and the heads of modules
+    with attention (``models.heads``). Raises InputError when the network cannot be followed.
+    Source: torch-pruning's dependency graph, and a trial cut.
     """
     network, _ = traced(module, example, linear=linear)
     return dict(zip(own_names(network), network.places.widths, strict=True))
@@ -50,7 +53,8 @@ def shrink(module: nn.Module, example: Tensor, kept: Mapping[str, Sequence[int]]
     the reason, and for indices that it does not have.
     """
     layers = dict(module.named_modules())
-    linear = any(isinstance(layers.get(name), nn.Linear) for name in kept)
+    asked = [layers[name] for name in kept if name in layers]
+    linear = any(isinstance(layer, nn.Linear) or heads_of(layer) for layer in asked)
     network, refused = traced(module, example, linear=linear)
     names, places = own_names(network), network.places
     for name, indices in kept.items():
@@ -82,7 +86,7 @@ def kept(plan: Mapping[str, Any]) -> dict[str, list[int]]:
     left: dict[str, list[int]] = {}
     for cut in check_cuts(plan)["shrinks"]:
         for layer in cut["layers"]:
-            name, indices = layer["layer"].removeprefix(NET), layer["kept"]
+            name, indices = own_name(layer["layer"]), layer["kept"]
             left[name] = [left[name][n] for n in indices] if name in left else list(indices)
     return left
 
@@ -102,7 +106,7 @@ def traced(module: nn.Module, example: Tensor, *, linear: bool) -> tuple[Traced,
     names, refused, places = layers_of(network, linear=linear)
     for part, before in zip(network.net.modules(), module.modules(), strict=True):
         part.training = before.training  # which tracing has set alike for all
-    reasons = {name.removeprefix(NET): why.removeprefix(NET) for name, why in refused.items()}
+    reasons = {own_name(name): why.removeprefix(NET) for name, why in refused.items()}
     return Traced(network.net, shape, names, places), reasons
 
 
@@ -121,4 +125,9 @@ def answered(network: Traced) -> Any:
 
 def own_names(network: Traced) -> list[str]:
     """The prunable layers as the module itself names them."""
-    return [name.removeprefix(NET) for name in network.prunable]
+    return [own_name(name) for name in network.prunable]
+
+
+def own_name(name: str) -> str:
+    """A layer's name in a network that was traced as ``net``: its own is ""."""
+    return "" if name == NET[:-1] else name.removeprefix(NET)
