@@ -24,9 +24,11 @@ try:
     from autoprune.check.failures import Failure, describe, is_stop, last_error
     from autoprune.core.labels import METHODS
     from autoprune.core.provenance import code_version, network_code
+    from autoprune.core.tasks import worded
     from autoprune.data.prepare import sources
     from autoprune.publish.items import KINDS, items
     from autoprune.publish.selection import selected, with_null
+    from autoprune.study import tasks
     from autoprune.study.config import (
         ablation_flags,
         check,
@@ -68,9 +70,11 @@ FINDINGS = ["<results>/findings.md"] if "comparisons" in TABLES else []
 TABLE_ENDINGS, FIGURE_ENDINGS = ["csv", "html", "md", "tex"], ["svg", "pdf"]
 TABLE_FILES = expand("<results>/tables/{table}.{ending}", table=TABLES, ending=TABLE_ENDINGS)
 FIGURE_FILES = expand("<results>/figures/{figure}.{ending}", figure=FIGURES, ending=FIGURE_ENDINGS)
+SCORE = tasks.score(config, config["study"][0])  # of one kind in a study
 # for workflow/report, which sees of the workflow the configuration alone
 config["captions"] = {
-    kind: {name: item.caption for name, item in items(kind).items()} for kind in KINDS
+    kind: {name: worded(item.caption, SCORE) for name, item in items(kind).items()}
+    for kind in KINDS
 }
 
 

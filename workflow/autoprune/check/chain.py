@@ -11,6 +11,7 @@ from autoprune.core.errors import InputError
 from autoprune.core.files import read_json, sha256_file
 from autoprune.core.labels import STAND_IN
 from autoprune.core.provenance import code_version
+from autoprune.core.tasks import R2, named, plain
 from autoprune.data.partition import Partition
 from autoprune.data.store import ClientStore
 from autoprune.measure.table import RUN, read_metrics
@@ -90,7 +91,8 @@ def metrics_link(
 
 def metrics_below(table: str, row: pd.Series, column: str) -> list[str]:
     """The metrics of those columns of the CSV that a derived column of the table is made of."""
-    shown = [one.behind for one in tables.load(table).COLUMNS if one.behind[:1] == (column,)]
+    columns = tables.load(table).COLUMNS
+    shown = [one.behind for one in columns if one.behind[:1] == (plain(column),)]
     return [name for _, *parts in shown for part in parts for name in metrics_behind(row, part)]
 
 
@@ -98,7 +100,8 @@ def value_link(found: Any, source: Path) -> Link:
     """One value of a run, and whether the file that it was read from still says so."""
     facts = {"value": found.value, "unit": found.unit, "from": source.name}
     if source.suffix == ".json":
-        there = read_json(source).get(found.metric)
+        record = read_json(source)
+        there = record.get(found.metric, record.get(named(found.metric, R2)))
         facts["in the file"] = "the same" if there == found.value else f"DIFFERS: {there}"
     return Link(found.metric, facts)
 

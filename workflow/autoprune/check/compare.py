@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from autoprune.check.reference import KEYS, PUBLISHED, Record, Row, columns_of
+from autoprune.core.tasks import plain
 
 # Kinds of figures, the most telling first: the data decide everything, and what needs no training
 # is the same on every machine.
@@ -213,7 +214,7 @@ def kind_of(table: str, column: str) -> str:
         return OF_TABLE[table]
     if "bytes" in column:
         return "bytes"
-    if "accuracy" in column:
+    if "accuracy" in plain(column):
         return "accuracy"
     return "loss" if "loss" in column else "widths and counts"
 

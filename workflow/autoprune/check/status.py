@@ -20,6 +20,7 @@ from rich.text import Text
 from autoprune.check.failures import Failure, describe
 from autoprune.check.status_runs import STATES, Status, Study, time_left, working_since
 from autoprune.core.errors import run_main
+from autoprune.core.tasks import worded
 from autoprune.study.grid import read_config
 
 UNFINISHED = 3
@@ -70,7 +71,8 @@ def line(status: Status) -> str:
     if status.round and status.state != "done":
         words.append(f"round {status.round}/{status.rounds}")
     if status.accuracy is not None:
-        words.append(f"validation accuracy {percent(status.accuracy)}")
+        score = worded("accuracy", status.score)
+        words.append(f"validation {score} {percent(status.accuracy)}")
     if status.parameters is not None:
         words.append(f"{number(status.parameters)} parameters")
     if status.seconds_left is not None:
@@ -125,7 +127,13 @@ EVERY = ("run", "state", "round", "accuracy", "parameters", "took")
 
 def runs(statuses: Sequence[Status], names: Sequence[str]) -> Table:
     """Runs, one a row, in the columns of CELLS that are named."""
-    return table(names, [[CELLS[name](status) for name in names] for status in statuses])
+    titles = [scored(name, statuses) for name in names]
+    return table(titles, [[CELLS[name](status) for name in names] for status in statuses])
+
+
+def scored(title: str, statuses: Sequence[Status]) -> str:
+    """A column's title in words of the runs' score, of which a study has one."""
+    return worded(title, statuses[0].score) if statuses else title
 
 
 def grouped(statuses: Sequence[Status]) -> Table:
@@ -147,7 +155,8 @@ def grouped(statuses: Sequence[Status]) -> Table:
         share = Text(f"{counts['done']}/{len(group)}", "" if now else STYLES["done"])
         means = [percent(_mean(accuracies)), number(_mean(sizes))]
         rows.append([name, share, Text(", ").join(now), *means])
-    return table(("pair, method/variant", "done", "now", "accuracy", "parameters"), rows)
+    score = scored("accuracy", statuses)
+    return table(("pair, method/variant", "done", "now", score, "parameters"), rows)
 
 
 def _mean(values: Sequence[float]) -> float | None:

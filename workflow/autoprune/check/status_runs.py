@@ -13,7 +13,9 @@ import psutil
 
 from autoprune.check.failures import is_stop, last_error
 from autoprune.check.unlock import working_here
+from autoprune.core.tasks import ACCURACY, plain
 from autoprune.federation.progress import BEAT, PROGRESS, machine
+from autoprune.study import tasks
 from autoprune.study.config import Config, run_settings
 from autoprune.study.grid import Run, runs_of
 
@@ -44,6 +46,7 @@ class Status:
     resumed_after: int = 0
     reason: str = ""
     log: str = ""
+    score: str = ACCURACY  # what ``accuracy`` is, R2 of a regression
 
     @property
     def name(self) -> str:
@@ -85,7 +88,9 @@ class Study:
     def _look_at(self, run: Run, since: float | None) -> Status:
         folder, log = self.folder(run), self.log(run)
         progress, beat = _read(folder / PROGRESS)
-        known = Status(run, "waiting", self._rounds[run], log=str(log) if log.exists() else "")
+        score = tasks.score(self.config, run.pair)
+        shown = str(log) if log.exists() else ""
+        known = Status(run, "waiting", self._rounds[run], log=shown, score=score)
         if progress and not progress["ended"] and _alive(progress, beat):
             return _with(known, "running", progress)
         finished = _time(folder / "run.json")
@@ -229,10 +234,10 @@ def _time(path: Path) -> float | None:
 
 
 def _last_row(path: Path, delimiter: str = ",") -> dict[str, str]:
-    """The last row of a table; empty where there is none."""
+    """The last row of a table, R² under the name of an accuracy; empty where there is none."""
     try:
         with open(path, encoding="utf-8", newline="") as stream:
             rows = list(csv.DictReader(stream, delimiter=delimiter))
     except (OSError, UnicodeDecodeError, csv.Error):
         return {}
-    return rows[-1] if rows else {}
+    return {plain(name): cell for name, cell in rows[-1].items()} if rows else {}

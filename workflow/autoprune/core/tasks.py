@@ -16,6 +16,8 @@ ACCURACY, R2 = "accuracy", "r2"
 # A regression has no accuracy. Its score is R², of which code reads as of an accuracy: a mean over
 # images that training raises. Its files and pages name it, by these.
 PHRASES = (
+    (r"Where no margin is given it is 1\.96 [^:]*: what two equal networks [^.]*\.", ""),
+    (r"beyond the margin: what two equal networks[^.]*\.", "beyond the configuration's margin."),
     (r"points of accuracy|accuracy points", "hundredths of R²"),
     (r"as accurate as", "as good as"),
     (r"less accurate than", "worse than"),

@@ -7,7 +7,7 @@ import pandas as pd
 
 from autoprune.core.errors import InputError
 from autoprune.core.files import read_json
-from autoprune.core.tasks import plain
+from autoprune.core.tasks import ACCURACY, plain, score_of
 from autoprune.phone.latency import phone_rows
 from autoprune.phone.speedups import left_out
 from autoprune.phone.table import read_table
@@ -53,6 +53,7 @@ def host_row(about: dict[str, Any], measured: dict[str, Any]) -> dict[str, Any]:
         **{key: measured[key] for key in ("format", "precision", "dense_ms", "speed_up")},
         "variant": pruned["run_variant"],
         "kind": about["kind"],
+        "score": score_of(pruned.get("task", "")),
         "network": "study",
         "device": about["cpu"],
         "engine": f"{measured['engine']} {measured['engine_version']}",
@@ -86,4 +87,6 @@ def table(host: Sequence[str] = (), android: str | None = None) -> pd.DataFrame:
     blank = {name: None if name in NUMBERS else "" for name in COLUMNS}
     found = pd.DataFrame([blank | row for row in rows], columns=COLUMNS)
     counts = dict.fromkeys(("macs_dense", "macs"), "Int64")
-    return found.astype(dict.fromkeys(NUMBERS, float) | counts)
+    found = found.astype(dict.fromkeys(NUMBERS, float) | counts)
+    found.attrs["score"] = next((row["score"] for row in rows if "score" in row), ACCURACY)
+    return found

@@ -15,9 +15,10 @@ import pandas as pd
 from autoprune.core.errors import InputError, run_main
 from autoprune.core.files import write_text
 from autoprune.core.provenance import modules_with
+from autoprune.core.tasks import ACCURACY, named, worded
 from autoprune.evidence.ablated import add_ablation_flag
 from autoprune.evidence.statistics import add_margin_flag
-from autoprune.measure.table import read_metrics, to_csv
+from autoprune.measure.table import read_metrics, score_in, to_csv
 
 
 def add_flags(parser: argparse.ArgumentParser, module: ModuleType) -> None:
@@ -44,6 +45,20 @@ def add_flags(parser: argparse.ArgumentParser, module: ModuleType) -> None:
             )
 
 
+def by_score(made: pd.DataFrame, score: str) -> pd.DataFrame:
+    """A table of this score: its columns and sentences name it, and so does a column ``score``.
+
+    Of accuracies it stays as it is, and so do those that notebooks print.
+    """
+    if score == ACCURACY:
+        return made
+    ours = made["source"] != "notebook" if "source" in made else pd.Series(True, made.index)
+    told = made.where(
+        ~ours, made.map(lambda cell: worded(cell, score) if isinstance(cell, str) else cell)
+    )
+    return told.rename(columns=lambda name: named(name, score)).assign(score=score)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line: see ``--help``, and ``TABLE --help``."""
     known = modules_with("evidence", "table")
@@ -66,13 +81,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     given = {key: value for key, value in arguments.items() if key != "table" and value is not None}
     if "metrics" in given:
         given["metrics"] = read_metrics(given["metrics"])
+    score = score_in(given["metrics"]) if "metrics" in given else ACCURACY
+    if score != ACCURACY and "margin" in getattr(module, "OPTIONS", ()) and "margin" not in given:
+        raise InputError("--margin: missing; of R² it does not follow from the number of images")
     made = module.table(**given)
     if not isinstance(made, pd.DataFrame):
         raise InputError(
             f"{module.__file__}: table() returned {type(made).__name__}, expected a DataFrame of "
             "pandas"
         )
-    write_text(output, to_csv(made))
+    write_text(output, to_csv(by_score(made, made.attrs.get("score", score))))
 
 
 if __name__ == "__main__":

@@ -147,7 +147,9 @@ def main(argv: Sequence[str] | None) -> None:
     """The command: both nulls of one pair of a study."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--store", required=True, help="folder of the client store: image shape")
-    parser.add_argument("--target", required=True, help="what is predicted: number of classes")
+    parser.add_argument(
+        "--target", required=True, nargs="+", help="what is predicted: number of outputs"
+    )
     parser.add_argument("--model", required=True, help="network family, or a function's call")
     parser.add_argument(
         "--widths", type=int, nargs="+", help="before pruning; a function's network has its own"
@@ -164,7 +166,8 @@ def main(argv: Sequence[str] | None) -> None:
             raise InputError(f"--{name}: found {getattr(args, name)}, expected at least 1")
     store = ClientStore.open(args.store)
     height, width, channels = store.shape
-    classes = len(store.classes(args.target))
+    outputs = [len(store.classes(target)) or 1 for target in args.target]
+    classes = outputs[0] if len(outputs) == 1 else len(outputs)
     base = base_of(args.model, args.widths or (), (channels, height, width), classes)
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")

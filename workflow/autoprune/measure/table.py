@@ -150,9 +150,12 @@ def _check_rounds(table: pd.DataFrame, path: str) -> None:
 
 
 def read_table(path: str, columns: Sequence[str]) -> pd.DataFrame:
-    """A CSV of an earlier stage; InputError when it is absent or lacks a column."""
+    """A CSV of an earlier stage, R² under the names of accuracies.
+
+    Raises InputError when it is absent or lacks a column.
+    """
     try:
-        table = pd.read_csv(path)
+        table = pd.read_csv(path).rename(columns=plain)
     except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise InputError(f"{path}: not a CSV file ({error}); make it again") from None
     missing = [name for name in columns if name not in table]

@@ -7,11 +7,21 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
+from autoprune.core.labels import MINUS
+from autoprune.measure.table import IN_NUMBERS
 
-def percent_axis(ax: Axes) -> None:
-    """Label the y axis of fractions in percent; nothing below 0, where only markers are."""
+
+def percent_axis(ax: Axes, signed: bool = False) -> None:
+    """Label the y axis of fractions in percent; below 0 too only where ``signed``.
+
+    Of others only markers are there.
+    """
     ax.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
-    ax.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %" if value > -1e-9 else "")
+    ax.yaxis.set_major_formatter(
+        lambda value, _: (
+            f"{100 * value:.4g} %".replace("-", MINUS) if signed or value > -1e-9 else ""
+        )
+    )
 
 
 def whole_axis(ax: Axes) -> None:
@@ -49,16 +59,27 @@ def log_axis(ax: Axes, least: float, most: float) -> None:
     ax.xaxis.set_minor_formatter(NullFormatter())
 
 
+SEVERAL, NUMBER = (IN_NUMBERS[task] for task in ("multi-label", "regression"))
 CHANCE: dict[str, Any] = {"color": "#777777", "linewidth": 0.8, "linestyle": ":"}
 
 
 def chance_line(ax: Axes, metrics: pd.DataFrame, dataset: str) -> None:
-    """A thin dotted line at 1 / classes, where the metrics know the classes of ``dataset``."""
-    classes = metrics[(metrics["metric"] == "classes") & (metrics["dataset"] == dataset)]["value"]
-    if not classes.empty:
-        ax.axhline(1 / classes.iloc[0], **CHANCE)
+    """A thin dotted line at what answers without a network come to, where the metrics know it.
+
+    By task: 1 / classes; of yes or no 1 / 2; an R² of 0.
+    """
+    final = metrics[(metrics["dataset"] == dataset) & metrics["round"].isna()]
+    known = final.groupby("metric")["value"].first()
+    if "classes" in known:
+        level = {SEVERAL: 0.5, NUMBER: 0.0}.get(known.get("task", 0), 1 / known["classes"])
+        ax.axhline(level, **CHANCE)
 
 
-def chance_entry() -> Line2D:
+def chance_entry(metrics: pd.DataFrame) -> Line2D:
     """The legend entry of ``chance_line``."""
-    return Line2D([], [], label="1 / number of classes", **CHANCE)
+    rows = metrics[metrics["metric"] == "task"]
+    words = {SEVERAL: "1 / 2, a guess of yes or no", NUMBER: "0, the mean for every image"}
+    known = [words[task] for task in sorted(set(rows["value"]))]
+    if set(metrics["dataset"]) - set(rows["dataset"]):
+        known = ["1 / number of classes", *known]
+    return Line2D([], [], label="; ".join(known), **CHANCE)

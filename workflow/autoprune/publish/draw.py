@@ -5,12 +5,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from autoprune.core.errors import InputError, run_main
-from autoprune.measure.table import read_metrics
+from autoprune.core.tasks import ACCURACY, worded
+from autoprune.measure.table import read_metrics, score_in
 from autoprune.publish import figures
 from autoprune.publish.items import items, known, place
 from autoprune.publish.plotting import save, use_theme
+from autoprune.publish.spots import reworded
 
 
 def figure(name: str, **inputs: Any) -> Figure:
@@ -45,7 +48,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     given = {flag: getattr(arguments, flag) for flag in inputs}
     if "metrics" in given:
         given["metrics"] = read_metrics(given["metrics"])
-    save(figure(name, **given), arguments.svg, arguments.pdf)
+    drawn = figure(name, **given)
+    if "metrics" in given and (score := score_in(given["metrics"])) != ACCURACY:
+        for text in drawn.findobj(Text):
+            text.set_text(worded(text.get_text(), score))
+        reworded(drawn, lambda text: worded(text, score))
+    save(drawn, arguments.svg, arguments.pdf)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import pandas as pd
 from autoprune.core.errors import InputError, run_main
 from autoprune.core.files import read_json, write_text
 from autoprune.core.labels import arm_label, dataset_label, decimal, label
+from autoprune.core.tasks import ACCURACY, R2, worded
 from autoprune.evidence.questions import QUESTIONS
 from autoprune.evidence.readings import BYTES, ROUNDS, TRAINING
 from autoprune.evidence.texts import remarks
@@ -90,7 +91,11 @@ WORDS = {
 
 def read(folder: Path, name: str) -> pd.DataFrame:
     """A table of a study; raises InputError when it is absent or lacks a column."""
-    return read_table(str(folder / "tables" / f"{name}.csv"), NEEDED[name])
+    found = read_table(str(folder / "tables" / f"{name}.csv"), NEEDED[name])
+    if name == "claims" and "score" in found:  # its claims are worded by its score
+        asked = {worded(one.claim, R2): one.claim for one in ASKED}
+        found["claim"] = found["claim"].replace(asked)
+    return found
 
 
 def interval(row: Mapping[str, Any], mean: str, low: str, high: str) -> str:
@@ -255,7 +260,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError(f"{arguments.output}: no study here asks any of the questions; add arms")
     sections = [study(name, folder, Path(arguments.output)) for name, folder in folders.items()]
     lines = [TITLE, "## Answers", "", *found, "", *(line for part in sections for line in part)]
-    write_text(arguments.output, "\n".join(lines).rstrip() + "\n")
+    score = R2 if "score" in compared and compared["score"].eq(R2).all() else ACCURACY
+    write_text(arguments.output, worded("\n".join(lines).rstrip() + "\n", score))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import NamedTuple
 
+from autoprune.core.tasks import R2, plain, worded
 from autoprune.evidence.abstract import ABSTRACT
 from autoprune.evidence.questions import QUESTIONS
 
@@ -77,6 +78,7 @@ def origin(row: Mapping[str, str], column: str) -> Origin:
 
 def is_compared(column: str) -> bool:
     """Whether a cell comes from a run beside another one, the dense or the reference."""
+    column = plain(column)
     return "_reduction" in column or column == "p" or column.startswith(COMPARED)
 
 
@@ -85,9 +87,10 @@ def metrics_behind(row: Mapping[str, str], column: str) -> list[str]:
     if "claim" in row and column in OF_CLAIM:
         known = {figure.sentence: figure.counted for figure in ABSTRACT.values()}
         known |= {question.claim: question.counted for question in QUESTIONS}
+        known |= {worded(claim, R2): counted for claim, counted in known.items()}
         counted = known.get(row["claim"], "test_accuracy")
         return RESTS_ON.get(counted, [counted])
-    base = column
+    base = column = plain(column)
     while base not in RESTS_ON and (end := next((e for e in STATISTICS if base.endswith(e)), "")):
         base = base.removesuffix(end)
     return RESTS_ON.get(base, [column, base])

@@ -39,10 +39,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     table = tables.load(arguments.table)
     rows = tables.read_rows(arguments.csv)
     try:
-        texts, notes = tables.readable(table, rows).map(shown), table.notes(rows)
+        texts, notes = tables.readable(table, rows).map(shown), tables.notes(table, rows)
     except (KeyError, ValueError) as error:
         raise InputError(f"{arguments.csv}: {error}: no such column, or no number") from None
-    paper = {column.title: column.paper for column in table.COLUMNS}
+    paper = {t: c.paper for t, c in zip(texts.columns, table.COLUMNS, strict=True)}
     write_together(
         {
             arguments.html: table_page(texts, table.TITLE, notes, table.GROUP),

@@ -5,6 +5,7 @@ from typing import Any
 
 from autoprune.core.errors import InputError
 from autoprune.publish.items import items, timed
+from autoprune.study import tasks
 from autoprune.study.config import methods_of
 
 
@@ -29,6 +30,10 @@ def selected(config: Mapping[str, Any], kind: str, *, measured: bool = False) ->
     has = {
         "": True,
         "reference": any(reference in methods_of(config, pair)["autoprune"] for pair in with_rule),
+        "scores": any(
+            tasks.told(config["datasets"][config["pairs"][pair]["dataset"]]).keys() - {"target"}
+            for pair in config["study"]
+        ),
         "map": any({"k", "patience"} & set(own) for own in of_autoprune),
         "target": any(
             name.startswith("target_")

@@ -2,6 +2,7 @@
 
 import re
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
@@ -58,6 +59,12 @@ def say_rounds(ax: Axes, rows: pd.DataFrame, x: str, name: str) -> None:
         mean, low, high = (percent(value) for value in (seen.mean(), seen.min(), seen.max()))
         spread = f" ({low} to {high} over {len(seen)} seeds)" if len(seen) > 1 else ""
         say(ax, own[x].mean(), seen.mean(), f"{name}\nround {at:g}: {mean}{spread}", name)
+
+
+def reworded(figure: Figure, words: Callable[[str], str]) -> None:
+    """Put what a figure's SVG says into other words."""
+    if figure in _spots:
+        _spots[figure] = [spot._replace(text=words(spot.text)) for spot in _spots[figure]]
 
 
 def forget(figure: Figure) -> None:

@@ -127,7 +127,8 @@ class Counted:
             return cls("", names, numbers[:, None] == np.arange(len(names)), labels[:, 0])
         ends = np.unique(np.quantile(labels, np.linspace(0, 1, FIFTHS + 1)))
         fifth = np.clip(np.searchsorted(ends, labels[:, 0], side="right") - 1, 0, len(ends) - 2)
-        names = [f"{low:.4g} to {high:.4g}" for low, high in pairwise(ends)]
+        spans = enumerate(pairwise(ends), start=1)  # numbered, as names are shown in their order
+        names = [f"{place}: {low:.4g} to {high:.4g}" for place, (low, high) in spans]
         return cls("regression", names, fifth[:, None] == np.arange(len(names)), nobody)
 
     def counts(self, rows: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 A panel for each data set and model; 1 MB = 10⁶ bytes. A light line is a seed, a strong one the mean
 over them, its marker the last round. Further left and higher up is better: at a given traffic, the
-higher line has learnt more. The dotted line is 1 / number of classes.
+higher line has learnt more. The dotted line is chance, 1 / number of classes.
 """
 
 from typing import Any
@@ -10,6 +10,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from autoprune.core.tasks import ACCURACY
+from autoprune.measure.table import score_in
 from autoprune.publish.axes import chance_entry, chance_line, percent_axis, whole_axis
 from autoprune.publish.plotting import arms_of, by_pair, by_round, finish, looks, of_arm, told_apart
 from autoprune.publish.spots import say_rounds
@@ -45,8 +47,10 @@ def draw(metrics: pd.DataFrame) -> Figure:
             }
             ax.plot(*mean.iloc[-1], look.marker, color=look.colour, zorder=3, **end)
         chance_line(ax, metrics, rows["dataset"].iloc[0])
-        percent_axis(ax)
+        percent_axis(ax, score_in(metrics) != ACCURACY)
         whole_axis(ax)
     entries = [look.entry(marker=look.marker, markersize=5.5) for look in arms.values()]
     note = "strong: mean over seeds, its marker the last round; light: a seed" + more
-    return finish(figure, "MB sent so far", "validation accuracy", [*entries, chance_entry()], note)
+    return finish(
+        figure, "MB sent so far", "validation accuracy", [*entries, chance_entry(metrics)], note
+    )

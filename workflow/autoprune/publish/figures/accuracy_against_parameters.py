@@ -10,7 +10,9 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from autoprune.core.tasks import ACCURACY
 from autoprune.evidence.statistics import BASELINE, final_figures, require
+from autoprune.measure.table import score_in
 from autoprune.publish.axes import log_axis, percent_axis
 from autoprune.publish.plotting import ARM, arms_of, by_pair, finish, looks, of_arm, told_apart
 from autoprune.publish.spots import percent, say
@@ -46,7 +48,7 @@ def draw(metrics: pd.DataFrame) -> Figure:
                 say(ax, size, accuracy, text, look.label)
         log_axis(ax, rows["parameters"].min(), rows["parameters"].max())
         ax.margins(y=0.15)
-        percent_axis(ax)
+        percent_axis(ax, score_in(metrics) != ACCURACY)
     style = {"linestyle": "none", "markersize": 7, "markeredgecolor": "white"}
     entries = [look.entry(marker=look.marker, **style) for look in arms.values()]
     note = "validation and test images together; large: mean over seeds; small and light: a seed; "

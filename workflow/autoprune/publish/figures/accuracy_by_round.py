@@ -2,8 +2,8 @@
 
 A line is the mean over the seeds, its band reaches from the lowest to the highest seed. Markers at
 the foot of a panel are the rounds in which a seed's network was shrunk, a lane for each method in
-the legend's order. The dotted line is 1 / number of classes: a method that lies on it while it
-shrinks throws its training away at every shrink.
+the legend's order. The dotted line is chance, 1 / number of classes: a method that lies on it while
+it shrinks throws its training away at every shrink.
 """
 
 from typing import Any
@@ -13,6 +13,8 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from autoprune.core.tasks import ACCURACY
+from autoprune.measure.table import score_in
 from autoprune.publish.axes import chance_entry, chance_line, percent_axis, whole_axis
 from autoprune.publish.plotting import (
     ARM,
@@ -59,7 +61,7 @@ def draw(metrics: pd.DataFrame) -> Figure:
         for arm in present:
             say_rounds(ax, of_arm(evaluated, arm), "round", arms[arm].label)
         mark_shrinks(ax, rows, arms)
-        percent_axis(ax)
+        percent_axis(ax, score_in(metrics) != ACCURACY)
         whole_axis(ax)
     entries = [
         look.entry(**({"marker": look.marker, "markersize": 4} if arm in shrinking else {}))
@@ -68,7 +70,7 @@ def draw(metrics: pd.DataFrame) -> Figure:
     note = "line: mean over seeds; band: lowest to highest" + more
     if shrinking:
         note += "; markers at the foot: rounds with a shrink"
-    return finish(figure, "round", "validation accuracy", [*entries, chance_entry()], note)
+    return finish(figure, "round", "validation accuracy", [*entries, chance_entry(metrics)], note)
 
 
 def mark_shrinks(ax: Axes, rows: pd.DataFrame, arms: dict[tuple[str, str], Look]) -> None:

@@ -74,7 +74,10 @@ def _draw_panel(figure: plt.Figure, place: SubplotSpec, part: Partition) -> None
     counts = label_counts(part)
     sizes = np.diff(part.offsets)
     clients = shown_clients(sizes)
-    share = counts[clients] / counts[clients].sum(axis=0)
+    if header.get("task") == "multi-label":  # an image may have several answers, or none
+        share = counts.reindex(columns=clients, fill_value=0) / sizes[clients]
+    else:
+        share = counts[clients] / counts[clients].sum(axis=0)
 
     inner = place.subgridspec(
         2, 2, height_ratios=[BARS, _heat_height(header)], width_ratios=[40, 1]

@@ -11,7 +11,8 @@ import pandas as pd
 from autoprune.core.errors import InputError, run_main
 from autoprune.core.files import read_json, write_text
 from autoprune.core.labels import label
-from autoprune.measure.table import read_metrics
+from autoprune.core.tasks import worded
+from autoprune.measure.table import read_metrics, score_in
 from autoprune.publish.items import CATEGORIES, items
 from autoprune.publish.page import picture, render
 from autoprune.publish.report.runs import address, read_runs
@@ -63,7 +64,10 @@ def gather(arguments: argparse.Namespace) -> dict[str, Any]:
         for path in paths.values()
     ]
     _link_data(shown, datasets)
-    captions = {name: item.caption.splitlines()[0] for name, item in items("figures").items()}
+    score = score_in(metrics)
+    captions = {
+        name: worded(item.caption.splitlines()[0], score) for name, item in items("figures").items()
+    }
     return {
         "facts": lines,
         "stand_ins": [data["name"] for data in datasets if data["kind"] == "stand-in"],
@@ -82,6 +86,7 @@ def gather(arguments: argparse.Namespace) -> dict[str, Any]:
             "runs": runs,
             "datasets": datasets,
             "environment": environment,
+            "score": worded("accuracy", score),
             "models": {run["model"]: label(run["model"]) for run in runs},
             **pooled(runs),
         },

@@ -7,6 +7,7 @@ from typing import Any
 
 from autoprune.core.errors import InputError
 from autoprune.core.labels import arm_label, decimal
+from autoprune.core.tasks import named, worded
 from autoprune.publish import tables
 from autoprune.publish.latex import BOLD
 from autoprune.publish.origin import metrics_behind, origin
@@ -39,21 +40,21 @@ def view(path: str | Path, runs: Places, files: Files) -> dict[str, Any]:
     table = tables.load(name)
     try:
         body = [_row(table.COLUMNS, row, runs) for row in tables.shown_rows(table, rows)]
-        notes = table.notes(rows)
+        notes, score = tables.notes(table, rows), tables.score_of(rows)
     except (KeyError, ValueError) as error:
         raise InputError(f"{path}: {error}: not a column, or no number; make it again") from None
     return {
         "name": name,
         "title": table.TITLE,
-        "intro": (table.__doc__ or "").splitlines()[0],
+        "intro": worded((table.__doc__ or "").splitlines()[0], score),
         "notes": notes,
-        "head": [_head(column, files) for column in table.COLUMNS],
+        "head": [_head(column, files, score) for column in table.COLUMNS],
         "facets": _facets(table.COLUMNS, body),
         "rows": body,
     }
 
 
-def _head(column: Column, files: Files) -> dict[str, Any]:
+def _head(column: Column, files: Files, score: str) -> dict[str, Any]:
     """A column's title, its columns of the CSV, and the files of a run that hold its metrics."""
     behind = [name.rpartition("/")[2] for name in column.behind]
     known = [
@@ -62,7 +63,8 @@ def _head(column: Column, files: Files) -> dict[str, Any]:
         for metric in metrics_behind({}, name)
         for file in files.get(metric, ())
     ]
-    return {"title": column.title, "behind": behind, "files": sorted(set(known))}
+    behind = [named(name, score) for name in behind]
+    return {"title": worded(column.title, score), "behind": behind, "files": sorted(set(known))}
 
 
 def _row(columns: Sequence[Column], row: Row, runs: Places) -> dict[str, Any]:

@@ -17,6 +17,8 @@ import pandas as pd
 
 from autoprune.core.errors import InputError
 from autoprune.core.labels import arm_label, dataset_label, decimal, label
+from autoprune.core.tasks import ACCURACY, worded
+from autoprune.core.tasks import plain as plain_name
 from autoprune.evidence.statistics import Summary
 from autoprune.publish.items import known
 
@@ -64,10 +66,14 @@ def load(name: str) -> ModuleType:
 
 
 def read_rows(path: str | Path) -> list[dict[str, str]]:
-    """The rows of a table's CSV as text; InputError when it is unreadable or has no columns."""
+    """The rows of a table's CSV as text, R² under the names of accuracies (``score_of``).
+
+    Raises InputError when it is unreadable or has no columns.
+    """
     try:
         with open(path, encoding="utf-8", newline="") as stream:
             reader = csv.DictReader(stream)
+            reader.fieldnames = [plain_name(name) for name in reader.fieldnames or ()]
             rows = list(reader)
     except OSError as error:
         absent = isinstance(error, FileNotFoundError)
@@ -78,6 +84,11 @@ def read_rows(path: str | Path) -> list[dict[str, str]]:
     return rows
 
 
+def score_of(rows: Sequence[Row]) -> str:
+    """What the runs of a table are scored by."""
+    return rows[0].get("score", ACCURACY) if rows else ACCURACY
+
+
 def shown_rows(table: ModuleType, rows: Sequence[Row]) -> Sequence[Row]:
     """What stands in a row of the table, from the rows of its CSV."""
     return table.shown(rows) if hasattr(table, "shown") else rows
@@ -85,8 +96,15 @@ def shown_rows(table: ModuleType, rows: Sequence[Row]) -> Sequence[Row]:
 
 def readable(table: ModuleType, rows: Sequence[Row]) -> pd.DataFrame:
     """The text of all cells; raises KeyError or ValueError for a CSV of another kind."""
+    score = score_of(rows)
+    titles = [worded(column.title, score) for column in table.COLUMNS]
     cells = [[column.text(row) for column in table.COLUMNS] for row in shown_rows(table, rows)]
-    return pd.DataFrame(cells, columns=[column.title for column in table.COLUMNS], dtype=object)
+    return pd.DataFrame(cells, columns=titles, dtype=object)
+
+
+def notes(table: ModuleType, rows: Sequence[Row]) -> list[str]:
+    """What stands below a table, in words of its score."""
+    return [worded(note, score_of(rows)) for note in table.notes(rows)]
 
 
 def number(text: str) -> float | None:

@@ -10,7 +10,7 @@ const dataLabel = (run) => DATA.datasets.find((set) => set.name === run.dataset)
 const percent = (value) => (value === null ? "–" : `${+(100 * value).toFixed(1)} %`);
 const megabytes = (value) => number(value === null ? null : value / 1e6, 2);
 const FINAL = [
-  ["test_accuracy", "test accuracy", percent, "evaluation.json"],
+  ["test_accuracy", `test ${DATA.score}`, percent, "evaluation.json"],
   ["parameters", "parameters", number, "complexity.json"],
   ["macs", "MACs", number, "complexity.json"],
   ["flops_tf_profiler", "FLOPs (TF profiler)", number, "complexity.json"],
@@ -290,7 +290,7 @@ function showRun(run) {
     points: [...rows, [round.at(-1), ...rows.at(-1).slice(1)]].flatMap((row, i, all) => [...(i ? [[row[0], all[i - 1][layer + 1]]] : []), [row[0], row[layer + 1]]]),
   }));
   const charts = make("div", { class: "charts" },
-    lines("Accuracy by round", `Solid: validation. Dashed: test. Shrinks in rounds: ${shrunk.join(", ") || "none"}.`, [seen(validation, "validation", COLOURS[0]), seen(test, "test", COLOURS[1], "4 2")], percent),
+    lines(`${DATA.score[0].toUpperCase()}${DATA.score.slice(1)} by round`, `Solid: validation. Dashed: test. Shrinks in rounds: ${shrunk.join(", ") || "none"}.`, [seen(validation, "validation", COLOURS[0]), seen(test, "test", COLOURS[1], "4 2")], percent),
     lines("Filters by round", `A step line a layer${live.length ? "; dashed: its live filters" : ""}.`, [...steps(widths, "filters"), ...steps(live, "live filters", "3 2")], (value) => number(value)));
   const origin = make("details", {}, make("summary", {}, "Settings, data, code and environment"), factsOf([run]));
   document.getElementById("run-view").replaceChildren(head, make("h3", {}, "Training"), charts, planOf(run), filesOf(run), origin);
