@@ -1,5 +1,6 @@
 """What runs for ablations alone: pairs that no average takes, arms that are no method."""
 
+import zlib
 from pathlib import Path
 from typing import get_args
 
@@ -8,7 +9,7 @@ import pytest
 
 from autoprune.evidence.ablated import ablated_pairs, comparable, without_ablated
 from autoprune.evidence.comparisons import comparisons
-from autoprune.federation.settings import Training
+from autoprune.federation.settings import LATER, Training
 from autoprune.measure.metrics import collect
 from autoprune.measure.table import IN_NUMBERS, TRAINING, read_metrics
 from autoprune.measure.table import SETTINGS as MEASURED
@@ -140,7 +141,33 @@ def test_every_setting_of_training_that_decides_a_number_is_held_equal():
     """rounds are counted; the others hold failures, readings and checkpoints, not steps."""
     config = read_config([], CONFIG / "config.yaml")["training"]
     others = {"rounds", "min_clients", "evaluate_every", "checkpoint_every"}
-    assert {name.replace("-", "_") for name in TRAINING.values()} == set(config) - others
+    held = {name.replace("-", "_") for name in TRAINING.values()}
+    assert held - set(LATER) == set(config) - others
+    assert set(LATER) <= held
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_arms_that_are_trained_otherwise_are_none_of_each_others_methods(name):
+    """Whichever of the two has the row that only those have who set it."""
+    plain = pd.DataFrame([SETTINGS] * 2).assign(**{name: float("nan")})
+    chosen, other = plain.assign(**{name: 7}), plain.assign(**{name: 8})
+    assert comparable(plain, plain)
+    assert comparable(chosen, chosen)
+    for one, reference in ((chosen, plain), (plain, chosen), (chosen, other)):
+        assert not comparable(one, reference)
+
+
+def test_a_choice_is_a_checksum_among_the_metrics(run_folder):
+    sgd = '{"name":"SGD","momentum":0.9}'
+    given = {"optimizer": sgd, "proximal-mu": 0.5, "start": "sha256:00", "start-partial": True}
+    table = collect([run_folder(method="dense", variant="sgd", seed=1, settings=given)])
+    final = table[table["round"] == ""].set_index("metric")
+    found = {name: list(final.loc[name, ["value", "unit"]]) for name in final.index}
+    assert found["optimizer"] == [str(zlib.crc32(sgd.encode())), "checksum"]
+    assert found["proximal_mu"] == ["0.5", "number"]
+    assert found["start"] == [str(zlib.crc32(b"sha256:00")), "checksum"]
+    assert found["start_partial"] == ["1", "flag"]
+    assert not {"server", "schedule", "augmentation"} & found.keys()
 
 
 def test_the_family_holds_methods_and_their_options(run_folder, tmp_path):
@@ -187,12 +214,12 @@ def test_the_family_holds_methods_and_their_options(run_folder, tmp_path):
 
 def test_the_words_of_settings_are_those_that_runs_know():
     words = [get_args(field.annotation) for field in Training.model_fields.values()]
-    assert set(IN_NUMBERS) == {word for known in words for word in known}
+    assert set(IN_NUMBERS) == {word for known in words for word in known if isinstance(word, str)}
 
 
 def test_settings_keep_their_names_in_metrics():
     """Committed ones have them; the models say under which name a setting is measured."""
     metrics = read_metrics(CONFIG.parent / "docs/findings/unipen/metrics.csv.gz")
-    assert set(MEASURED) <= set(metrics["metric"])
+    assert set(MEASURED) - set(LATER) <= set(metrics["metric"])
     assert (IN_NUMBERS["bf16"], IN_NUMBERS["carried"], IN_NUMBERS["averaged"]) == (16, 1, 1)
     assert (MEASURED["cohort"], MEASURED["k"]) == ("clients-per-round", "k")

@@ -9,13 +9,19 @@ import sys
 import numpy as np
 import pytest
 import torch
+from flwr.app import RecordDict
 from torch.nn import functional as F
 
 from autoprune.core.errors import InputError
 from autoprune.core.options import WrongValue, read
+from autoprune.federation.interruption import Interrupted
+from autoprune.federation.messages import OPTIMIZER, Unusable, moments_of
 from autoprune.federation.optimizers import BY_TENSOR, REFUSED, Chosen, carried_like, rates
+from autoprune.federation.run import Run
 from autoprune.federation.settings import Settings
-from autoprune.federation.training import flatten, train
+from autoprune.federation.training import flatten
+from autoprune.federation.training import train as fit
+from autoprune.federation.wire import arrays
 from autoprune.models import Architecture, new_network
 
 CNN = Architecture("cnn", (3, 4), (1, 28, 28), 5)
@@ -46,7 +52,7 @@ def trained(optimizer=None, **more):
     network = new_network(CNN, 0)
     images, labels = batches()
     settings = {"epochs": 1, "batch_size": 8, "learning_rate": RATE, "epsilon": EPSILON}
-    loss = train(
+    loss = fit(
         network, images, labels, precision="fp32", shuffle=np.random.default_rng(1),
         optimizer=optimizer, **settings | more,
     )  # fmt: skip
@@ -179,11 +185,11 @@ def test_a_carried_state_goes_on_where_it_was(name, given):
     images, labels = batches()
     settings = {"batch_size": 8, "learning_rate": RATE, "epsilon": EPSILON, "precision": "fp32"}
     stream = np.random.default_rng(3)
-    train(network, images, labels, epochs=2, shuffle=stream, optimizer=choice, **settings)
+    fit(network, images, labels, epochs=2, shuffle=stream, optimizer=choice, **settings)
     weights.append(network)
     network, stream = new_network(CNN, 0), np.random.default_rng(3)
     for _ in range(2):
-        train(
+        fit(
             network, images, labels, epochs=1, shuffle=stream, optimizer=choice, moments=half,
             **settings,
         )  # fmt: skip
@@ -298,3 +304,54 @@ from autoprune.federation.settings import Training
 sys.exit("torch" in sys.modules)
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+CHOSEN = {
+    "fedprox": {"proximal_mu": 0.5},
+    "carried": {
+        "optimizer": {"name": "SGD", "momentum": 0.9},
+        "optimizer_state": "carried",
+        "schedule": {"name": "StepLR", "step_size": 2},
+    },
+}
+
+
+@pytest.mark.parametrize("name", CHOSEN)
+def test_whole_runs_give_the_same_bytes_with_workers_and_after_a_stop(
+    name, train, tmp_path, contents, monkeypatch
+):
+    step = Run.round
+
+    def stopping(self, server_round):
+        if server_round == 4:
+            raise Interrupted("SIGTERM")
+        return step(self, server_round)
+
+    words = ("autoprune", "inherit")
+    for folder, more in (("one", {}), ("two", {"workers": 2})):
+        done = train(tmp_path / folder, *words, **CHOSEN[name], **more)
+        assert done.returncode == 0, done.stderr
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "round", stopping)
+        assert "written after round 3" in train(tmp_path / "stopped", *words, **CHOSEN[name]).stderr
+    done = train(tmp_path / "stopped", *words, **CHOSEN[name])
+    assert "going on after round 3" in done.stderr
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    assert contents(tmp_path / "one") == contents(tmp_path / "stopped")
+    train(tmp_path / "plain", *words)
+    assert contents(tmp_path / "plain")["history.csv"] != contents(tmp_path / "one")["history.csv"]
+
+
+def test_a_state_that_a_client_makes_up_is_refused():
+    """Of another network, not finite, or with squares below 0: the client is left out."""
+    like = carried_like({"name": "RMSprop"}, new_network(CNN, 0))
+    made_up = {n: t.clone() for n, t in like.items()}
+    made_up["0/square_avg"][3] = -1
+    for state, words in (
+        (made_up, "squares below 0"),
+        ({n: t + math.nan for n, t in like.items()}, "not finite"),
+        ({n: t for n, t in like.items() if n != "0/step"}, "of another network"),
+    ):
+        with pytest.raises(Unusable, match=words):
+            moments_of(RecordDict({OPTIMIZER: arrays(state)}), like)
+    assert moments_of(RecordDict({OPTIMIZER: arrays(like)}), like).keys() == like.keys()

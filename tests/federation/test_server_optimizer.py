@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 
 import numpy as np
 import pytest
@@ -299,3 +300,31 @@ def test_a_strategy_that_needs_more_replies_than_a_round_has_to_have_is_refused(
     with pytest.raises(InputError, match="MultiKrum"):
         ServerOptimizer({"strategy": "MultiKrum", **GIVEN["MultiKrum"]}).require(4)
     ServerOptimizer({"strategy": "MultiKrum", **GIVEN["MultiKrum"]}).require(5)
+
+
+@pytest.mark.parametrize(("method", "variant"), [("fedmap", "global"), ("l1-int8", "one-shot")])
+def test_it_works_on_every_wire(method, variant, train, follow, tmp_path, contents):
+    """Under masks that change, and with updates in int8."""
+    more = {"server": {"strategy": "FedAdam", "eta": 0.02}, **follow(method)}
+    for folder, workers in (("one", 1), ("two", 2)):
+        done = train(tmp_path / folder, method, variant, workers=workers, **more)
+        assert done.returncode == 0, done.stderr
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+@pytest.mark.skipif(
+    os.environ.get("AUTOPRUNE_TEST_RAY") != "1",
+    reason="starts Ray, which can hang; set AUTOPRUNE_TEST_RAY=1 to run it",
+)
+def test_flowers_simulation_gives_the_same_bytes_for_all_of_it_together(train, tmp_path, contents):
+    more = {
+        "server": {"strategy": "FedAdam", "eta": 0.02},
+        "optimizer": {"name": "SGD", "momentum": 0.9},
+        "schedule": {"name": "CosineAnnealingLR", "T_max": 5},
+        "augmentation": [{"RandomCrop": {"size": 28, "padding": 2}}],
+        "proximal_mu": 0.1,
+    }
+    for folder, backend in (("local", "local"), ("ray", "simulation")):
+        done = train(tmp_path / folder, "autoprune", "inherit", backend=backend, workers=2, **more)
+        assert done.returncode == 0, done.stderr
+    assert contents(tmp_path / "local") == contents(tmp_path / "ray")

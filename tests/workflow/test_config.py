@@ -221,6 +221,26 @@ REFUSED = [
     ({"study": ["mnist-cnn"]}, "study.0: unknown pair 'mnist-cnn'; known are digits-cnn"),
     ({"controls": {"prune_at": 0}}, "controls.prune_at: found 0, expected a number above 0"),
     ({"training": {"rounds": 0}}, "training.rounds: found 0, expected at least 1"),
+    (
+        {"training": {"optimizer": {"name": "Muon"}}},
+        "training.optimizer: optimizer Muon: takes",
+    ),
+    (
+        {"pairs": {"digits-cnn": {"server": {"strategy": "FedProx"}}}},
+        "pairs.digits-cnn.server: strategy FedProx: is FedAvg at the server and a term at the clie",
+    ),
+    (
+        {"variants": {"dense": {"own": {"schedule": {"name": "StepLR"}}}}},
+        "variants.dense.own.schedule: StepLR: argument 'step_size' is missing",
+    ),
+    (
+        {"training": {"augmentation": [{"RandomCrops": {}}]}},
+        "training.augmentation: unknown transform 'RandomCrops'; known are",
+    ),
+    (
+        {"pairs": {"digits-cnn": {"start": "no/such.pt"}}},
+        "pairs.digits-cnn.start: no/such.pt: no such file",
+    ),
     ({"training": {"rounds": 2.5}}, "training.rounds: found 2.5, expected a whole number"),
     (
         {"training": {"learning_rate": "1e-4"}},
