@@ -49,16 +49,16 @@ fast: .venv/installed
 	$(run) $(bin)/python -m pytest $(workers) -m "not slow and not long and not soak"
 
 lint: .venv/installed
-	$(bin)/ruff check workflow tests benchmarks
-	$(bin)/ruff format --check workflow tests benchmarks
+	$(bin)/ruff check workflow tests benchmarks examples
+	$(bin)/ruff format --check workflow tests benchmarks examples
 	PYTHONPATH=workflow $(bin)/lint-imports --no-cache
 	$(bin)/mypy
 	$(run) $(bin)/snakefmt --check Snakefile workflow
 	$(run) $(bin)/python -m snakemake --lint
 
 format: .venv/installed
-	$(bin)/ruff check --fix workflow tests benchmarks
-	$(bin)/ruff format workflow tests benchmarks
+	$(bin)/ruff check --fix workflow tests benchmarks examples
+	$(bin)/ruff format workflow tests benchmarks examples
 	$(run) $(bin)/snakefmt Snakefile workflow
 
 # what is made from the workflow itself: config/README.md, the Flower app's settings in

@@ -284,3 +284,22 @@ def test_a_strategy_is_for_one_run(grid):
     run(opened, grid, 3)
     with pytest.raises(InputError, match=r"array stem\.weight: found shape \(12, 1, 3, 3\)"):
         run(opened, grid, 3)
+
+
+def test_what_is_shrunk_is_in_the_mode_of_each_of_its_parts():
+    model = initial().train()
+    model.norm.eval()  # frozen
+    smaller = autoprune.shrink(model, EXAMPLE, {"inner": [1, 4]})
+    assert [part.training for part in smaller.modules()] == [
+        part.training for part in model.modules()
+    ]
+
+
+def test_a_plan_of_nothing_leaves_nothing_out_and_one_that_was_edited_is_refused(grid):
+    opened = strategy()
+    assert autoprune.kept(opened.plan) == {}
+    run(opened, grid, 3)
+    plan = json.loads(json.dumps(opened.plan))
+    plan["shrinks"][1]["layers"][0]["kept"].append(12)
+    with pytest.raises(InputError, match=r"plan: round 3, layer 1: kept .*the plan was edited"):
+        autoprune.kept(plan)
