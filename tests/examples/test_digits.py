@@ -27,7 +27,7 @@ from copies import ROOT
 APP = ROOT / "examples/digits"
 CONFIG = tomllib.loads((APP / "pyproject.toml").read_text())["tool"]["flwr"]["app"]["config"]
 README = (APP / "README.md").read_text()
-NODES, ROUNDS = 2, 3
+NODES, ROUNDS = 2, 2
 QUIET = {
     "FLWR_TELEMETRY_ENABLED": "0",
     "FLWR_DISABLE_UPDATE_CHECK": "1",
@@ -55,9 +55,12 @@ def end(process):
     """End a process and all that it started, by their ids."""
     family = [*process.children(recursive=True), process]
     for member in family:
-        member.terminate()
+        with suppress(psutil.NoSuchProcess):  # it went with another of them
+            member.terminate()
     for member in psutil.wait_procs(family, timeout=20)[1]:
-        member.kill()
+        with suppress(psutil.NoSuchProcess):
+            member.kill()
+    process.wait()
 
 
 def flwr_run(app, variables, output, *words):
@@ -65,7 +68,7 @@ def flwr_run(app, variables, output, *words):
     config = f'rounds={ROUNDS} output="{output}"'
     command = ["flwr", "run", ".", *words, "--stream", "--run-config", config]
     done = subprocess.run(
-        command, cwd=app, env=variables, capture_output=True, text=True, timeout=600
+        command, cwd=app, env=variables, capture_output=True, text=True, timeout=1200
     )
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
@@ -154,7 +157,7 @@ def test_it_runs_simulated_and_its_network_is_made_again_from_two_files(simulate
     assert [int(number) for number, _, _ in rounds] == list(range(ROUNDS + 1))
     accuracy, parameters = float(rounds[-1][1]), [int(count) for _, _, count in rounds]
     assert accuracy > 0.85
-    assert parameters[0] == parameters[1] > parameters[2] > parameters[3]
+    assert parameters[0] == parameters[1] > parameters[2]
     plan = json.loads((output / "plan.json").read_text())
     net = autoprune.shrink(task.build(), task.EXAMPLE, autoprune.kept(plan)).eval()
     net.load_state_dict(load_file(output / "weights.safetensors"))

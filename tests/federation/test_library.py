@@ -9,7 +9,17 @@ import pytest
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
-from flwr.serverapp.strategy import FedAdam, FedAvg, FedAvgM, FedYogi
+from flwr.serverapp.strategy import (
+    DifferentialPrivacyServerSideFixedClipping,
+    FedAdam,
+    FedAvg,
+    FedAvgM,
+    FedMedian,
+    FedProx,
+    FedTrimmedAvg,
+    FedYogi,
+    Krum,
+)
 from torch import nn
 
 import autoprune
@@ -70,7 +80,8 @@ def train(message: Message, context: Context) -> Message:
         record["last.bias"] = Array(record["last.bias"].numpy() * float("nan"))
     if client in config.get("renames", []):
         record["first.bias"] = record.pop("last.bias")
-    content = RecordDict({"arrays": record, "metrics": MetricRecord({"num-examples": 1 + client})})
+    metrics = MetricRecord({"num-examples": 1 + client})
+    content = RecordDict({"arrays": record, "metrics": metrics})
     return Message(content, reply_to=message)
 
 
@@ -174,6 +185,25 @@ def test_the_momenta_of_a_strategy_lose_what_the_network_loses(grid, inner):
             assert torch.equal(smaller, whole[left["inner"]][:, left["stem"]])
         arrays, _ = opened.aggregate_train(server_round, grid.send_and_receive(messages))
     run(strategy(strategy=type(inner)()), grid)  # to its end
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        FedProx(proximal_mu=0.1),
+        FedMedian(),
+        FedTrimmedAvg(),
+        Krum(num_malicious_nodes=0),
+        DifferentialPrivacyServerSideFixedClipping(FedAdam(eta=0.1), 0.0, 1.0, NODES),
+    ],
+    ids=lambda inner: type(inner).__name__,
+)
+def test_any_strategy_of_flowers_aggregates(grid, inner):
+    opened = strategy(strategy=inner)
+    result = run(opened, grid, 4)
+    assert len(opened.kept["stem"]) < 12
+    again = autoprune.shrink(build(), EXAMPLE, opened.kept)
+    again.load_state_dict(result.arrays.to_torch_state_dict())
 
 
 def test_momenta_of_weights_that_were_set_anew_are_zero(grid):
