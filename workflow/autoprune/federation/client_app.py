@@ -155,6 +155,10 @@ def fit(message: Message, context: Context) -> Message:
     torch.default_generator.manual_seed(
         torch_seed(settings.seed, "layers", task.round, task.client)
     )
+    before = task.state
+    if network.attached is not None:
+        network.attached.start(network)
+        before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     gradients: dict[str, torch.Tensor] | None = {} if task.kind == SQUARED_GRADIENTS else None
     moments = None
     if settings.optimizer_state == "carried":
@@ -187,7 +191,7 @@ def fit(message: Message, context: Context) -> Message:
         answers = task.in_order({name: total.square() for name, total in gradients.items()})
     elif task.kind:
         answers = task.in_order(task.importance())
-    sent = answered(message.content, context, network.state_dict(), task.state, task.masks)
+    sent = answered(message.content, context, network.state_dict(), before, task.masks)
     content = reply(task.client, sent, len(task.labels), loss, answers)
     if moments is not None:
         content[OPTIMIZER] = arrays(moments)

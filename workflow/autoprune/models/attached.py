@@ -50,6 +50,9 @@ class Attached(nn.Module):
     def begin(self, ask: Mapping[str, str | float], teacher: Network | None) -> None:
         """A client is about to train: what the method asks of it, and the network it sent along."""
 
+    def start(self, network: Network) -> None:
+        """Training starts now: the weights that it starts from may be moved, as torch draws."""
+
     def penalty(self, images: Tensor, logits: Tensor) -> Tensor | None:
         """What joins the loss of a batch, (); None for nothing."""
         return None

@@ -15,6 +15,7 @@ STEPS, RANGES = "log_steps", "log_ranges"
 # of these logarithms: so Adam's step of 0.0005 moves a grid by half a percent, and what a round of
 # some ten steps moves is seen on a grid of 4 bits
 PACE = 10
+EDGE = 0.99  # of a cell: where it ends rounding may go either way
 
 
 class _FakeQuantised(torch.autograd.Function):
@@ -57,6 +58,19 @@ class Part(attached.Attached):
             name: _FakeQuantised.apply(weights[name], step, most)
             for name, step, most in zip(self.names, steps, ranges, strict=True)
         }
+
+    @torch.no_grad()
+    def start(self, network: Network) -> None:
+        """Move each weight to a random place that is rounded to where it is, and within its range.
+
+        What travels are the middles of the grid's cells, which no round of training leaves where
+        the grid is coarse: the network would stand still and all steps have the same gradient. The
+        weights that were rounded lay anywhere in their cells.
+        """
+        for name, (step, most) in grids(network.state_dict()).items():
+            weight = network.get_parameter(name)
+            within = (torch.rand(weight.shape) - 0.5) * step * EDGE
+            weight.copy_(quantised(weight, step, most) + within).clamp_(-most, most)
 
 
 def grids(state: State) -> dict[str, tuple[Tensor, Tensor]]:
