@@ -50,7 +50,13 @@ def loaded(*overlays):
     "name",
     [
         *("config", "ci", "paper", "paper paper-uncropped", "femnist-leaf", "mnist", "controls"),
-        *("mnist-writers", "unipen", "speech", "femnist-leaf methods femnist-ablations"),
+        *(
+            "mnist-writers",
+            "unipen",
+            "unipen geta",
+            "speech",
+            "femnist-leaf methods femnist-ablations",
+        ),
         *("mnist methods", "femnist-leaf methods", "paper methods", "paper methods paper-controls"),
     ],
 )
