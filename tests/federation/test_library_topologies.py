@@ -16,9 +16,10 @@ from autoprune.federation.local_grid import LocalGrid
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "models/topologies")]
 from law import gone, shaken, silenced  # noqa: E402
-from test_attention import Encoder  # noqa: E402
+from test_attention import FEATURES, STEPS, Around, Encoder, Packed, blocks  # noqa: E402
 from test_concat import Concat  # noqa: E402
 from test_depthwise import Separable  # noqa: E402
+from test_grouped_convolution import Bottleneck  # noqa: E402
 from test_residual_chain import Chain  # noqa: E402
 from test_shared_layer import Twice  # noqa: E402
 from test_split import Split  # noqa: E402
@@ -74,6 +75,26 @@ ODD = {
         True,
         lambda left: {"up": gone(left["up"], 9)},
     ),
+    "heads of attention": (
+        lambda: Around(Packed(9, 2)),
+        (1, FEATURES, STEPS),
+        True,
+        lambda left: {
+            "attention.qkv": {36 + row for row in blocks(gone(left["attention"], 9), 2)},
+            "up": gone(left["up"], 4),
+        },
+    ),
+    "groups": (
+        lambda: Bottleneck(9, 2, 2),
+        (1, 7, 7),
+        False,
+        lambda left: {
+            "norm": blocks(gone(left["up"], 9), 2),
+            "grouped_norm": blocks(gone(left["up"], 9), 2),
+            **dict.fromkeys(("stem", "down"), gone(left["stem"], 5)),
+            "squeeze": gone(left["squeeze"], 3),
+        },
+    ),
     "one dimension": (
         flattened,
         (4, 16),
@@ -120,14 +141,14 @@ def test_what_clients_get_computes_what_the_whole_does_with_silent_filters(odd):
 
 def test_a_network_of_groups_alone_is_refused_with_the_reason():
     groups = nn.Sequential(
-        nn.Conv2d(2, 6, 3, groups=2),
-        nn.ReLU(),
         nn.Conv2d(6, 6, 3, groups=2),
+        nn.ReLU(),
+        nn.Conv2d(6, 6, 3, groups=3),
         nn.Flatten(),
         nn.Linear(150, 3),
     )
-    with pytest.raises(InputError, match=r"no layer can lose filters \(0: .*convolution in 2 grou"):
-        autoprune.AutoPrune(groups, torch.zeros(1, 2, 9, 9), **RULE)
+    with pytest.raises(InputError, match=r"no layer can lose filters \(.*in 2 and in 3 groups"):
+        autoprune.AutoPrune(groups, torch.zeros(1, 6, 9, 9), **RULE)
 
 
 def test_what_stays_whole_in_a_network_that_is_pruned_is_said(caplog):

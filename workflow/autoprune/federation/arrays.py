@@ -3,7 +3,7 @@
 from typing import TypeVar
 
 import torch
-from flwr.app import ArrayRecord, Message
+from flwr.app import ArrayRecord, ConfigRecord, Message
 from torch import nn
 
 from autoprune.core.errors import InputError
@@ -12,6 +12,7 @@ from autoprune.models.cuts import refit
 from autoprune.models.state import State
 
 M = TypeVar("M", bound=nn.Module)
+COUNTS = "autoprune.counts"  # of a message: heads and groups that are left, by module and attribute
 
 
 def received(message: Message, module: M) -> M:
@@ -33,7 +34,9 @@ def received(message: Message, module: M) -> M:
                 f"array {name}: found shape {found}, the module has {most}; "
                 "make the module that the server gave to AutoPrune"
             )
-    refit(module, {name: brought[name].to(tensor) for name, tensor in own.items()})
+    told = message.content.config_records.get(COUNTS, ConfigRecord())
+    counts = {name: number for name, number in told.items() if isinstance(number, int)}
+    refit(module, {name: brought[name].to(tensor) for name, tensor in own.items()}, counts)
     return module
 
 

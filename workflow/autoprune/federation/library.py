@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from autoprune.core.errors import InputError
 from autoprune.core.options import read
 from autoprune.core.refusal import unknown
-from autoprune.federation.arrays import load_arrays, same_shapes
+from autoprune.federation.arrays import COUNTS, load_arrays, same_shapes
 from autoprune.federation.momenta import carry
 from autoprune.federation.wire import arrays as to_arrays
 from autoprune.federation.wire import tensors
@@ -24,7 +24,7 @@ from autoprune.models.cuts import cut_module
 from autoprune.models.factory import Traced
 from autoprune.models.places import Kept
 from autoprune.models.state import State
-from autoprune.pruning.library import NET, answered, kept, own_names, traced
+from autoprune.pruning.library import NET, answered, kept, own_name, own_names, traced
 from autoprune.pruning.options import WEIGHTS
 from autoprune.pruning.plan import Plan, Shrink
 from autoprune.pruning.search import applied, began_anew, ruled, searching
@@ -220,9 +220,13 @@ class AutoPrune(Strategy):
         """The messages, with what is left of each layer that lost filters."""
         whole = dict(zip(own_names(self._network), self._plan.base.widths, strict=True))
         lost = {name: left for name, left in self.kept.items() if len(left) < whole[name]}
+        places = self._network.places
+        counts = {own_name(n): places.widths[layer] for n, layer in places.counts.items()}
         told = list(messages)
         for message in told:
             message.content[RECORD] = ConfigRecord({**lost})
+            if counts:
+                message.content[COUNTS] = ConfigRecord({**counts})
         return told
 
     def _fault(self, content: RecordDict) -> str:

@@ -16,18 +16,16 @@ EXACT = 1e-9  # relative, in double precision: rounding stays far below, a wrong
 def cut_module(network: nn.Module, places: Places, kept: Sequence[Sequence[int]]) -> nn.Module:
     """The network itself, without the filters that are not in ``kept``; see ``refit``."""
     parts = places.cut(network.state_dict(), kept)
-    refit(network, {name: parts[name] for name in places.owners})
-    for count, layer in places.counts.items():
-        holder, _, leaf = count.rpartition(".")
-        setattr(network.get_submodule(holder), leaf, len(kept[layer]))
-    return network
+    counts = {count: len(kept[layer]) for count, layer in places.counts.items()}
+    return refit(network, {name: parts[name] for name in places.owners}, counts)
 
 
 @torch.no_grad()
-def refit(network: nn.Module, parts: Mapping[str, Tensor]) -> nn.Module:
+def refit(network: nn.Module, parts: Mapping[str, Tensor], counts: Mapping[str, int]) -> nn.Module:
     """The network itself with ``parts`` for its tensors of these names, its layers as large.
 
-    Parameters and buffers become new ones, so an optimizer must be made anew.
+    ``counts`` are what modules say of numbers of heads or groups, see ``Places``. Parameters and
+    buffers become new ones, so an optimizer must be made anew.
     """
     depthwise = [module for module in network.modules() if is_depthwise(module)]
     for name, part in parts.items():
@@ -38,6 +36,9 @@ def refit(network: nn.Module, parts: Mapping[str, Tensor]) -> nn.Module:
             setattr(module, leaf, nn.Parameter(part, requires_grad=tensor.requires_grad))
         else:
             setattr(module, leaf, part)
+    for count, number in counts.items():
+        holder, _, leaf = count.rpartition(".")
+        setattr(network.get_submodule(holder), leaf, number)
     for module in network.modules():
         _resize(module, depthwise=module in depthwise)
     return network
