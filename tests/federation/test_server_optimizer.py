@@ -26,7 +26,8 @@ from autoprune.federation.server_optimizer import (
     parameters,
 )
 from autoprune.federation.wire import Sparse, arrays, tensors
-from autoprune.models import Architecture, build, new_network
+from autoprune.models import Architecture, build, load_state, new_network
+from autoprune.models.attached import attach, folded
 from autoprune.pruning.shrink import cut
 
 CNN = Architecture("cnn", (3, 4), (1, 28, 28), 5)
@@ -189,6 +190,25 @@ def test_where_weights_are_drawn_anew_the_memory_begins_anew(name, widths):
     wanted = first.aggregate(1, updates_of(fresh, 3), fresh, other)
     assert all(torch.equal(found[n], t) for n, t in wanted.items())
     assert int(server.memory(other)["began"]) == 3
+
+
+def test_where_something_is_attached_or_folded_away_the_memory_begins_anew():
+    """Also where gates are wide open, so that no weight changes."""
+    be_the_server()
+    server = ServerOptimizer({"strategy": "FedAdam"})
+    network = new_network(CNN, 0)
+    state = server.aggregate(1, updates_of(network.state_dict(), 1), network.state_dict(), CNN)
+    load_state(network, state)
+    gated, with_gates = attach(CNN, network, "gates")
+    with_gates.attached.open(rate=1.0, closed=1e-9)
+    now = with_gates.state_dict()
+    assert server.memory(CNN)
+    server.follow(2, (CNN, state), (gated, now), None)
+    assert not server.memory(gated)
+    assert server.aggregate(2, updates_of(now, 2), now, gated).keys() == now.keys()
+    _, plain = folded(gated, with_gates)
+    server.follow(3, (gated, now), (CNN, plain.state_dict()), ((0, 1, 2), (0, 1, 2, 3)))
+    assert not server.memory(CNN)
 
 
 def test_weights_that_a_mask_sets_to_zero_keep_their_memory_and_stay_zero():

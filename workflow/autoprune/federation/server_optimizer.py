@@ -180,13 +180,15 @@ class ServerOptimizer:
 
         ``kept`` are the filters that were kept, if it was cut. Where the weights are those of
         before, cut or with some set to 0, the memory is cut alike and goes on; where they are any
-        others, such as ones drawn anew, it begins anew with this round.
+        others, such as ones drawn anew, or something is attached or gone, it begins anew with this
+        round.
         """
         names = parameters(before[0])
         memory, expected = self._memory(names), before[1]
         if after[0] != before[0] and kept is not None:
             expected = build(before[0]).places.cut(before[1], kept)
-        if not memory or not _went_on(expected, after[1], parameters(after[0])):
+        same = before[0].attached == after[0].attached
+        if not memory or not same or not _went_on(expected, after[1], parameters(after[0])):
             self.begin(server_round)
         elif after[0] != before[0] and kept is not None:
             places, cut = build(before[0]).places, dict[str, np.ndarray]()
