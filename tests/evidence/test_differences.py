@@ -12,7 +12,7 @@ def test_each_method_that_differs_has_one_sentence_in_the_order_of_labels():
     said = differences_note(reversed(METHODS))
     assert len(said) == sum(bool(differs(method)) for method in METHODS) > 5
     assert said[0].startswith("L1 norm differs from its source: prunes every layer")
-    assert said[-1].startswith("L1 norm and int8 differs from its source: ")
+    assert said[-1].startswith("GETA differs from its source: ")
     assert all(sentence.endswith(".") for sentence in said)
 
 
