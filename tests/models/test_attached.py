@@ -18,6 +18,7 @@ NETWORKS = [
     Architecture("cnn", (6, 7, 5, 8), (3, 64, 64), 2),  # behind a flatten
     Architecture("cnn1d", (6, 7, 9), (1, 12, 16), 5),
     Architecture("resnet", (6, 9, 12), (3, 64, 64), 2),
+    Architecture("conformer", (6, 5, 3, 4, 7), (1, 12, 16), 5),  # the third are heads
     Architecture("inception", (5, 4, 3, 6, 7, 5, 4, 6, 3), (1, 28, 28), 10),
 ]
 KINDS = pytest.mark.parametrize("base", NETWORKS, ids=lambda base: base.family)
@@ -56,6 +57,7 @@ def test_open_gates_change_nothing_and_what_is_attached_travels(base):
     assert network.state_dict().keys() - own == plain.state_dict().keys()
     assert own == {"attached.rate", *(f"attached.gates.{n}" for n in range(len(base.widths)))}
     assert cost(architecture) == cost(base)  # of what is deployed
+    assert network.places.counts == plain.places.counts
     content = instruction(architecture, flat(network.state_dict()), 3)
     assert read_instruction(decode(encode(content)))[:2] == (architecture, 3)
 

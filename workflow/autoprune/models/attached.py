@@ -18,7 +18,6 @@ from torch.func import functional_call
 
 from autoprune.models import Architecture, build, load_state
 from autoprune.models.layers import Network
-from autoprune.models.places import Places
 
 PREFIX = "attached."  # of their names in a network's state
 
@@ -75,7 +74,7 @@ def put_on(network: Network, kind: str) -> None:
     places = network.places  # followed while it is plain
     part: Attached = importlib.import_module(f"autoprune.models.{kind}").Part(network)
     own = {f"{PREFIX}{name}": axes for name, axes in part.owners().items()}
-    network.__dict__["places"] = Places(places.widths, {**places.owners, **own})
+    network.__dict__["places"] = replace(places, owners={**places.owners, **own})
     names = [name for name, _ in network.named_parameters()]
     network.attached = part
     network.forward = partial(_forward, _Plain(network), names)
