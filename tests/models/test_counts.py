@@ -5,10 +5,12 @@ import re
 from pathlib import Path
 
 import pytest
+from torch import nn
+from torch.nn import functional as F
 
 from autoprune.core.errors import InputError
 from autoprune.core.files import write_json
-from autoprune.measure.complexity import complexity
+from autoprune.measure.complexity import complexity, flops_tf_profiler, macs
 from autoprune.models import Architecture
 from stages import run_here
 
@@ -65,6 +67,39 @@ def test_a_conformer_term_by_term():
     outputs = 32 * 4 + 16 * 64 + 20 + 16 * (6 + 64 + 48 + 64 + 5 + 5 + 5 + 64 + 3 + 64)
     sums, shares, softmax = 4 * 16 * 64, 5 * 2 * 16 * 16, 100
     assert counts["flops_tf_profiler"] == 2 * counts["macs"] + outputs + sums + shares + softmax
+
+
+class Attends(nn.Module):
+    """(batch, 1, step, feature) -> (batch, 12): two heads of 3 rows over 7 steps of 6 features."""
+
+    def __init__(self, fused):
+        super().__init__()
+        self.fused, self.qkv = fused, nn.Linear(6, 18)
+
+    def forward(self, x):
+        q, k, v = self.qkv(x[:, 0]).view(-1, 7, 3, 2, 3).permute(2, 0, 3, 1, 4).unbind(0)
+        if self.fused:
+            y = F.scaled_dot_product_attention(q, k, v)
+        else:
+            y = (q @ k.transpose(-2, -1)).softmax(-1) @ v
+        return y.transpose(1, 2).flatten(2)[:, :2].flatten(1)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_attention_counts_alike_however_it_is_written(fused):
+    multiply_adds = 7 * 6 * 18 + 2 * (2 * 7 * 7 * 3)
+    assert macs(Attends(fused), (1, 7, 6)) == multiply_adds
+    softmax = 5 * (2 * 7 * 7 + 12)
+    assert flops_tf_profiler(Attends(fused), (1, 7, 6)) == 2 * multiply_adds + 7 * 18 + softmax
+
+
+def test_torchs_own_attention_is_counted_though_its_layers_are_not_called():
+    class Own(nn.MultiheadAttention):
+        def forward(self, x):
+            return super().forward(x[:, 0], x[:, 0], x[:, 0], need_weights=False)[0][:, 0]
+
+    network = nn.Sequential(Own(6, 2, batch_first=True), nn.Linear(6, 3))
+    assert macs(network, (1, 7, 6)) == 7 * 6 * (18 + 6) + 2 * (2 * 7 * 7 * 3) + 6 * 3
 
 
 def test_statistics_are_counted_apart():

@@ -5,6 +5,7 @@ import csv
 import json
 import logging
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,13 +22,12 @@ from autoprune.models.layers import Add, GlobalAveragePool, Network
 
 # fvcore's operators that are multiply-adds. What else it counts (batch norm, average pooling)
 # is not, and is left out, so that 1 MAC = 1 multiply-add and nothing more.
-PRODUCTS = {"addmm", "matmul", "bmm", "einsum"}  # of no layer, as those of attention
-MULTIPLY_ADDS = {"conv", "linear", *PRODUCTS}
+MULTIPLY_ADDS = {"conv", "linear", "addmm", "matmul", "bmm", "einsum", "attention"}
 # fvcore's operators that it counts, or does not know, and that hold no multiply-add: pooling,
 # padding, normalisation, and functions of each element, a product of two tensors among them.
 NO_MULTIPLY_ADDS = {
     *("adaptive_avg_pool1d", "adaptive_avg_pool2d", "avg_pool1d", "avg_pool2d", "max_pool1d"),
-    *("max_pool2d", "mean", "constant_pad_nd", "pad", "dropout", "feature_dropout"),
+    *("max_pool2d", "mean", "constant_pad_nd", "pad", "dropout", "feature_dropout", "unflatten"),
     *("batch_norm", "layer_norm", "group_norm"),
     *("add", "sub", "mul", "div", "sigmoid", "hardsigmoid", "silu", "hardswish", "hardtanh"),
     *("relu", "gelu", "tanh", "elu", "leaky_relu", "prelu", "softmax", "log_softmax", "glu"),
@@ -65,8 +65,18 @@ def macs_by_layer(network: nn.Module, input_shape: tuple[int, int, int]) -> dict
     return by_layer | ({"": outside} if outside else {})
 
 
+def _attention(inputs: Sequence[Any], _: Sequence[Any]) -> Counter[str]:
+    """Queries by keys and shares by values, (..., step, row) each, and the softmax between."""
+    queries, keys, values = (get_shape(part) for part in inputs[:3])
+    shares = math.prod(queries[:-1]) * keys[-2]
+    return Counter({"attention": shares * (keys[-1] + values[-1]), "softmax": 5 * shares})
+
+
 def _analysis(network: nn.Module, input_shape: tuple[int, int, int]) -> FlopCountAnalysis:
+    """fvcore's counts, and of a softmax 5 an element."""
     analysis = FlopCountAnalysis(network.eval(), torch.zeros(1, *input_shape))
+    analysis.set_op_handle("aten::softmax", lambda _, found: 5 * math.prod(get_shape(found[0])))
+    analysis.set_op_handle("aten::scaled_dot_product_attention", _attention)
     # its two kinds of warning are handled here: unknown operators become an error in ``macs``, and
     # modules that are never called do not occur in a network that is one forward pass
     analysis.unsupported_ops_warnings(False)
@@ -77,23 +87,20 @@ def _analysis(network: nn.Module, input_shape: tuple[int, int, int]) -> FlopCoun
 def flops_tf_profiler(network: nn.Module, input_shape: tuple[int, int, int]) -> int:
     """FLOPs of one image as TensorFlow's profiler counts them (method.md, the authors' figures).
 
-    Convolution and linear: 2 a multiply-add, 1 a bias and output element; max pool: its window an
-    output element; global average pool: 1 an input element; residual sum: 1 an element; softmax:
-    5 a class, and an element inside the network; products of no layer, as those of attention: 2 a
-    multiply-add; ReLU, other functions of each element and norms: 0. Raises InputError for a layer
+    2 a multiply-add, of convolutions, linear layers and of products of no layer, as attention's; 1
+    a bias of a layer and output element; max pool: its window an output element; global average
+    pool: 1 an input element; residual sum: 1 an element; softmax: 5 a class, and an element inside
+    the network; ReLU, other functions of each element and norms: 0. Raises InputError for a layer
     of another kind.
     """
-    products = _analysis(network, input_shape)
-    products.set_op_handle("aten::softmax", lambda _, found: 5 * math.prod(get_shape(found[0])))
-    counted = products.by_operator()
-    total = int(sum(2 * counted[name] for name in PRODUCTS) + counted["softmax"])
+    counted = _analysis(network, input_shape).by_operator()
+    total = int(2 * sum(counted[name] for name in MULTIPLY_ADDS) + counted["softmax"])
 
     def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal total
         match module:
             case nn.Conv1d() | nn.Conv2d() | nn.Conv3d() | nn.Linear():
-                per_element = 2 * module.weight[0].numel() + (module.bias is not None)
-                total += per_element * output.numel()
+                total += (module.bias is not None) * output.numel()
             case nn.MaxPool1d() | nn.AvgPool1d():
                 total += _area(module.kernel_size, 1) * output.numel()
             case nn.MaxPool2d() | nn.AvgPool2d():
