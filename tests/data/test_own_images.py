@@ -194,6 +194,49 @@ def test_columns_may_have_other_names(tree, tmp_path):
     assert store.targets[0]["name"] == "digit"
 
 
+def test_columns_may_be_several_answers_and_numbers(tree, tmp_path):
+    """Each a target of its name; the labels of classes are the same numbers beside them."""
+    rows = len(write_table(tree).read_text().splitlines()) - 1
+    glad = ["yes" if row % 3 else "no" for row in range(rows)]
+    table = write_table(tree, glad=glad, age=[f"{20 + row / 8}" for row in range(rows)])
+    columns = ["--label-columns", "label", "glad", "--number-columns", "age"]
+    store = prepare(tmp_path / "out", "table", "--table", table, *columns)
+    assert [target["name"] for target in store.targets] == ["label", "glad", "age"]
+    assert store.classes("glad") == ["no", "yes"]
+    assert store.classes("age") == []
+    ages = store.labels[store.rows("train"), 2].astype(float)
+    assert store.targets[2]["mean"] == pytest.approx(ages.mean())
+    assert store.targets[2]["sd"] == pytest.approx(ages.std())
+    alone = prepare(tmp_path / "classes", "table", "--table", table, "--label-column", "glad")
+    assert (store.labels[:, 1] == alone.labels[:, 0]).all()
+    number = prepare(tmp_path / "age", "table", "--table", table, "--number-columns", "age")
+    assert [target["name"] for target in number.targets] == ["age"]
+
+
+NUMBERS = {
+    "text": ({"age": ["3", "old"]}, ["--number-columns", "age"], "age is 'old', expected a finite"),
+    "endless": ({"age": ["3", "inf"]}, ["--number-columns", "age"], "age is 'inf', expected a fin"),
+    "none": ({"age": ["3", "NaN"]}, ["--number-columns", "age"], "age is NaN, no value; fill it"),
+    "absent": ({}, ["--number-columns", "age"], "0 columns 'age' (there are: "),
+    "twice": ({"age": ["3"]}, ["--number-columns", "age", "age"], "named twice among age, age"),
+    "both": ({}, ["--label-column", "label", "--label-columns", "label"], "not both"),
+    "one word": (
+        {"glad": ["yes"]},
+        ["--label-columns", "label", "glad"],
+        "glad: 'yes' is the only",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NUMBERS)
+def test_bad_columns_of_targets_are_refused_in_one_line(tree, tmp_path, case):
+    columns, flags, said = NUMBERS[case]
+    rows = len(write_table(tree).read_text().splitlines()) - 1
+    columns = {name: (cells * rows)[:rows] for name, cells in columns.items()}
+    table = write_table(tree, **columns)
+    refused_in_one_line(tmp_path, [said], "table", "--table", table, *flags)
+
+
 def test_what_is_no_image_is_counted_and_left_out(tree, tmp_path, capsys):
     for name in ("Thumbs.db", "anna/.DS_Store", "bob/2/Thumbs.db", "bob/2/._10.png"):
         (tree / name).write_bytes(b"not an image")

@@ -11,6 +11,7 @@ from autoprune.core.errors import InputError
 from autoprune.data.partition import Partition, checksum
 from autoprune.data.prepare.partition import entropy_bits, main, make_partition
 from autoprune.data.prepare.schemes import LEFT_OVER, NEEDS, SUMMARY, Division, drawn
+from autoprune.data.prepare.write import write_store
 from autoprune.data.store import ClientStore
 
 
@@ -406,3 +407,44 @@ def test_a_store_that_changed_is_not_divided(tmp_path, make_store, stage, refuse
     line = refused(stage("data.prepare.partition", *flags, "--scheme", "natural"))
     assert "the arrays have checksum" in line
     assert not (tmp_path / "out").exists()
+
+
+def _store(folder, labels, targets):
+    """A store of one client with these training labels (row, target), and two held-out rows."""
+    labels = np.concatenate([labels, labels[:2]])
+    rows = len(labels)
+    write_store(
+        folder, name="made", source="test", kind="real", labels=labels,
+        images=np.arange(1, rows + 1).astype(">u4").view(np.uint8).reshape(-1, 2, 2, 1),
+        clients=np.zeros(rows, int), splits=np.array([0] * (rows - 2) + [1, 2]),
+        client_ids=["one"], targets=targets, dropped=[], polarity="colour", natural_clients=True,
+    )  # fmt: skip
+    return ClientStore.open(folder)
+
+
+def test_several_answers_are_counted_by_their_yes(tmp_path):
+    answers = np.array([[0, 1], [1, 1], [1, 0], [0, 1]] * 5)
+    known = [{"name": name, "classes": ["no", "yes"]} for name in ("glad", "tall")]
+    store = _store(tmp_path / "store", answers, known)
+    make_partition(store, tmp_path / "out", ["glad", "tall"], Division(scheme="iid", clients=4))
+    partition = Partition.open(tmp_path / "out")
+    check_laws(store, partition)
+    header, counts = partition.header, (tmp_path / "out/label_counts.csv").read_text().splitlines()
+    assert (header["target"], header["task"]) == ("glad, tall", "multi-label")
+    by_name = dict.fromkeys(("glad", "tall"), 0)
+    for line in counts[1:]:
+        _, name, number = line.split(",")
+        by_name[name] += int(number)
+    assert by_name == {"glad": 10, "tall": 15}
+
+
+def test_numbers_are_counted_by_fifths(tmp_path):
+    store = _store(tmp_path / "store", np.arange(40.0)[:, None], [{"name": "age", "classes": []}])
+    make_partition(store, tmp_path / "out", ["age"], Division(scheme="natural"))
+    counts = (tmp_path / "out/label_counts.csv").read_text().splitlines()
+    assert counts[1] == "0,1: 0 to 7.8,8"
+    assert [line.rpartition(",")[2] for line in counts[1:]] == ["8"] * 5
+    chosen = Division(scheme="shards", clients=2, shards_per_client=1)
+    with pytest.raises(InputError, match="scheme shards divides by the classes of one target"):
+        make_partition(store, tmp_path / "none", ["age"], chosen)
+    assert not (tmp_path / "none").exists()

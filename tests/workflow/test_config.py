@@ -204,6 +204,7 @@ def test_a_format_whose_packages_are_absent_says_what_to_install(tmp_path, name)
     )
 
 
+NUMBERS = {"task": "regression", "target": "HairLength", "stands_for": "none"}
 REFUSED = [
     ({"sedes": [1]}, "sedes: unknown key 'sedes'; known are pathvars, backend, seeds"),
     ({"seeds": "1"}, "seeds: found '1', expected a list"),
@@ -336,6 +337,42 @@ REFUSED = [
     (
         {"deploy": {"seed": 1}},
         "deploy.seed: unknown key 'seed'; known are formats, round_widths_to",
+    ),
+    (
+        {"datasets": {"faces": {"task": "multi-label", "stands_for": "none"}}},
+        "target: found 'Smiling', expected a list of two at least for task multi-label",
+    ),
+    (
+        {"datasets": {"faces": {"target": ["Smiling", "Male"]}}},
+        "target: found ['Smiling', 'Male'], expected one; several are for task multi-label",
+    ),
+    (
+        {"datasets": {"faces": {"task": "multi-label", "target": ["Smiling", "a, b"]}}},
+        "target: found ['Smiling', 'a, b'], expected names without a comma",
+    ),
+    (
+        {"datasets": {"faces": {"metrics": ["f1"]}}},
+        "metrics: found 'f1'; known of task multi-class are macro-f1, auc",
+    ),
+    (
+        {"datasets": {"faces": {"task": "regression", "target": "HairLength"}}},
+        "stands_for: found 'celeba', expected none for task regression",
+    ),
+    (
+        {"datasets": {"digits": {"task": "regression"}}},
+        "partition.scheme: dirichlet divides by the classes of one target, found task regression",
+    ),
+    (
+        {"datasets": {"faces": {"task": "ranking"}}},
+        "datasets.faces.task: found 'ranking'; known are multi-class, multi-label, regression",
+    ),
+    (
+        {"datasets": {"faces": NUMBERS}},
+        "datasets.faces.task: found regression, which is scored by R², and digits-cnn beside it by",
+    ),
+    (
+        {"study": ["faces-resnet"], "datasets": {"faces": NUMBERS}},
+        "datasets.faces.task: found regression, and claims.accuracy_margin null, which follows",
     ),
     ({"sedes": [1]}, "; did you mean 'seeds'?"),
     ({"seeds": [3, 1, 3]}, "seeds: found 3 twice"),

@@ -50,23 +50,21 @@ def score(config: Mapping[str, Any], pair: str) -> str:
 
 
 def mixed(config: Mapping[str, Any]) -> tuple[list[Any], str] | None:
-    """The key, and why, where a study's scores do not go together or lack their margin."""
-    scores = [score(config, pair) for pair in config["study"]]
-    for place, own in enumerate(scores):
-        if own != scores[0]:
-            other = config["study"][place]
-            return ["study", place], (
-                f"{other} is scored by {named(own)}, {config['study'][0]} by {named(scores[0])}, "
-                "which no table sets beside each other; make two studies"
+    """The key of a regression, and why, where it goes with no other pair or lacks its margin."""
+    scores = {pair: score(config, pair) for pair in config["study"]}
+    numbers = [pair for pair, own in scores.items() if own == R2]
+    if not numbers:
+        return None
+    path = ["datasets", config["pairs"][numbers[0]]["dataset"], "task"]
+    for other, own in scores.items():
+        if own != R2:
+            return path, (
+                f"found regression, which is scored by R², and {other} beside it by accuracy: no "
+                "table has both; make two studies"
             )
-    if R2 in scores and config["claims"]["accuracy_margin"] is None:
-        return ["claims", "accuracy_margin"], (
-            "found null, which is computed from accuracies; a regression needs the hundredths of "
-            "R² that count as equal, such as 2"
+    if config["claims"]["accuracy_margin"] is None:
+        return path, (
+            "found regression, and claims.accuracy_margin null, which follows from accuracies "
+            "alone; give it the hundredths of R² that count as equal, such as 2"
         )
     return None
-
-
-def named(score: str) -> str:
-    """A score in words."""
-    return "R²" if score == R2 else score
