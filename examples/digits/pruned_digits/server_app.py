@@ -33,9 +33,10 @@ def main(grid: Grid, context: Context) -> None:
     def evaluate(server_round: int, arrays: ArrayRecord) -> MetricRecord:
         net = strategy.network(arrays)
         parameters = sum(tensor.numel() for tensor in net.parameters())
-        found = {"accuracy": task.accuracy(net, held_out), "parameters": parameters}
-        print(f"round {server_round}:", json.dumps(found), flush=True)
-        return MetricRecord(found)
+        accuracy = task.accuracy(net, held_out)
+        found = MetricRecord({"accuracy": accuracy, "parameters": parameters})
+        print(f"round {server_round}:", json.dumps(dict(found)), flush=True)
+        return found
 
     initial = ArrayRecord(model.state_dict())
     strategy.start(grid, initial, num_rounds=int(config["rounds"]), evaluate_fn=evaluate)
