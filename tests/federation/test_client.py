@@ -12,9 +12,10 @@ from autoprune.federation import client_app
 from autoprune.federation import strategy as strategies
 from autoprune.federation.__main__ import CLIENT_APP, settings_of
 from autoprune.federation.client_app import SQUARED_GRADIENTS
+from autoprune.federation.importance import importance
 from autoprune.federation.local_grid import LocalGrid
 from autoprune.federation.strategy import SeededFedAvg, TooFewClients
-from autoprune.federation.training import importance, to_input, train, workspace
+from autoprune.federation.training import to_input, train, workspace
 from autoprune.federation.wire import Dense, Sparse, arrays
 from autoprune.models import Architecture, load_state, new_network
 from autoprune.models.state import flat, maskable

@@ -8,7 +8,7 @@ from flwr.app import Context, RecordDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoprune.federation import packed, wire
+from autoprune.federation import packed, unwrapping, wire
 from autoprune.models import Architecture, build, new_network
 from autoprune.models.attached import attach, folded
 from autoprune.models.quantised import bits, grids
@@ -88,14 +88,14 @@ def test_what_an_update_loses_is_made_up_for_and_the_servers_weights_are_not_rou
     sent, context = ours.outgoing(state), Context(1, 1, {}, RecordDict(), {})
     content = RecordDict({"arrays": wire.one("weights", sent), **ours.notes(0)})
     assert list(content.config_records["packed"]["bits"]) == [3, 3, 3]
-    before, masks = wire.received(content, context, state)
+    before, masks = unwrapping.received(content, context, state)
     assert not masks
     change = {name: torch.full_like(tensor, 0.001) for name, tensor in before.items()}
     change["conv1.weight"][:, 0, 0, 0] = 0.01  # beside which 0.001 is less than half a step
     after = {name: before[name] + change[name] for name in before}
     summed = {name: torch.zeros_like(tensor) for name, tensor in before.items()}
     for _ in range(40):
-        answer = wire.answered(content, context, after, before, {})
+        answer = unwrapping.answered(content, context, after, before, {})
         assert len(answer) == ours.answer_length(sent, state)
         for name, tensor in ours.incoming(answer, state).items():
             summed[name] += tensor - state[name]

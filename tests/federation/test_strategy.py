@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 
 from autoprune.federation.average import mean_of, too_far
 from autoprune.federation.client_app import SQUARED_GRADIENTS
+from autoprune.federation.cohort import cohort
 from autoprune.federation.communication import Traffic, decode, encode, payload, size
+from autoprune.federation.importance import IMPORTANCES, answer_shapes, importance
 from autoprune.federation.local_grid import LocalGrid
 from autoprune.federation.messages import (
     REASON,
@@ -28,8 +30,7 @@ from autoprune.federation.messages import (
     read_update,
     reply,
 )
-from autoprune.federation.strategy import SeededFedAvg, TooFewClients, cohort
-from autoprune.federation.training import IMPORTANCES, answer_shapes, importance
+from autoprune.federation.strategy import SeededFedAvg, TooFewClients
 from autoprune.federation.wire import Dense, Int8, arrays, only, tensors
 from autoprune.models import Architecture, build, count_parameters, new_network
 from autoprune.models.state import flat, shapes, unflat

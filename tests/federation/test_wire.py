@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoprune.core.errors import InputError
-from autoprune.federation import wire
+from autoprune.federation import unwrapping, wire
 from autoprune.federation.__main__ import CLIENT_APP, settings_of
 from autoprune.federation.communication import encode
 from autoprune.federation.encoding import (
@@ -140,7 +140,7 @@ def off(found, wanted, steps, name):
 def sent_down(server, state):
     """What a client has of a state that the server sends."""
     content = RecordDict({"arrays": wire.one("weights", server.outgoing(state)), **server.notes(0)})
-    return wire.received(content, Context(1, 1, {}, RecordDict(), {}), state)[0]
+    return unwrapping.received(content, Context(1, 1, {}, RecordDict(), {}), state)[0]
 
 
 def test_what_arrives_down_is_off_by_one_rounding_however_often_it_was_sent():
@@ -165,7 +165,7 @@ def updates_of(contexts, update, server=None):
     trained = {name: tensor + update[name] for name, tensor in STATE.items()}
     arrived = []
     for context in contexts:
-        sent = wire.answered(INT8, context, trained, STATE, {})
+        sent = unwrapping.answered(INT8, context, trained, STATE, {})
         state = server.incoming(sent, STATE)
         arrived.append({name: state[name].double() - STATE[name].double() for name in STATE})
     return arrived
@@ -217,7 +217,7 @@ def test_updates_smaller_than_a_step_of_the_weights_add_up_on_the_server():
     for _ in range(50):
         came = sent_down(server, weights)
         trained = {name: came[name] + update[name] for name in came}
-        weights = server.incoming(wire.answered(INT8, context, trained, came, {}), weights)
+        weights = server.incoming(unwrapping.answered(INT8, context, trained, came, {}), weights)
     for name in STEPS:
         moved = (weights[name] - STATE[name]) / update[name]
         assert float((moved - 50).abs().max()) < 0.5
@@ -231,7 +231,7 @@ def test_where_shapes_changed_the_residual_is_dropped():
     assert all(float(tensor.abs().max()) > 0 for tensor in residual.values())
     fewer = {n: t[:-1] if n == "conv1.weight" else t for n, t in STATE.items()}
     moved = {name: tensor + 0.01 for name, tensor in fewer.items()}
-    sent = wire.answered(INT8, context, moved, fewer, {})
+    sent = unwrapping.answered(INT8, context, moved, fewer, {})
     change = {name: moved[name] - fewer[name] for name in fewer}
     assert same(
         {"conv1.weight": unpack_int8(sent, shapes(fewer))["conv1.weight"]},
@@ -283,7 +283,7 @@ def test_a_client_without_the_mask_says_so():
     content = RecordDict({"arrays": weights, "mask": ConfigRecord({"version": 7})})
     context = Context(1, 1, {}, RecordDict(), {})
     with pytest.raises(InputError, match="the mask of round 7 is not here"):
-        wire.received(content, context, STATE)
+        unwrapping.received(content, context, STATE)
 
 
 class Recording(LocalGrid):

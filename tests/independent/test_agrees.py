@@ -13,7 +13,7 @@ from scipy.stats import ks_2samp
 from autoprune.core.seeds import generator
 from autoprune.data.prepare import __main__ as prepare
 from autoprune.data.prepare import partition
-from autoprune.federation.strategy import cohort
+from autoprune.federation.cohort import cohort
 from autoprune.models import Architecture, new_network
 from autoprune.pruning.rule import boundaries, scores
 from independent import plain_fedavg

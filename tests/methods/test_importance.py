@@ -6,7 +6,7 @@ import torch_pruning
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoprune.federation.training import IMPORTANCES, importance
+from autoprune.federation.importance import IMPORTANCES, importance
 from autoprune.methods.fpgm import Method as Fpgm
 from autoprune.methods.slimming import scales
 from autoprune.models import Architecture, new_network

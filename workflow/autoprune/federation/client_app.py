@@ -13,6 +13,7 @@ from autoprune.data.partition import Partition
 from autoprune.data.store import ClientStore
 from autoprune.federation import batch_norm
 from autoprune.federation.augmentation import Augmentation
+from autoprune.federation.importance import answer_shapes, importance
 from autoprune.federation.messages import (
     ASK,
     IMPORTANCE,
@@ -29,14 +30,13 @@ from autoprune.federation.optimizers import rate
 from autoprune.federation.settings import Settings
 from autoprune.federation.tasks import task_of
 from autoprune.federation.training import (
-    answer_shapes,
-    importance,
     keep_memory,
     to_input,
     train,
     workspace,
 )
-from autoprune.federation.wire import answered, arrays, only, received, tensors
+from autoprune.federation.unwrapping import answered, received
+from autoprune.federation.wire import arrays, only, tensors
 from autoprune.models import load_state
 from autoprune.models.layers import Network
 from autoprune.models.state import flat, shapes, unflat

@@ -167,10 +167,8 @@ class Run:
             found = None  # what the clients kept is lost with Flower's runtime
         if found is None:
             if self.checkpoint.exists():
-                print(
-                    f"{self.checkpoint}: of other settings, data or code; starting from round 1",
-                    file=sys.stderr,
-                )
+                why = "of other settings, data or code; starting from round 1"
+                print(f"{self.checkpoint}: {why}", file=sys.stderr)
             self.history = [self.row(0, evaluated=True)]
             self.evaluation.recent = []  # what was learnt is the score, not what was drawn
             return 1

@@ -9,10 +9,11 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricReco
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 
-from autoprune.core.seeds import generator
 from autoprune.federation.average import mean_of, too_far
 from autoprune.federation.batch_norm import pooled, possible
+from autoprune.federation.cohort import cohort, partitions
 from autoprune.federation.communication import Traffic
+from autoprune.federation.importance import answer_shapes
 from autoprune.federation.messages import (
     ASK,
     IMPORTANCE,
@@ -33,7 +34,6 @@ from autoprune.federation.messages import (
 )
 from autoprune.federation.replies import LATE, RAISED, REFUSED, Failure, Replies
 from autoprune.federation.server_optimizer import ServerOptimizer
-from autoprune.federation.training import answer_shapes
 from autoprune.federation.wire import Dense, one, tensors
 from autoprune.federation.wire import arrays as to_arrays
 from autoprune.models import Architecture, build
@@ -46,21 +46,6 @@ R = TypeVar("R", Update, Measured)
 
 class TooFewClients(RuntimeError):
     """A round has fewer usable replies than ``min_clients``; the message says what failed."""
-
-
-def cohort(seed: int, server_round: int, clients: int, size: int) -> list[int]:
-    """The clients of a round, ascending: a function of (seed, round) and of how many there are.
-
-    So methods that are compared at one seed see the same cohorts.
-    """
-    size = min(size, clients)
-    chosen = generator(seed, "cohort", server_round).choice(clients, size, replace=False)
-    return sorted(int(client) for client in chosen)
-
-
-def partitions(grid: Grid) -> dict[int, int]:
-    """The node of each client: our grids have one for each, in the partition's order."""
-    return dict(enumerate(grid.get_node_ids()))
 
 
 class SeededFedAvg(FedAvg):

@@ -18,6 +18,7 @@ from autoprune.pruning.options import HOW_MUCH, WEIGHTS
 from autoprune.pruning.settings import Rule
 from autoprune.study import settings, tasks
 from autoprune.study.methods import AFTER_WEIGHTS, follows_dense, settings_of
+from autoprune.study.networks import FromFunction
 from autoprune.study.overlay import read_overlay
 
 Config = dict[str, Any]
@@ -43,7 +44,7 @@ def variant_settings(config: Mapping[str, Any], method: str, variant: str) -> Ma
 def network_of(config: Mapping[str, Any], model: str) -> str:
     """The call of the function that makes a network of `networks`; "" for a family."""
     made = config["networks"].get(model)
-    return str(from_written(settings.FromFunction, made).call) if made else ""
+    return str(from_written(FromFunction, made).call) if made else ""
 
 
 def ablation_flags(config: Mapping[str, Any]) -> list[str]:

@@ -24,7 +24,8 @@ from autoprune.data.prepare.schemes import NEEDS, SUMMARY
 from autoprune.federation.settings import Training
 from autoprune.pruning.settings import Rule
 from autoprune.study.methods import AFTER_WEIGHTS, follows_plan
-from autoprune.study.settings import Config, DataSet, FromFunction, Pair
+from autoprune.study.networks import FromFunction
+from autoprune.study.settings import Config, DataSet, Pair
 
 TEMPLATES = Path(__file__).parent
 GIVEN = ("plan", "dense", "prune_at", "rounds")  # by the workflow to methods that ask for them

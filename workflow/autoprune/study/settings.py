@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from autoprune.core.block import Among, Block, once, wrong
-from autoprune.core.calls import Call
 from autoprune.core.labels import METHODS
 from autoprune.core.provenance import modules_with
 from autoprune.core.refusal import unknown
@@ -23,16 +22,15 @@ from autoprune.federation.settings import (
     Target,
     Training,
     Widths,
-    read_call,
 )
 from autoprune.measure import formats as exports
 from autoprune.pruning.settings import Rule
+from autoprune.study.networks import UNSET, FromFunction
 from autoprune.study.tasks import fault
 
 # by file: importing them would take a second of torch
 MODELS = modules_with("models", "build")
 SOURCES = sources.names()
-UNSET: Any = None  # of a key that may be left out, but not set to nothing
 
 
 def described(annotation: Any) -> str:
@@ -186,44 +184,6 @@ class DataSet(Block):
         if found := fault({name: getattr(self, name) for name in DataSet.model_fields}):
             raise wrong(found)
         return self
-
-
-class FromFunction(Block):
-    """A network that a function makes, instead of a family of this project.
-
-    What can be pruned of it is found by running it and by cutting it in half; a layer that cannot
-    be is named before training.
-    """
-
-    torchvision: str = Field(
-        UNSET, description="A network of torchvision.models, such as `mobilenet_v2`."
-    )
-    factory: str = Field(
-        UNSET,
-        description="Or a function of your own, as `module:function`; it is called with "
-        "`input_shape`, `classes` and `args`, and gives a `torch.nn.Module`.",
-    )
-    args: dict[str, Any] = Field(
-        UNSET, description="More arguments for the function, plain values by name."
-    )
-    linear: bool = Field(
-        False, description="Whether linear layers lose units as convolutions lose filters."
-    )
-
-    @model_validator(mode="after")
-    def _of_one_function(self) -> Self:
-        """One of the two names a function."""
-        if (self.torchvision is None) is (self.factory is None):
-            raise wrong("expected one of the keys torchvision, factory")
-        str(self.call)  # refuses what is no function's name
-        return self
-
-    @property
-    def call(self) -> Call:
-        """The function's call."""
-        where = f"torchvision:{self.torchvision}" if self.factory is None else self.factory
-        found = read_call(where)
-        return Call(found.module, found.function, self.args or {}, self.linear)
 
 
 class Pair(Block):
