@@ -3,6 +3,7 @@
 import re
 import sys
 
+import pytest
 from pages import execute
 
 import autoprune
@@ -11,6 +12,7 @@ from copies import ROOT
 PAGE = ROOT / "docs/library.md"
 
 
+@pytest.mark.long
 def test_the_page_does_what_it_says(tmp_path):
     for name in ("workflow", "pyproject.toml", "README.md", "LICENSE"):
         (tmp_path / name).symlink_to(ROOT / name)

@@ -9,6 +9,7 @@ import torch
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
 
 import autoprune
 from autoprune.core.errors import InputError
@@ -139,16 +140,46 @@ def test_what_clients_get_computes_what_the_whole_does_with_silent_filters(odd):
             torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_network_of_groups_alone_is_refused_with_the_reason():
-    groups = nn.Sequential(
-        nn.Conv2d(6, 6, 3, groups=2),
-        nn.ReLU(),
-        nn.Conv2d(6, 6, 3, groups=3),
-        nn.Flatten(),
-        nn.Linear(150, 3),
-    )
-    with pytest.raises(InputError, match=r"no layer can lose filters \(.*in 2 and in 3 groups"):
-        autoprune.AutoPrune(groups, torch.zeros(1, 6, 9, 9), **RULE)
+def follows(*layers):
+    """A first convolution of eight filters and what reads it."""
+    return nn.Sequential(nn.Conv2d(1, 8, 3), *layers)
+
+
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        (
+            nn.Sequential(
+                nn.Conv2d(1, 6, 3),
+                nn.Conv2d(6, 6, 1, groups=2),
+                nn.Conv2d(6, 6, 1, groups=3),
+                nn.Flatten(),
+                nn.Linear(294, 3),
+            ),
+            r"in 2 and in 3 groups",
+        ),
+        (
+            follows(nn.Linear(7, 3)),
+            r"0: 1\.weight: its 7 places along axis 1 are not of the filters",
+        ),
+        (follows(nn.Softmax(1), nn.Flatten(), nn.Linear(392, 3)), r"0: .*or chosen among together"),
+        (
+            nn.Sequential(weight_norm(nn.Conv2d(1, 8, 3)), nn.Flatten(), nn.Linear(392, 3)),
+            r"0: its weight is computed of others",
+        ),
+    ],
+    ids=["groups", "another axis", "softmax", "weight norm"],
+)
+def test_a_network_of_which_nothing_can_go_is_refused_with_the_reason(network, words):
+    with pytest.raises(InputError, match=rf"model: no layer can lose filters \(.*{words}"):
+        autoprune.AutoPrune(network, torch.zeros(1, 1, 9, 9), **RULE)
+
+
+def test_of_one_number_an_example_the_plan_says_one():
+    network = follows(nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 1))
+    network.append(nn.Flatten(0))
+    strategy = autoprune.AutoPrune(network, torch.zeros(1, 1, 9, 9), **RULE)
+    assert strategy.plan["base"]["classes"] == 1
 
 
 def test_what_stays_whole_in_a_network_that_is_pruned_is_said(caplog):

@@ -99,7 +99,7 @@ class AutoPrune(Strategy):
             f"{type(model).__module__}:{type(model).__qualname__}",
             network.places.widths,
             cast(tuple[int, int, int], network.input_shape),
-            int(answered(network).shape[-1]),
+            answered(network)[0].numel(),
         )
         options = (rule.k, rule.patience, rule.cap, rule.tails, rule.statistics)
         self._plan = Plan(base, keep, seed, *options)

@@ -164,9 +164,10 @@ class Owners:
         start, taken = sum(self._widths), []
         for name, axis, index, numbers in parts:
             owner = self.owner(name, axis)
-            if index.max() >= len(owner):
+            if len(index) and index.max() >= len(owner):
                 raise InputError(
-                    f"{name}: has {len(owner)} places along axis {axis}, and would lose more"
+                    f"{name}: its {len(owner)} places along axis {axis} are not of the filters; "
+                    "it reads another axis"
                 )
             before = owner[index]
             if ((before != NOBODY) & (before != start + numbers)).any():

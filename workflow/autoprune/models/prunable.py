@@ -107,6 +107,9 @@ def _claimed(
                 owners.claim_heads(attention[name])
                 prunable.append(name)
                 continue
+            if f"{name}.weight" not in network.state_dict():
+                refused[name] = "its weight is computed of others, as by weight norm"
+                continue
             if owners.all_owned(f"{name}.weight", 0):
                 continue
             if layer not in graph.module2node:
