@@ -70,7 +70,9 @@ def edited(study):
 
 
 def test_all_makes_every_table_figure_and_the_report(study):
-    for table in items("tables"):
+    # and no other task or metric
+    tables = [name for name, item in items("tables").items() if item.only_with != "scores"]
+    for table in tables:
         for ending in ("csv", "html", "md", "tex"):
             assert (study / RESULTS / "tables" / f"{table}.{ending}").stat().st_size > 100
     figures = sorted(path.stem for path in (study / RESULTS / "figures").glob("*.svg"))

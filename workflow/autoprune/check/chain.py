@@ -99,11 +99,13 @@ def metrics_below(table: str, row: pd.Series, column: str) -> list[str]:
 def value_link(found: Any, source: Path) -> Link:
     """One value of a run, and whether the file that it was read from still says so."""
     facts = {"value": found.value, "unit": found.unit, "from": source.name}
+    name = found.metric
     if source.suffix == ".json":
         record = read_json(source)
-        there = record.get(found.metric, record.get(named(found.metric, R2)))
+        name = name if name in record else named(name, R2)
+        there = record.get(name)
         facts["in the file"] = "the same" if there == found.value else f"DIFFERS: {there}"
-    return Link(found.metric, facts)
+    return Link(name, facts)
 
 
 def run_link(folder: Path, values: list[Link]) -> Link:

@@ -21,6 +21,7 @@ from autoprune.data.partition import Partition
 from autoprune.data.store import ClientStore
 from autoprune.federation.history import Row
 from autoprune.federation.live import live_filters, sample
+from autoprune.federation.settings import Settings
 from autoprune.federation.tasks import Task
 from autoprune.federation.training import outputs_of, to_input
 from autoprune.models.layers import Network, to_channels_last
@@ -38,22 +39,19 @@ class Evaluation:
     ``units`` of each split are those of its images (image,): their clients in the natural
     partition; where images belong to nobody, image n is of block n modulo BLOCKS. ``examples`` are
     the images of each unit in both splits, ``recent`` those of each evaluation that a score is
-    made of that were right, in the order of ``examples``; a checkpoint keeps it.
+    made of that were right, in the order of ``examples``; a checkpoint keeps it. Raises InputError
+    where the held-out labels do not bear the task's score or the settings' metrics.
     """
 
     def __init__(
-        self,
-        store: ClientStore,
-        partition: Partition,
-        task: Task,
-        seed: int,
-        metrics: Sequence[str] = (),
+        self, store: ClientStore, partition: Partition, task: Task, settings: Settings
     ) -> None:
+        task.check(settings.metrics)
         self.store = store
         self.partition = partition
         self.task = task
-        self.metrics = metrics
-        self.sample = sample(store, seed)
+        self.metrics = settings.metrics
+        self.sample = sample(store, settings.seed)
         rows = {split: store.rows(split) for split in HELD_OUT}
         if partition.header["scheme"] == "natural":
             self.units = {split: np.asarray(store.clients[own]) for split, own in rows.items()}

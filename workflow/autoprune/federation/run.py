@@ -58,7 +58,6 @@ class Run:
         self.store, self.partition = open_data(settings)
         height, width, channels = self.store.shape
         task = task_of(settings.task, self.store, settings.target)
-        task.check(settings.metrics)
         base = base_of(settings.family, settings.widths, (channels, height, width), task.outputs)
         for name, why in refused(base).items():
             print(f"layer {name} stays whole: {why}", file=sys.stderr, flush=True)
@@ -80,9 +79,7 @@ class Run:
             settings.max_update_ratio,
             ServerOptimizer(settings.server) if settings.server else None,
         )
-        self.evaluation = Evaluation(
-            self.store, self.partition, task, settings.seed, settings.metrics
-        )
+        self.evaluation = Evaluation(self.store, self.partition, task, settings)
         self.history: list[Row] = []
         # seconds for a cohort's replies; the local grid itself gives each client as many
         self.limit = None if isinstance(grid, LocalGrid) else settings.client_timeout or None

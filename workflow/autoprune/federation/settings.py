@@ -19,14 +19,12 @@ StandsFor = Annotated[
     Literal["none", "femnist", "celeba"],
     Field(description="The paper's data set that this one is, or stands in for; tables say which."),
 ]
-Target = Annotated[
-    str,
-    Field(
-        description="What is predicted: `character` (tff, leaf, glyphs, hub), `digit` (digits, "
-        "MNIST), `word` (speech), an attribute such as `Male` or `Smiling` (tff, celeba, faces), "
-        "`label` or your own column (folder, table)."
-    ),
-]
+TARGET = (
+    "What is predicted: `character` (tff, leaf, glyphs, hub), `digit` (digits, MNIST), `word` "
+    "(speech), an attribute such as `Male` or `Smiling` (tff, celeba, faces), `label` or your own "
+    "column (folder, table)."
+)
+Target = Annotated[str, Field(description=TARGET)]
 Kind = Annotated[
     TaskName,
     Field(

@@ -16,6 +16,7 @@ from autoprune.data.prepare import sources
 from autoprune.data.prepare.preprocess import Preprocessing
 from autoprune.data.prepare.schemes import Division
 from autoprune.federation.settings import (
+    TARGET,
     Family,
     Kind,
     StandsFor,
@@ -31,11 +32,6 @@ from autoprune.study.tasks import fault
 # by file: importing them would take a second of torch
 MODELS = modules_with("models", "build")
 SOURCES = sources.names()
-
-
-def described(annotation: Any) -> str:
-    """The description of a field's annotation."""
-    return str(annotation.__metadata__[0].description)
 
 
 def _with_dense(methods: dict[str, list[str]]) -> dict[str, list[str]]:
@@ -160,14 +156,13 @@ class DataSet(Block):
     )
     stands_for: StandsFor
     target: Target | Annotated[list[str], Once] = Field(
-        description=f"{described(Target)} Of the task multi-label a list of two at least.",
+        description=f"{TARGET} Of the task multi-label a list of two at least."
     )
     task: Kind = "multi-class"
     metrics: Annotated[list[str], Once] = Field(
         UNSET,
-        description="What is measured of the final network on the test images, besides its score: "
-        "`macro-f1` and `auc` of classes, `mae` of a number. Without it both of multi-label, `mae` "
-        "of regression, nothing of multi-class.",
+        description="What is measured of the final network on the test images too: `macro-f1` and "
+        "`auc` of classes, `mae` of a number. Without it all, but of multi-class nothing.",
     )
     options: dict[str, Any] = Field(description="The source's own settings; see Options.")
     downloads: Annotated[list[str], Once] = Field(

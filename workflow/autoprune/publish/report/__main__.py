@@ -76,7 +76,7 @@ def gather(arguments: argparse.Namespace) -> dict[str, Any]:
         "claims_path": claims,
         "tables": shown,
         "pictures": [
-            picture(path, captions.get(Path(path).stem, Path(path).stem))
+            named(picture(path, captions.get(Path(path).stem, Path(path).stem)), score)
             for path in sorted(arguments.figures, key=rank)
         ],
         "findings": read_findings(arguments.findings) if arguments.findings else "",
@@ -91,6 +91,11 @@ def gather(arguments: argparse.Namespace) -> dict[str, Any]:
             **pooled(runs),
         },
     }
+
+
+def named(shown: dict[str, str], score: str) -> dict[str, str]:
+    """A picture whose name, which is its file's, is in words of the study's score."""
+    return shown | {"name": worded(shown["name"], score)}
 
 
 def _link_data(tables: list[dict[str, Any]], datasets: list[dict[str, Any]]) -> None:
