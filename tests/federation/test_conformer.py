@@ -43,6 +43,8 @@ def test_the_rule_takes_heads_by_the_norms_of_their_rows(searched):
     [
         ("taylor", "one-shot"),
         ("fpgm", "classical"),
+        ("l0-gates", "joint"),
+        pytest.param("geta", "joint", marks=pytest.mark.long),
         pytest.param("l1-uniform", "iterative", marks=pytest.mark.long),
         pytest.param("l1-int8", "one-shot", marks=pytest.mark.long),
         pytest.param("random-filters", "inherit", marks=pytest.mark.long),

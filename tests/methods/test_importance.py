@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 
 from autoprune.federation.importance import IMPORTANCES, importance
 from autoprune.methods.fpgm import Method as Fpgm
+from autoprune.methods.geta import forget
 from autoprune.methods.slimming import scales
 from autoprune.models import Architecture, new_network
 from autoprune.models.places import Places
 from autoprune.pruning.rule import boundaries, scores
-from autoprune.pruning.shrink import decide, group_scores, largest
+from autoprune.pruning.shrink import by_filter, decide, group_scores, largest, own_parameters
 
 CNN = Architecture("cnn", (6, 7), (1, 28, 28), 10)
 RESNET = Architecture("resnet", (6, 5, 7), (3, 28, 28), 2)
@@ -106,6 +107,21 @@ def test_a_head_is_judged_by_its_queries_keys_and_values():
     assert network.group(2) == ["blocks.0.attention"]
     assert group_scores(network, 2, scores) == pytest.approx(by_hand.tolist())
     assert decide(network, 1.0)[2].scores == pytest.approx(by_hand.tolist())
+
+
+def test_a_heads_own_numbers_are_its_rows_of_all_three_and_their_biases():
+    network, qkv = shaken(CONFORMER), "blocks.0.attention.qkv"
+    own = own_parameters(network, 2)
+    assert list(own) == [f"{qkv}.weight", f"{qkv}.bias"]
+    found, layer = by_filter(network, 2, own), network.get_submodule(qkv)
+    by_hand = torch.cat([layer.weight, layer.bias[:, None]], 1).reshape(3, 3, 8, -1)
+    assert found.shape == (3, 3 * 8 * 65)
+    assert torch.allclose(found.sum(1), by_hand.sum((0, 2, 3)), atol=1e-4)
+    everything = tuple(tuple(range(width)) for width in CONFORMER.widths)
+    before = by_filter(network, 2, own).detach().clone()
+    forget(network, (*everything[:2], (0, 2), *everything[3:]), 0.5)
+    factors = torch.tensor([1, 0.5, 1])[:, None]
+    assert torch.equal(by_filter(network, 2, own), before * factors)
 
 
 def test_every_norm_of_the_coupled_filters_is_found():

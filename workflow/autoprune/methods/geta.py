@@ -25,7 +25,7 @@ from autoprune.models.quantised import Part, grids
 from autoprune.models.quantiser import bits_of, largest, step_of
 from autoprune.pruning.bits import projected, whole
 from autoprune.pruning.budget import globally_largest
-from autoprune.pruning.shrink import cut, own_parameters
+from autoprune.pruning.shrink import by_filter, cut, own_parameters
 
 NARROWEST = 8  # a range is no less than this part of the largest weight, so that none runs away
 
@@ -175,11 +175,13 @@ class Method(Following):
 @torch.no_grad()
 def forget(network: Network, staying: Kept, share: float) -> None:
     """Leave so much of all that belongs to the filters that do not stay."""
+    starts = network.places.starts()
     for layer, indices in enumerate(staying):
-        for parameter in own_parameters(network, layer):
-            factors = torch.full((len(parameter),), share)
-            factors[list(indices)] = 1
-            parameter.mul_(factors.view(-1, *[1] * (parameter.dim() - 1)))
+        factors, first = torch.full((network.places.widths[layer],), share), starts[layer]
+        factors[list(indices)] = 1
+        for name, parameter in own_parameters(network, layer).items():
+            of_rows = factors[network.places.owners[name][0] - first]
+            parameter.mul_(of_rows.view(-1, *[1] * (parameter.dim() - 1)))
 
 
 @torch.no_grad()
@@ -192,10 +194,10 @@ def ranked(network: Network, answers: Mapping[str, Tensor]) -> list[list[float]]
     """
     criteria = []
     for layer, name in enumerate(network.prunable):
-        rows = [p.reshape(len(p), -1) for p in own_parameters(network, layer)]
-        magnitude = torch.cat(rows, 1).norm(dim=1)
+        own = by_filter(network, layer, own_parameters(network, layer))
+        magnitude = own.norm(dim=1)
         taylor, cosine = answers[name].unbind(1)
-        mean = magnitude / sum(row.shape[1] for row in rows)
+        mean = magnitude / own.shape[1]
         taylors = [taylor.abs(), taylor.square() / 2]
         criteria.append(torch.stack([magnitude, mean, cosine + 1, *taylors]))
     norms = torch.cat(criteria, 1).norm(dim=1, keepdim=True).clamp(min=torch.finfo().tiny)

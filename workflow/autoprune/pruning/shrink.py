@@ -59,10 +59,20 @@ def group_scores(
     return [sum(of_filter) for of_filter in zip(*of_kernels, strict=True)]
 
 
-def own_parameters(network: Network, layer: int) -> list[torch.nn.Parameter]:
-    """All (filter, ...) that belongs to the filters of a prunable layer: kernels, biases, norms."""
-    names = [*network.group(layer), *network.norms(layer)]
-    return [p for name in names for p in network.get_submodule(name).parameters()]
+def own_parameters(network: Network, layer: int) -> dict[str, torch.nn.Parameter]:
+    """All that belongs to the filters of a prunable layer: kernels, biases, norms, by name."""
+    kernels = network.kernels if network.is_attention(layer) else network.group
+    return {
+        f"{holder}.{leaf}": parameter
+        for holder in [*kernels(layer), *network.norms(layer)]
+        for leaf, parameter in network.get_submodule(holder).named_parameters()
+    }
+
+
+def by_filter(network: Network, layer: int, own: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Tensors of the shapes of ``own_parameters`` side by side: (filter, number)."""
+    rows = [network.places.by_filter(layer, name, tensor) for name, tensor in own.items()]
+    return torch.cat([of_tensor.reshape(len(of_tensor), -1) for of_tensor in rows], 1)
 
 
 def saliency(network: Network, layer: int) -> torch.Tensor:
@@ -71,10 +81,8 @@ def saliency(network: Network, layer: int) -> torch.Tensor:
     Over all that is the filter's own; the gradients must be in place.
     """
     own = own_parameters(network, layer)
-    weights, slopes = (
-        torch.cat([tensor.reshape(len(tensor), -1) for tensor in tensors], 1)
-        for tensors in ([p.detach() for p in own], [gradient(p) for p in own])
-    )
+    weights = by_filter(network, layer, {name: p.detach() for name, p in own.items()})
+    slopes = by_filter(network, layer, {name: gradient(p) for name, p in own.items()})
     cosine = torch.nn.functional.cosine_similarity(weights, slopes)
     return torch.stack([(weights * slopes).sum(1), cosine], 1)
 
