@@ -66,6 +66,21 @@ def test_the_final_accuracy_is_of_the_last_five_evaluations(tmp_path):
     assert made("fpgm", CNN, "one-shot", plan=path, dense=history, prune_at=0.3).start == 2
 
 
+def test_r2_takes_the_accuracys_place(tmp_path):
+    """Of a regression; below 0 nothing is trained, which only a fixed round does not ask."""
+    _, path = planned(tmp_path, CNN)
+    for rows, start in (("1,-0.5\n2,0.3\n3,0.4\n", 3), ("1,-0.5\n2,-0.1\n", None)):
+        history = tmp_path / "numbers.csv"
+        history.write_text(f"round,validation_r2\n{rows}")
+        about = {"plan": path, "dense": str(history), "prune_at": 1.0}
+        assert made("taylor", CNN, "classical", **about).start == 13
+        if start:
+            assert made("taylor", CNN, "one-shot", **about).start == start
+        else:
+            with pytest.raises(InputError, match=r"numbers.csv: ends at an R² of -0.3, worse"):
+                made("taylor", CNN, "one-shot", **about)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -38,7 +38,7 @@ def read_accuracies(path: str) -> list[tuple[int, float]]:
     return accuracies
 
 
-def first_trained(accuracies: list[tuple[int, float]], share: float) -> int:
+def first_trained(accuracies: list[tuple[int, float]], share: float, path: str) -> int:
     """The first round that begins with a trained network: at least 2.
 
     The round after the first evaluation that reached ``share`` of the final accuracy, the mean of
@@ -48,9 +48,8 @@ def first_trained(accuracies: list[tuple[int, float]], share: float) -> int:
     final = math.fsum(last) / len(last)
     if final < 0:  # of R² alone
         raise InputError(
-            f"the dense run ends at an R² of {final:.3g}, worse than the mean of all answers, so "
-            "that none of its rounds counts as trained; train longer, or leave out the methods "
-            "that prune trained networks"
+            f"{path}: ends at an R² of {final:.3g}, worse than their mean for all, so no round "
+            "counts as trained; train longer, or leave out what prunes trained networks"
         )
     goal = share * final
     return 1 + next(number for number, accuracy in accuracies if accuracy >= goal)
@@ -86,12 +85,12 @@ class Trained(Following):
         super().__init__(base, seed, variant, settings)
         share, rounds = self.settings.prune_at, self.settings.rounds
         middle = rounds // 2 + 1
-        trained = first_trained(read_accuracies(self.settings.dense), share)
-        self.start, self.start_from = trained, "dense"
-        if variant == "classical":
-            self.start, self.start_from = middle, "variant"
-        elif trained > rounds:
-            self.start, self.start_from = middle, "middle"
+        accuracies = read_accuracies(self.settings.dense)
+        self.start, self.start_from = middle, "variant"
+        if variant != "classical":
+            trained = first_trained(accuracies, share, self.settings.dense)
+            late = trained > rounds
+            self.start, self.start_from = (middle, "middle") if late else (trained, "dense")
         self.span = self.span_of(rounds - self.start + 1)
 
     def span_of(self, left: int) -> int:
