@@ -268,6 +268,10 @@ def test_cosine_by_its_formula():
         ({"optimizer": {"name": "SGD", "momentum": -1}}, "SGD: Invalid momentum value: -1"),
         ({"optimizer": {"name": "Adam", "betas": [0.9]}}, "betas: found [0.9], expected a list of"),
         ({"optimizer": {"name": "Adam", "betas": [0.9, 2]}}, "Adam: Invalid beta parameter"),
+        (
+            {"optimizer": {"name": "SGD", "momentum": math.nan}},
+            "found nan, expected finite num",
+        ),
         ({"optimizer": "SGD"}, "found 'SGD', expected a mapping or a list"),
         ({"schedule": {"name": "ReduceLROnPlateau"}}, "follows a metric"),
         ({"schedule": {"name": "LambdaLR"}}, "its arguments are functions"),

@@ -20,7 +20,7 @@ from autoprune.study.config import (
     run_settings,
     without_effect,
 )
-from autoprune.study.grid import read_config, runs_of
+from autoprune.study.grid import Run, read_config, runs_of, start_of, told
 from autoprune.study.methods import follows_dense, follows_plan, keeps_scores, settings_of
 from autoprune.study.settings import Deploy
 from stages import run_stage
@@ -579,3 +579,22 @@ def test_a_byte_order_mark_is_none_of_the_first_key(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_bytes(b"\xef\xbb\xbfseeds: [3]\n")
     assert read_config([path], CONFIG)["seeds"] == [3]
+
+
+def test_the_weights_of_a_start_are_a_file_of_the_runs_input_and_no_setting(tmp_path):
+    """Of a folder its weights, be it there, with a dot in its name, or yet to be trained."""
+    (tmp_path / "run.v2").mkdir()
+    (tmp_path / "bare").touch()
+    run = Run("digits", "cnn", "dense", "fedavg", 0)
+    for start, file in (
+        ("results/runs/digits/cnn/dense/fedavg/seed-1", "/seed-1/weights.safetensors"),
+        (str(tmp_path / "run.v2"), "/run.v2/weights.safetensors"),
+        (str(tmp_path / "bare"), "/bare"),
+        ("results/runs/x.pt", "results/runs/x.pt"),
+        ("", ""),
+    ):
+        config = loaded({"pairs": {"digits-cnn": {"start": start}}})
+        resolve(config)
+        assert start_of(config, run).endswith(file)
+        assert bool(start_of(config, run)) == bool(start)
+        assert "start" not in told(config, run)

@@ -6,6 +6,7 @@ Loads none of those libraries: the module that knows one is asked only where som
 import importlib
 import inspect
 import json
+import math
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -95,6 +96,9 @@ def fit(kind: type, given: Mapping[str, Any], taken: Mapping[str, str]) -> None:
 
 def _unlike(value: Any, default: Any) -> str:
     """What kind of value an argument wants, where this one is of another; "" where it is not."""
+    values = value if isinstance(value, list) else [value]
+    if any(isinstance(one, float) and not math.isfinite(one) for one in values):
+        return "finite numbers"
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if isinstance(default, bool):
         return "" if isinstance(value, bool) else "true or false"

@@ -82,7 +82,8 @@ def start_of(config: Mapping[str, Any], run: Run) -> str:
     training, _ = run_settings(config, run.pair, run.method, run.variant)
     start = str(training.get("start", ""))
     # of a run's folder its weights, also where the workflow has yet to make them
-    return start if not start or Path(start).suffix else f"{start.rstrip('/')}/{WEIGHTS}"
+    folder = start and (Path(start).is_dir() or not (Path(start).is_file() or Path(start).suffix))
+    return str(Path(start, WEIGHTS)) if folder else start
 
 
 def base_config() -> Path:
