@@ -181,7 +181,7 @@ class Stopped(RuntimeError):
 
 @pytest.mark.parametrize(
     ("method", "variant"),
-    [("autoprune", "inherit"), ("fedmap", "global"), ("l1-int8", "iterative")],
+    [("autoprune", "inherit"), ("fedmap", "global"), ("l1-int8", "iterative"), ("geta", "joint")],
 )
 def test_a_resumed_run_ends_in_the_same_bytes(
     both, follow, flags, tmp_path, contents, monkeypatch, method, variant

@@ -203,7 +203,7 @@ def test_methods_at_one_seed_see_the_same_cohorts(train, finished, tmp_path):
     ("method", "variant", "changes", "words"),
     [
         ("dense", "inherit", {}, "method dense has no 'inherit'"),
-        ("magic", "fedavg", {}, "unknown 'magic'; known are autoprune, dense, fedmap"),
+        ("magic", "fedavg", {}, "unknown 'magic'; known are autoprune, dense, dense-int8"),
         ("autoprune", "inherit", {"k": 0}, "above 0"),
         ("autoprune", "inherit", {"k": -2}, "above 0"),
         ("autoprune", "inherit", {"patience": 0}, "at least 1"),

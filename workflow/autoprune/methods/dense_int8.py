@@ -13,5 +13,5 @@ class Method(Base):
     encoding = "int8"
 
     def to_json(self) -> dict[str, Any]:
-        """Nothing goes, and so there is nothing to remember."""
-        return {"variant": self.variant}
+        """A plan of which nothing goes."""
+        return {"base": self.base.to_json(), "variant": self.variant, "shrinks": []}

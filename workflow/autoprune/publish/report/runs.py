@@ -152,7 +152,17 @@ def short_plan(plan: dict[str, Any], source: str) -> dict[str, Any]:
             layers = [_layer(layer, before[place]) for place, layer in enumerate(shrink["layers"])]
             before = list(shrink["widths"])
             shrinks.append({"round": shrink["round"], "layers": layers, "widths": before})
-        known = ("weights", "variant", "k", "tails", "statistics", "norms", "stopped", "budget")
+        known = (
+            "weights",
+            "variant",
+            "k",
+            "tails",
+            "statistics",
+            "norms",
+            "stopped",
+            "budget",
+            "bits",
+        )
         facts = {name: plan[name] for name in known if plan.get(name) is not None}
         if aimed := plan.get("target"):
             facts["target"] = f"{aimed['of']} {aimed['value']:.7g}, by {aimed['multiple']}"
