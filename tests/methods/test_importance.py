@@ -194,7 +194,26 @@ def by_autograd(kind, network, gates):
     weights = {n: p for n, p in network.named_parameters() if p.dim() > 1}
     if kind == "sensitivity":
         return {n: (p * p.grad).abs().detach() for n, p in weights.items()}
+    if kind == "saliency":
+        owned = [network.places.filters(layer) for layer in range(len(network.prunable))]
+        return {
+            name: torch.stack([of_filter(network, int(one)) for one in filters])
+            for name, filters in zip(network.prunable, owned, strict=True)
+        }
     return {name: gate.grad**2 for name, gate in gates.items()}
+
+
+def of_filter(network, number):
+    """Sum of weights times gradients (1,) of all rows that one filter owns, and their cosine."""
+    rows = [
+        (p.detach()[axes[0] == number].double().flatten(), p.grad[axes[0] == number].flatten())
+        for name, p in network.named_parameters()
+        if 0 in (axes := network.places.owners.get(name, {}))
+    ]
+    own, slopes = (torch.cat(part).double() for part in zip(*rows, strict=True))
+    product = (own * slopes).sum()
+    length = (own.norm() * slopes.norm()).clamp(min=1e-12)
+    return torch.stack([product, product / length]).float()
 
 
 def test_taylor_by_hand_behind_batch_norm():
