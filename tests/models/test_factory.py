@@ -3,7 +3,9 @@
 import sys
 import textwrap
 from keyword import iskeyword
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,10 +15,13 @@ import autoprune
 from autoprune.core.calls import Call
 from autoprune.core.errors import InputError
 from autoprune.core.provenance import code_version, network_code
+from autoprune.federation.importance import importance
+from autoprune.federation.live import live_filters
+from autoprune.measure.complexity import complexity
 from autoprune.models import base_of, build, count_parameters, load_state, new_network, refused
 from autoprune.models.weights import save_weights
 from autoprune.pruning.budget import cost
-from autoprune.pruning.shrink import cut
+from autoprune.pruning.shrink import cut, decide
 
 SQUEEZE = "torchvision:squeezenet1_1"
 SHAPE = (1, 28, 28)
@@ -68,6 +73,23 @@ def group(input_shape, classes):
         nn.Flatten(), nn.Linear(4, classes))
 def group_and_units(input_shape, classes):
     return nn.Sequential(*group(input_shape, classes)[:-1], nn.Linear(4, 5), nn.Linear(5, classes))
+class Attends(nn.Module):
+    """A convolution in three groups, then attention of four heads over its places."""
+    def __init__(self, channels, classes):
+        super().__init__()
+        self.heads = 4
+        self.first = nn.Conv2d(channels, 6, 3, 4)
+        self.grouped = nn.Sequential(nn.Conv2d(6, 9, 3, 2, groups=3), nn.BatchNorm2d(9), nn.ReLU())
+        self.up = nn.Conv2d(9, 8, 1)
+        self.qkv, self.read = nn.Linear(8, 24), nn.Linear(8, 8)
+        self.last = nn.Linear(8, classes)
+    def forward(self, x):
+        x = self.up(self.grouped(self.first(x).relu())).flatten(2).transpose(1, 2)
+        q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        y = nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        return self.last((x + self.read(y)).mean(1))
+
+def attends(input_shape, classes): return Attends(input_shape[0], classes)
 def no_module(input_shape, classes): return 7
 number = 7
 '''
@@ -185,6 +207,39 @@ def test_a_parameter_of_no_layer_goes_with_its_channel():
     smaller, left = cut(base, network.state_dict(), ((0, 3),))
     assert smaller.widths == (2,)
     assert torch.equal(left.net.factor, network.net.factor[[0, 3]])
+
+
+def test_heads_and_groups_of_a_functions_network_go_in_a_federation(tmp_path):
+    """By the rule, by importance, through a message and through a file; what is left is right."""
+    base = base_of("brought_networks:attends+linear", (), SHAPE, 10)
+    network = new_network(base, 0).eval()
+    own = dict(zip(network.prunable, base.widths, strict=True))
+    assert own == {"net": 4, "net.first": 3, "net.up": 8}
+    assert [len(of.scores) for of in decide(network, 1.0)] == [4, 3, 8]
+    assert network.group(1) == ["net.first", "net.grouped.0"]
+    images = torch.rand(6, *SHAPE)
+    found = importance("taylor", network, images, torch.arange(6), 6)
+    assert {name: tuple(of.shape) for name, of in found.items()} == {
+        n: (w,) for n, w in own.items()
+    }
+    store = SimpleNamespace(
+        images=np.random.default_rng(0).integers(0, 256, (4, 28, 28, 1), np.uint8),
+        pixel_range=(0, 1),
+    )
+    assert all(0 < share <= 1 for share in live_filters(network, store, np.arange(4)))
+    kept = ((0, 3), (1,), (0, 2, 7))
+    smaller, left = cut(base, network.state_dict(), kept)
+    assert (left.net.heads, left.net.grouped[0].groups) == (2, 1)
+    save_weights(tmp_path / "weights.safetensors", smaller, left.state_dict())
+    with torch.no_grad():
+        columns = network.net.read.weight.unflatten(1, (4, 2))
+        columns[:, [1, 2]] = 0
+        network.net.up.weight[:, [*range(3), *range(6, 9)]] = 0
+        for name in ("qkv", "last"):
+            network.get_parameter(f"net.{name}.weight")[:, [1, 3, 4, 5, 6]] = 0
+        expected, right = network.eval()(images), autoprune.load(tmp_path)(images)
+    assert complexity(smaller)["macs"] < complexity(base)["macs"]
+    torch.testing.assert_close(right, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_runs_network_is_loaded_as_its_function_makes_it(tmp_path):
