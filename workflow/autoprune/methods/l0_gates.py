@@ -8,6 +8,11 @@ server averages both. The multipliers are the server's, which moves them once a 
 the averaged gates' expected size is from the round's target. A client takes a few dozen steps
 between two of them, so the squared distance weighs much from the first: by it alone each client
 finds the target, where multipliers that had to grow first went on growing past it.
+
+On speech (seed 0, 3 clients a round, from 32, 64 and 64 filters to 21 %) 61 rounds of gates end at
+20.9 %, 158 of 160 gates are open or closed in 19 of 20 draws, and 13, 16 and 42 filters stay; a
+plain loop over all speakers' data, with the multipliers moved at every step, ends with 14, 15 and
+41. Ten rounds close gates faster than they can be told apart: the loss nearly triples meanwhile.
 """
 
 from collections.abc import Mapping
