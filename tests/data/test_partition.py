@@ -438,6 +438,19 @@ def test_several_answers_are_counted_by_their_yes(tmp_path):
     assert by_name == {"glad": 10, "tall": 15}
 
 
+def test_a_class_beside_a_number_is_divided_as_without_it(tmp_path):
+    kinds, many = np.arange(40)[:, None] % 3, {"name": "kind", "classes": ["a", "b", "c"]}
+    both = np.column_stack([kinds, np.arange(40)])
+    alone = _store(tmp_path / "alone", kinds, [many])
+    beside = _store(tmp_path / "beside", both, [many, {"name": "age", "classes": []}])
+    chosen = Division(scheme="dirichlet", clients=3, alpha=1.0)
+    found = []
+    for name, store in (("one", alone), ("other", beside)):
+        make_partition(store, tmp_path / name, ["kind"], chosen)
+        found.append(Partition.open(tmp_path / name).checksum)
+    assert found[0] == found[1]
+
+
 def test_numbers_are_counted_by_fifths(tmp_path):
     store = _store(tmp_path / "store", np.arange(40.0)[:, None], [{"name": "age", "classes": []}])
     make_partition(store, tmp_path / "out", ["age"], Division(scheme="natural"))

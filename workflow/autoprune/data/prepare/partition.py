@@ -124,7 +124,9 @@ class Counted:
             return cls("multi-label", targets, labels > 0, nobody)
         if names := store.classes(targets[0]):
             numbers = labels[:, 0].astype(np.int64)
-            return cls("", names, numbers[:, None] == np.arange(len(names)), labels[:, 0])
+            # as they are stored, but beside numbers
+            drawn_by = labels[:, 0] if labels.dtype.kind == "u" else numbers
+            return cls("", names, numbers[:, None] == np.arange(len(names)), drawn_by)
         ends = np.unique(np.quantile(labels, np.linspace(0, 1, FIFTHS + 1)))
         fifth = np.clip(np.searchsorted(ends, labels[:, 0], side="right") - 1, 0, len(ends) - 2)
         spans = enumerate(pairwise(ends), start=1)  # numbered, as names are shown in their order
