@@ -113,7 +113,10 @@ def test_times_of_a_phone(tmp_path):
     PHONE.to_csv(path, index=False)
     with pytest.raises(InputError, match="threads: found 1, 4; choose by --only threads=1"):
         read_rows(str(path), BASE)
-    rows = read_rows(str(path), BASE, ["threads=1", "session_id=pixel"])
+    # a run that failed has neither threads nor a time, so that pandas reads 1 as 1.0
+    failed = pd.DataFrame({"session_id": ["pixel"], "status": ["failed"]})
+    pd.concat([PHONE.assign(status="used"), failed]).to_csv(path, index=False)
+    rows = read_rows(str(path), BASE, ["status=used", "threads=1", "session_id=pixel"])
     assert rows == [((32, 48), 2.0), ((16, 48), pytest.approx(1.3))]
     with pytest.raises(InputError, match="2 networks, expected at least 9"):
         table_of(BASE, rows, {})

@@ -115,9 +115,9 @@ def read_rows(path: str, base: Architecture, only: Sequence[str] = ()) -> list[R
     """
     table = read_table(path, ["widths", "median_ms", *(word.partition("=")[0] for word in only)])
     for column, _, value in (word.partition("=") for word in only):
-        table = table[table[column].astype(str) == value]
+        table = table[table[column].map(_text) == value]
     for column in ALIKE:
-        known = sorted(map(str, table[column].unique())) if column in table else []
+        known = sorted({*map(_text, table[column])}) if column in table else []
         if len(known) > 1:
             raise InputError(
                 f"{path}: {column}: found {', '.join(known)}; choose by --only {column}={known[0]}"
@@ -135,6 +135,11 @@ def read_rows(path: str, base: Architecture, only: Sequence[str] = ()) -> list[R
     for widths in found:
         build(base.with_widths(widths))  # refuses another network's
     return [Row(widths, statistics.median(times)) for widths, times in found.items()]
+
+
+def _text(cell: Any) -> str:
+    """A cell as it stands in the file: beside empty ones pandas makes 1.0 of 1."""
+    return f"{cell:g}" if isinstance(cell, float) else str(cell)
 
 
 def fitted(counts: Counts, rows: Sequence[Row], lanes: int) -> np.ndarray:

@@ -246,7 +246,7 @@ def targets(folder: Path, output: Path) -> list[str]:
         return []
     shown = tables.load("targets")
     rows = tables.read_rows(path)
-    lines = ["Targets in place of k: what was asked for and what came of it", ""]
+    lines = ["", "Targets in place of k: what was asked for and what came of it", ""]
     lines += [tables.readable(shown, rows).to_markdown(index=False, disable_numparse=True), ""]
     lines += [*shown.notes(rows), ""]
     if figure := picture(folder, FRONT):
