@@ -91,6 +91,7 @@ def test_a_share_has_the_rows_of_its_clients_and_no_others(tiny, shares):
     [
         ("autoprune", "inherit"),
         ("l1-int8", "iterative"),  # each client keeps its own rounding errors
+        ("geta", "joint"),  # and packed weights
         ("ssfl", "one-shot"),  # asks all, then keeps a mask
     ],
 )

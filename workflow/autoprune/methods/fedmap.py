@@ -42,8 +42,10 @@ class Method(Masked, Trained):
     class Settings(Trained.Settings):
         """The runs that are followed, and the steps of the variants that have their own."""
 
+        # at 80 % on UNIPEN, 40 rounds, one seed: validation accuracy was 43.3, 42.4 and 43.7 % with
+        # 2, 5 and 10
         step_width: int = Field(
-            5, ge=1, description="rounds between two steps of the variants steps-50, -80 and -90"
+            10, ge=1, description="rounds between two steps of the variants steps-50, -80 and -90"
         )
 
     def __init__(self, base: Architecture, seed: int, variant: str, settings: Block) -> None:
