@@ -15,6 +15,7 @@ import seaborn as sns
 from matplotlib.gridspec import SubplotSpec
 
 from autoprune.core.errors import InputError
+from autoprune.core.tasks import TOGETHER
 from autoprune.data.partition import Partition
 from autoprune.evidence.partition import scheme, title
 from autoprune.publish.spots import say
@@ -75,7 +76,8 @@ def _draw_panel(figure: plt.Figure, place: SubplotSpec, part: Partition) -> None
     sizes = np.diff(part.offsets)
     clients = shown_clients(sizes)
     if header.get("task") == "multi-label":  # an image may have several answers, or none
-        share = counts.reindex(columns=clients, fill_value=0) / sizes[clients]
+        names = header["target"].split(TOGETHER)
+        share = counts.reindex(index=names, columns=clients, fill_value=0) / sizes[clients]
     else:
         share = counts[clients] / counts[clients].sum(axis=0)
 
