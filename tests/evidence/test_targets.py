@@ -71,6 +71,8 @@ def test_a_run_without_what_it_reached_is_refused(aimed):
     metrics, _ = aimed
     with pytest.raises(InputError, match="target_reached"):
         table(metrics[metrics["metric"] != "target_reached"])
+    with pytest.raises(InputError, match="no run has a target"):
+        table(metrics[~metrics["metric"].str.startswith("target_")])
 
 
 def test_the_figure_tells_targets_from_the_rule(aimed):

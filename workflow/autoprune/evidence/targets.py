@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from autoprune.core.errors import InputError
 from autoprune.core.labels import arm_order
 from autoprune.evidence.statistics import files_behind, final_figures, require, summarise
 from autoprune.measure.table import AIMED, RULE
@@ -44,6 +45,8 @@ def table(metrics: pd.DataFrame) -> pd.DataFrame:
     require(values, NEEDED)
     values = with_bytes(values)
     with_target = aimed(values)
+    if not with_target.any():
+        raise InputError("metrics: no run has a target; give a variant one, or make another table")
     require(values[with_target], AIMED)
     rows = []
     groups = {tuple(key): own for key, own in values[with_target].groupby(ARM)}
