@@ -26,7 +26,7 @@ try:
     from autoprune.core.provenance import code_version, network_code
     from autoprune.data.prepare import sources
     from autoprune.publish.items import KINDS, items
-    from autoprune.publish.selection import TIMED, searched, selected
+    from autoprune.publish.selection import TIMED, selected, with_null
     from autoprune.study.config import (
         ablation_flags,
         check,
@@ -60,7 +60,7 @@ DATASETS = list(dict.fromkeys(pair["dataset"] for pair in PAIRS.values()))
 FORMATS = config["deploy"]["formats"]
 MULTIPLES = config["deploy"]["round_widths_to"]
 SCORED = [method for method in METHODS if keeps_scores(method)]
-SEARCHED = searched(config)
+SEARCHED = with_null(config)
 NULL_FILES = [f"<results>/null/{name}.csv" for name in SEARCHED]
 FINDINGS = ["<results>/findings.md"] if "comparisons" in TABLES else []
 TABLE_ENDINGS, FIGURE_ENDINGS = ["csv", "html", "md", "tex"], ["svg", "pdf"]
@@ -271,6 +271,12 @@ def reference_flags(wildcards):
     """The reference that a finished study is compared with; none where the config names none."""
     reference = config["verify"]["reference"]
     return ["--reference", reference] if reference else []
+
+
+def latency_table(wildcards):
+    """The file that a target in milliseconds goes by; none for other runs."""
+    names = dict(wildcards.items()) | {"seed": int(wildcards.seed)}
+    return told(config, Run(**names)).get("latency_table", [])
 
 
 def plan_followed(wildcards):

@@ -67,6 +67,7 @@ use rule baseline as prune with:
         indices="<results>/data/{dataset}/partition/indices.npy",
         plan=plan_followed,
         dense=dense_followed,
+        latency_table=latency_table,
     output:
         history="<results>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}/history.csv",
         evaluation="<results>/runs/{dataset}/{model}/{method}/{variant}/seed-{seed}/evaluation.json",

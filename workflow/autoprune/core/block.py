@@ -29,6 +29,11 @@ def wrong(reason: str) -> PydanticCustomError:
     return PydanticCustomError("wrong", "{reason}", {"reason": reason})
 
 
+def incomplete(reason: str) -> PydanticCustomError:
+    """``wrong`` of what need not hold of a part of a block, the rest of which stands elsewhere."""
+    return PydanticCustomError("incomplete", "{reason}", {"reason": reason})
+
+
 @dataclass(frozen=True)
 class Among:
     """A text that is one of these names: as ``Literal``, of names that files have."""

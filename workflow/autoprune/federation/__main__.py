@@ -22,6 +22,7 @@ from autoprune.federation.server_app import app
 from autoprune.federation.settings import Settings
 from autoprune.federation.strategy import TooFewClients
 
+FOLLOWED = ("plan", "dense", "latency_table")
 BACKENDS = ("local", "simulation", "deployment")
 # imported, not only named: the client's code is part of this stage's code version
 CLIENT_APP = f"{client_app.__name__}:app"
@@ -40,6 +41,7 @@ def parser_of_run() -> argparse.ArgumentParser:
     add("--partition", required=True, help="folder of the partition")
     add("--plan", help="plan.json of the autoprune run that the method follows")
     add("--dense", help="history.csv of the dense run, for methods that prune trained networks")
+    add("--latency-table", help="of the device, for a target in milliseconds; else the settings'")
     add("--backend", default="local", choices=BACKENDS, help="the grid to run on")
     add("--workers", type=int, default=1, help="client processes; 1 trains in this process")
     add("--output", required=True, help="folder for the run's files")
@@ -71,7 +73,7 @@ def settings_of(argv: Sequence[str] | None) -> tuple[Settings, argparse.Namespac
         raise InputError(f"workers: found {args.workers}, expected at least 1")
     found, where = read_file(args.settings)
     files = {name: getattr(args, name) for name in ("store", "partition", "output")}
-    followed = {name: getattr(args, name) for name in ("plan", "dense") if getattr(args, name)}
+    followed = {name: getattr(args, name) for name in FOLLOWED if getattr(args, name)}
     settings = Settings.from_run_config(found | files | followed, where)
     known = [*Settings.model_fields, *methods.load(settings.method).Settings.model_fields]
     for name in settings.method_settings:

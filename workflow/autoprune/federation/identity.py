@@ -11,6 +11,9 @@ from autoprune.data.partition import Partition
 from autoprune.data.store import ClientStore
 from autoprune.federation.settings import Settings
 
+# settings that are places of files, of whose contents there are checksums
+FILES = ("output", "store", "partition", "plan", "dense", "latency-table")
+
 
 def open_data(settings: Settings) -> tuple[ClientStore, Partition]:
     """The run's store and partition, held against their checksums, which run.json repeats.
@@ -38,8 +41,9 @@ def stage_code(settings: Settings) -> str:
 
 
 def followed_checksums(settings: Settings) -> dict[str, str]:
-    """Of the plan and of the dense run's history, where the method follows them."""
-    files = {name: settings.method_settings.get(name) for name in ("plan", "dense")}
+    """Of the plan, of the dense run's history and of the latency table that the method goes by."""
+    names = ("plan", "dense", "latency_table")
+    files = {name: settings.method_settings.get(name) for name in names}
     return {f"{name}_checksum": sha256_file(file) for name, file in files.items() if file}
 
 
@@ -55,9 +59,7 @@ def provenance(settings: Settings, store: ClientStore, partition: Partition) -> 
         "seed": settings.seed,
         "clients": partition.clients,
         "settings": {
-            name: value
-            for name, value in settings.run_config().items()
-            if name not in ("output", "store", "partition", "plan", "dense")
+            name: value for name, value in settings.run_config().items() if name not in FILES
         },
         **followed_checksums(settings),
         "store_checksum": store.checksum,

@@ -287,7 +287,7 @@ class Run:
         }
         write_history(self.output / "history.csv", self.history)
         self.evaluation.write_units(self.output / "units.csv")
-        write_json(self.output / "evaluation.json", evaluation)
+        write_json(self.output / "evaluation.json", evaluation | self.method.figures())
         write_json(self.output / "architecture.json", self.architecture.to_json())
         save_weights(self.output / "weights.safetensors", self.architecture, network.state_dict())
         if memory := self.method.to_json():

@@ -179,7 +179,8 @@ class Settings(Training, Arm):
 
     def with_own(self, own: Block) -> "Settings":
         """With the method's settings as it has read them, its defaults included."""
-        settings = {n: v for n, v in own.model_dump().items() if n not in Settings.model_fields}
+        known = own.model_dump(exclude_none=True)
+        settings = {n: v for n, v in known.items() if n not in Settings.model_fields}
         return self.model_copy(update={"method_settings": settings})
 
     def run_config(self) -> dict[str, bool | float | int | str]:

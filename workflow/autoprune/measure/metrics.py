@@ -12,6 +12,7 @@ from autoprune.core.errors import InputError, run_main
 from autoprune.core.files import check_noted, read_json, seal, whole_file
 from autoprune.measure.history import Row, read_history, round_rows, total_rows
 from autoprune.measure.table import (
+    AIMED,
     COLUMNS,
     IN_NUMBERS,
     INPUT,
@@ -48,8 +49,10 @@ OF_UNIT = {
         *(f"{what}_{way}" for what in ("bytes", "payload") for way in ("down", "up", "total")),
         *("bytes_cumulative", "payload_cumulative"),
         *("bytes_down_per_client_per_round", "bytes_up_per_client_per_round"),
-        "bytes_per_usable_reply",
+        *("bytes_per_usable_reply", "target_bytes"),
     ),
+    "ms": ("target_latency_ms",),
+    "target's": AIMED,
     "bits": ("bits", "precision"),
     "standard deviations": ("k",),
     "applications": ("patience", "cap"),
@@ -60,7 +63,7 @@ OF_UNIT = {
     "flag": ("optimizer_carried", "batch_norm_averaged", "shrunk", "searching", "restarted"),
     "channels": ("input_channels",),
     "pixels": ("input_height", "input_width"),
-    "multiply-adds": ("macs",),
+    "multiply-adds": ("macs", "target_macs"),
     "operations": ("flops_tf_profiler",),
     "rounds": ("rounds", "search_rounds", "trained_rounds"),
 }
@@ -136,7 +139,8 @@ def read_run(folder: Path) -> tuple[dict[str, str], list[Row]]:
             f"{folder / 'complexity.json'}: parameters: found {complexity[0].value:g}, expected "
             f"{history[-1]['parameters']:g} as in the last round of {source.name}; run it again"
         )
-    rows = [*_figures(folder / "evaluation.json", SCORES), *complexity]
+    scores = (*SCORES, *(AIMED if any(name.startswith("target-") for name in settings) else ()))
+    rows = [*_figures(folder / "evaluation.json", scores), *complexity]
     rows += [*_input(folder / "complexity.json"), *_settings(folder, about)]
     rows += [*total_rows(history, source), *round_rows(history, source)]
     return identity, rows

@@ -28,6 +28,8 @@ def _asked(model: type[Block]) -> dict[str, str]:
 # what a run was asked for
 RULE, TRAINING = _asked(Rule), _asked(Training)
 SETTINGS = {**RULE, **TRAINING}
+# of runs with a target, in its unit
+AIMED = ("target_reached", "target_dense")
 INPUT = ("input_channels", "input_height", "input_width")
 GIVEN = {*SETTINGS, *INPUT}  # what decides a run, not what came of it
 # settings that are words

@@ -91,6 +91,10 @@ class Base:
         """Whether this round's weights did not come from the aggregate but were set anew."""
         return False
 
+    def figures(self) -> dict[str, float]:
+        """What the method itself measures of the final network, for evaluation.json."""
+        return {}
+
     def to_json(self) -> dict[str, Any]:
         """All that the method remembers, as ``restore`` takes it; written as plan.json.
 

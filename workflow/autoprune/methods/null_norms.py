@@ -5,7 +5,6 @@ from typing import Literal
 from pydantic import Field
 
 from autoprune.methods import autoprune
-from autoprune.pruning.settings import Rule
 
 
 class Method(autoprune.Method):
@@ -20,7 +19,7 @@ class Method(autoprune.Method):
         "inherit": "random norms, kept weights",
     }
 
-    class Settings(Rule):
+    class Settings(autoprune.Method.Settings):
         """The rule's, and which null it is."""
 
         null: Literal["kept", "fresh"] = Field(

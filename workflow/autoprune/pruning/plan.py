@@ -15,6 +15,7 @@ from autoprune.pruning.record import check_cuts
 from autoprune.pruning.rule import Boundaries, boundaries
 from autoprune.pruning.settings import Rule
 from autoprune.pruning.shrink import Kept, cut
+from autoprune.pruning.target import decided
 
 SCHEMA_VERSION = 4
 
@@ -28,13 +29,16 @@ class Shrink:
 
     ``kept`` are the filters whose weights stay (``inherit``) or would (``reinit``), all of them
     where none went;
-    ``parameters`` counts batch-norm statistics too, as the patience rule does.
+    ``parameters`` counts batch-norm statistics too, as the patience rule does. With a target ``k``
+    is the one that was chosen, and ``cost`` what is left of what the target is of.
     """
 
     round: int
     layers: tuple[dict[str, Any], ...]
     widths: tuple[int, ...]
     parameters: int
+    k: float | None = None
+    cost: float | None = None
 
     @property
     def kept(self) -> Kept:
@@ -69,18 +73,20 @@ class Plan:
       weights (Frankle & Carbin 2019);
     - ``rewind-once``: as ``inherit`` while the search lasts, initial weights when it stops.
 
-    ``norms`` says whose norms the rule is fed, see ``search.judged_network``.
+    ``norms`` says whose norms the rule is fed, see ``search.judged_network``. Where ``k`` is None
+    there is a ``target``: {"of", "value", "multiple"}, see ``target.Aim``.
     """
 
     base: Architecture
     weights: str
     seed: int
-    k: float
+    k: float | None
     patience: int
     cap: int
     tails: str = "both"
     statistics: str = "layer"
     norms: str = "trained"
+    target: dict[str, Any] | None = None
     shrinks: list[Shrink] = field(default_factory=list)
     stopped: dict[str, Any] | None = None
 
@@ -90,8 +96,12 @@ class Plan:
             "schema_version": SCHEMA_VERSION,
             "base": self.base.to_json(),
             **{name: getattr(self, name) for name in OPTIONS},
+            **({"target": self.target} if self.target else {}),
             "stopped": self.stopped,
-            "shrinks": [asdict(shrink) for shrink in self.shrinks],
+            "shrinks": [
+                {name: value for name, value in asdict(shrink).items() if value is not None}
+                for shrink in self.shrinks
+            ],
         }
 
     @staticmethod
@@ -106,16 +116,20 @@ class Plan:
             )
         try:
             shrinks = [
-                Shrink(s["round"], tuple(s["layers"]), tuple(s["widths"]), s["parameters"])
+                Shrink(
+                    *(s["round"], tuple(s["layers"]), tuple(s["widths"]), s["parameters"]),
+                    *(s.get("k"), s.get("cost")),
+                )
                 for s in value["shrinks"]
             ]
             plan = Plan(
                 Architecture.from_json(value["base"], where),
                 **{name: value[name] for name in OPTIONS},
+                target=value.get("target"),
                 shrinks=shrinks,
                 stopped=value["stopped"],
             )
-            read(Rule, {name: value[name] for name in Rule.model_fields})
+            read(Rule, _rule_of(value))
         except KeyError as error:
             raise InputError(f"{where}: key {error} is missing; make the plan again") from None
         except WrongValue as error:
@@ -131,10 +145,28 @@ class Plan:
         return plan
 
 
+def _rule_of(value: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of the rule that a plan's value tells; raises KeyError."""
+    told = {name: value[name] for name in ("k", "patience", "cap", "tails", "statistics")}
+    if target := value.get("target"):
+        told |= {f"target_{target['of']}": target["value"], "width_multiple": target["multiple"]}
+        told |= {"latency_table": "known"} if target["of"] == "latency_ms" else {}
+    return told
+
+
+def _ruled(plan: Plan, step: Shrink, norms: list[list[float]]) -> tuple[Any, list[Boundaries]]:
+    """The k of a shrink and the rule's decisions by its scores; k None where it is the plan's."""
+    if plan.k is None:
+        return decided(norms, step.widths, plan.statistics)
+    pooled = None if plan.statistics == "layer" else [s for of in norms for s in of]
+    return None, [boundaries(of_layer, plan.k, plan.tails, pooled) for of_layer in norms]
+
+
 def _contradictions(plan: Plan) -> Iterator[str]:
     """Where a shrink kept other filters than the rule keeps by the scores that it gives.
 
-    Of coupled convolutions, whose summed norms a plan does not have, the number is known alone.
+    Where k was chosen on the way, it must be that which leaves the widths. Of coupled
+    convolutions, whose summed norms a plan does not have, the number is known alone.
     """
     with torch.device("meta"):
         network = build(plan.base)
@@ -142,11 +174,12 @@ def _contradictions(plan: Plan) -> Iterator[str]:
     for step in plan.shrinks:
         try:
             norms = [list(map(float, layer["scores"])) for layer in step.layers]
-            pooled = None if plan.statistics == "layer" else [s for of in norms for s in of]
-            ruled = [boundaries(of_layer, plan.k, plan.tails, pooled) for of_layer in norms]
+            k, ruled = _ruled(plan, step, norms)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             yield f"round {step.round}: no scores of all filters ({error!r})"
             return
+        if k != step.k:
+            yield f"round {step.round}: says k {step.k}, its scores and widths give {k}"
         for number, (layer, decision) in enumerate(zip(step.layers, ruled, strict=True)):
             at, kept = f"round {step.round}, layer {number + 1}", tuple(layer["kept"])
             if kept != decision.kept if alone[number] else len(kept) != len(decision.kept):

@@ -1,6 +1,7 @@
 """The paper's rule: a filter stays iff its L1 norm lies within mean ± k·std of its layer."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -57,9 +58,7 @@ def boundaries(
     """
     if not k > 0:
         raise InputError(f"k: found {k}, expected a number above 0 (standard deviations)")
-    known = [Fraction(s) for s in (norms if population is None else population)]
-    mean = sum(known, Fraction()) / len(known)
-    variance = sum(((s - mean) ** 2 for s in known), Fraction()) / len(known)
+    mean, variance = _moments(norms if population is None else population)
     allowed = Fraction(str(k)) ** 2 * variance
     distances = [Fraction(s) - mean for s in norms]
     squares = [d * d for d in distances]
@@ -73,3 +72,21 @@ def boundaries(
     std = math.sqrt(variance)
     upper = None if tails == "low" else float(mean) + k * std
     return Boundaries(float(mean), std, float(mean) - k * std, upper, kept, tuple(norms))
+
+
+def squared_distances(
+    norms: Sequence[float], population: Sequence[float] | None = None
+) -> list[Fraction]:
+    """How far each filter's norm lies from the mean, in standard deviations, squared; exact.
+
+    The rule at k keeps a filter iff this is at most k². All are 0 where all norms are equal.
+    """
+    mean, variance = _moments(norms if population is None else population)
+    return [(Fraction(s) - mean) ** 2 / variance if variance else Fraction() for s in norms]
+
+
+def _moments(norms: Sequence[float]) -> tuple[Fraction, Fraction]:
+    """Mean and population variance, exact."""
+    known = [Fraction(s) for s in norms]
+    mean = sum(known, Fraction()) / len(known)
+    return mean, sum(((s - mean) ** 2 for s in known), Fraction()) / len(known)

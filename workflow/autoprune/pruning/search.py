@@ -4,23 +4,31 @@ from autoprune.models import Architecture, count_parameters, new_network
 from autoprune.models.layers import Network
 from autoprune.pruning.options import ANEW, ONCE
 from autoprune.pruning.plan import Plan, Shrink, layer_record, restarted, shrunk
-from autoprune.pruning.shrink import decide, inherited_filters
+from autoprune.pruning.rule import Boundaries
+from autoprune.pruning.shrink import decide, inherited_filters, layer_norms
+from autoprune.pruning.target import Aim, decided, step
 
 
 def advance(
-    plan: Plan, server_round: int, architecture: Architecture, network: Network
+    plan: Plan,
+    server_round: int,
+    architecture: Architecture,
+    network: Network,
+    aim: Aim | None = None,
 ) -> tuple[Architecture, Network]:
     """What the server does to the network at the start of ``server_round`` (1, 2, ...).
 
     While the search is on and the round is not the first, apply the rule and append to ``plan``.
     The search stops after ``plan.patience`` applications in a row in which the total parameter
     count did not fall, or after ``plan.cap`` applications. Where it did not fall, the trained
-    network goes on, whatever the variant, as in the authors' code. Source: method.md.
+    network goes on, whatever the variant, as in the authors' code. Source: method.md. With an
+    ``aim`` each application chooses its k so that the cap's last lands on the target, where the
+    search ends; patience then says nothing.
     """
     if not searching(plan, server_round):
         return architecture, network
     judged = judged_network(plan, server_round, architecture, network)
-    decisions = decide(judged, plan.k, plan.tails, plan.statistics)
+    k, decisions = choice(plan, judged, aim)
     kept = inherited_filters(judged, decisions)
     architecture, network = shrunk(plan, server_round, architecture, network, kept)
     layers = tuple(
@@ -28,12 +36,26 @@ def advance(
         for name, decision, indices in zip(network.prunable, decisions, kept, strict=True)
     )
     total = count_parameters(network)[1]
-    plan.shrinks.append(Shrink(server_round, layers, architecture.widths, total))
-    if stalled(plan) >= plan.patience:
+    reached = None if aim is None else float(aim.cost(architecture.widths))
+    plan.shrinks.append(Shrink(server_round, layers, architecture.widths, total, k, reached))
+    if aim is not None:
+        if len(plan.shrinks) >= plan.cap or aim.off(architecture.widths) <= 0:
+            plan.stopped = {"round": server_round, "reason": "target"}
+    elif stalled(plan) >= plan.patience:
         plan.stopped = {"round": server_round, "reason": "patience"}
     elif len(plan.shrinks) >= plan.cap:
         plan.stopped = {"round": server_round, "reason": "cap"}
     return architecture, restarted(plan, architecture, network)
+
+
+def choice(plan: Plan, judged: Network, aim: Aim | None) -> tuple[float | None, list[Boundaries]]:
+    """The decisions of this application, and its k where that is chosen on the way."""
+    if aim is None:
+        assert plan.k is not None  # a plan has a k or a target
+        return None, decide(judged, plan.k, plan.tails, plan.statistics)
+    norms = layer_norms(judged, plan.statistics)
+    widths = step(aim, norms, plan.statistics, len(plan.shrinks) + 1, plan.cap)
+    return decided(norms, widths, plan.statistics)
 
 
 def judged_network(

@@ -18,16 +18,21 @@ def decide(
     With ``statistics`` "pooled" all layers share one mean and one std. Layers differ in how many
     weights a filter has, so the scores are then norms per weight.
     """
+    norms = layer_norms(network, statistics)
+    population = None if statistics == "layer" else [s for of_layer in norms for s in of_layer]
+    return [boundaries(of_layer, k, tails, population) for of_layer in norms]
+
+
+def layer_norms(network: Network, statistics: str = "layer") -> list[list[float]]:
+    """The scores of each prunable layer's filters, per weight where statistics are "pooled"."""
     kernels = [network.weight(name) for name in network.prunable]
     norms = [scores(kernel) for kernel in kernels]
     if statistics == "layer":
-        return [boundaries(of_layer, k, tails) for of_layer in norms]
-    per_weight = [
+        return norms
+    return [
         [norm / kernel[0].numel() for norm in of_layer]
         for of_layer, kernel in zip(norms, kernels, strict=True)
     ]
-    population = [score for of_layer in per_weight for score in of_layer]
-    return [boundaries(of_layer, k, tails, population) for of_layer in per_weight]
 
 
 def inherited_filters(network: Network, decisions: Sequence[Boundaries]) -> Kept:

@@ -13,7 +13,7 @@ importing them:
                ``{dataset}``, ``{searched}`` or ``{measured}``, for as many as the study has;
                ``metrics`` comes as a DataFrame, every other file as its path
     OPTIONS    settings of the study that are flags of a table: reference, margin, ablation
-    ONLY_WITH  what a study must have for it: reference, map
+    ONLY_WITH  what a study must have for it: reference, map, target
 
 A table has also TITLE, GROUP (a line is drawn where the first so many columns change), COLUMNS and
 ``notes(rows)``: see ``publish.tables``. The docstring is the caption; its first line stands below a

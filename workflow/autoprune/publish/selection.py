@@ -16,19 +16,28 @@ def searched(config: Mapping[str, Any]) -> list[str]:
     return [pair for pair in config["study"] if "autoprune" in methods_of(config, pair)]
 
 
+def with_null(config: Mapping[str, Any]) -> list[str]:
+    """Of those the pairs that have a k, which random networks can be searched with."""
+    return [pair for pair in searched(config) if "k" in config["pairs"][pair]["autoprune"]]
+
+
 def selected(config: Mapping[str, Any], kind: str) -> list[str]:
     """The names of its tables or figures (``items.KINDS``), without TIMED.
 
     Raises InputError for a module that lacks a literal, or asks for what no study has.
     """
     reference = config["controls"]["reference"]
+    with_rule = searched(config)
     of_autoprune = config["variants"].get("autoprune", {}).values()
     has = {
         "": True,
-        "reference": any(
-            reference in methods_of(config, pair)["autoprune"] for pair in searched(config)
-        ),
+        "reference": any(reference in methods_of(config, pair)["autoprune"] for pair in with_rule),
         "map": any({"k", "patience"} & set(own) for own in of_autoprune),
+        "target": any(
+            name.startswith("target_")
+            for own in (*of_autoprune, *(config["pairs"][pair]["autoprune"] for pair in with_rule))
+            for name in own
+        ),
     }
     for item in items(kind).values():
         if item.only_with not in has:

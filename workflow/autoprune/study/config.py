@@ -14,7 +14,7 @@ from autoprune.core.refusal import dotted, refusal, unknown
 from autoprune.data.prepare.sources import check_options
 from autoprune.federation.settings import Training
 from autoprune.measure import formats as exports
-from autoprune.pruning.options import WEIGHTS
+from autoprune.pruning.options import HOW_MUCH, WEIGHTS
 from autoprune.study import settings
 from autoprune.study.methods import AFTER_WEIGHTS, follows_dense, settings_of
 from autoprune.study.overlay import read_overlay
@@ -177,7 +177,7 @@ def _check_part(files: Files, path: Path_, model: type[Block], given: Mapping[st
     try:
         from_written(model, given)
     except ValidationError as error:
-        where, reason = refusal(error, model, but=("missing",))
+        where, reason = refusal(error, model, but=("missing", "incomplete"))
         if reason:
             _refuse(files, [*path, *where], reason)
 
@@ -214,8 +214,11 @@ def run_settings(
     named = {k: v for k, v in variant_settings(config, method, variant).items() if k != "like"}
     training = _of(Training, {**config["pairs"][pair], **named})
     own = {key: value for key, value in named.items() if key not in training}
+    of_pair = dict(config["pairs"][pair].get(method, {}))
+    if any(name in own for name in HOW_MUCH):  # a variant's k or target is instead of the pair's
+        of_pair = {key: value for key, value in of_pair.items() if key not in HOW_MUCH}
     when = {"prune_at": config["controls"]["prune_at"]} if follows_dense(method) else {}
-    return training, {**when, **config["pairs"][pair].get(method, {}), **own}
+    return training, {**when, **of_pair, **own}
 
 
 def _found(name: str, known: Sequence[str]) -> str:

@@ -97,6 +97,8 @@ def phases(settings: Mapping[str, Any], rule: Mapping[str, Any], base: Architect
     rounds, method, like = settings["rounds"], settings["method"], settings["like"]
     if method == "dense" or methods.load(method).encoding != "dense":
         return [Phase(rounds, base)]
+    if rule.get("k") is None:  # a target: at most as much as dense
+        return [Phase(rounds, base)]
     how = rule["k"], rule["patience"], rule["cap"]
     fresh, kept = (
         searches(base, null, DRAWS, settings["seed"], *how) for null in ("fresh", "kept")
@@ -144,7 +146,8 @@ def plan(config: Mapping[str, Any]) -> list[Planned]:
         base = base_of(family, settings["widths"], (channels, height, width), of.classes)
         rule = config["pairs"][run.pair]["autoprune"]
         if run.method == "autoprune":
-            rule = {name: settings.get(name, rule[name]) for name in ("k", "patience", "cap")}
+            rule = {name: settings.get(name, rule.get(name)) for name in ("k", "patience", "cap")}
+            rule["k"] = settings.get("k")
         found.append(Planned(run, settings, of, phases(settings, rule, base)))
     return found
 
