@@ -122,6 +122,7 @@ rule findings:
     """What the tables say, in sentences chosen and filled in by rule."""
     input:
         expand("<results>/tables/{table}.csv", table=["comparisons", "claims", "ablations"]),
+        expand("<results>/tables/{table}.csv", table=[t for t in TABLES if t == "targets"]),
         "<results>/environment.json",
         "<results>/figures/accuracy_by_round.svg",
     output:

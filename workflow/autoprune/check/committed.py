@@ -14,10 +14,11 @@ from autoprune.core.errors import InputError, run_main
 from autoprune.core.files import read_json, whole_file, write_json, write_text
 from autoprune.evidence import tabulate
 from autoprune.measure import complexity, published_nulls
-from autoprune.measure.table import read_metrics
+from autoprune.measure.table import AIMED, read_metrics
 from autoprune.publish import draw as drawing
 from autoprune.publish import findings
 from autoprune.publish.plotting import save
+from autoprune.publish.selection import selected
 from autoprune.study.config import ablation_flags
 from autoprune.study.grid import place, read_config
 
@@ -68,9 +69,14 @@ def read_bytes(path: Path) -> bytes:
 
 
 def draw(folder: Path) -> None:
-    """The study's one figure, from its metrics, for pages that show no svg: accuracy by round."""
+    """The study's figures, from its metrics, for pages that show no svg.
+
+    Accuracy by round and, of a study that has targets, over cost.
+    """
     metrics = read_metrics(folder / "metrics.csv.gz")
-    save(drawing.figure(findings.FIGURE, metrics=metrics), folder / f"{findings.FIGURE}.png")
+    aimed = metrics["metric"].isin(AIMED).any()
+    for name in (findings.FIGURE, *([findings.FRONT] if aimed else [])):
+        save(drawing.figure(name, metrics=metrics), folder / f"{name}.png")
 
 
 def remake(folder: Path = FOLDER, page: Path = PAGE) -> list[str]:
@@ -120,6 +126,7 @@ def _tables(folder: Path, config: dict[str, Any]) -> None:
             "comparisons": compared,
             "claims": [*compared, *published, *of_ablations],
             "ablations": of_ablations,
+            **({"targets": []} if "targets" in selected(config, "tables") else {}),
         }.items():
             table = f"{scratch}/{name}.csv"
             metrics = ["--metrics", str(folder / "metrics.csv.gz")]

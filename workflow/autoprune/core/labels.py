@@ -60,6 +60,18 @@ LABELS = {
         for k in (1.6, 2.2, 2.8)
         for patience in (1, 3, 5)
     },
+    **{f"autoprune/k{k}": f"autoprune, k {k}" for k in (1.6, 1.9, 2.6)},
+    **{
+        f"{method}/{of}-{size}": f"{method}, {size} {of}"
+        for of, sizes in {
+            "macs": ("1m", "500k", "250k", "100k"),
+            "parameters": ("80k", "20k", "12k"),
+            "bytes": ("300k", "60k"),
+            "latency": ("long", "short"),
+        }.items()
+        for size in sizes
+        for method in ("autoprune", "narrow")
+    },
 }
 MINUS = "\N{MINUS SIGN}"
 STAND_IN = " (stand-in)"  # beside the name of a data set that stands in for another

@@ -15,6 +15,7 @@ from autoprune.evidence.questions import QUESTIONS
 from autoprune.evidence.readings import BYTES, ROUNDS, TRAINING
 from autoprune.evidence.texts import remarks
 from autoprune.measure.table import read_table
+from autoprune.publish import tables
 
 TITLE = """# Findings
 
@@ -27,7 +28,7 @@ held-out clients anew, settle it beyond the margin: what two equal networks diff
 held-out images, so that yes says no more than that. It speaks for the processor that is named under
 each heading.
 """
-FIGURE = "accuracy_by_round"
+FIGURE, FRONT = "accuracy_by_round", "pareto"
 DIFFERENCE = ("difference_points", "difference_low", "difference_high")
 NEEDED = {
     "claims": [
@@ -216,8 +217,7 @@ def study(name: str, folder: Path, output: Path) -> list[str]:
         made = read_json(folder / ENVIRONMENT)
         torch = made["versions"]["torch"]
         lines += [f"Seen on: {made['machine']['cpu']}, torch {torch}.", ""]
-    figure = next((folder / place for place in FIGURES if (folder / place).is_file()), None)
-    if figure:
+    if figure := picture(folder, FIGURE):
         place = Path(os.path.relpath(figure, output.parent)).as_posix()
         lines += [f"![Accuracy by round]({place})", ""]
     for pair, rows in read(folder, "comparisons").groupby(["dataset", "data_kind", "model"]):
@@ -231,11 +231,32 @@ def study(name: str, folder: Path, output: Path) -> list[str]:
     for row in read(folder, "ablations").to_dict("records"):
         found = interval(row, *DIFFERENCE)
         lines.append(f"- {row['ablation']}: {found} points (n = {row['n']:g})")
-    return [*lines, ""]
+    return [*lines, *targets(folder, output), ""]
+
+
+def targets(folder: Path, output: Path) -> list[str]:
+    """Of a study that has targets their table and its figure."""
+    path = folder / "tables" / "targets.csv"
+    if not path.is_file():
+        return []
+    shown = tables.load("targets")
+    rows = tables.read_rows(path)
+    lines = ["Targets in place of k: what was asked for and what came of it", ""]
+    lines += [tables.readable(shown, rows).to_markdown(index=False, disable_numparse=True), ""]
+    lines += [*shown.notes(rows), ""]
+    if figure := picture(folder, FRONT):
+        place = Path(os.path.relpath(figure, output.parent)).as_posix()
+        lines += [f"![Accuracy against cost]({place})", ""]
+    return lines
+
+
+def picture(folder: Path, name: str) -> Path | None:
+    """A figure of a study, as it is drawn there or committed; None where it is not."""
+    places = (folder / f"figures/{name}.svg", folder / f"{name}.png")
+    return next((place for place in places if place.is_file()), None)
 
 
 ENVIRONMENT = "environment.json"
-FIGURES = (f"figures/{FIGURE}.svg", f"{FIGURE}.png")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -8,6 +8,7 @@ how a network's time changes with its MACs on one processor, not how fast a phon
 
 from collections.abc import Sequence
 
+from autoprune.core.labels import arm_label, decimal
 from autoprune.evidence.latency import KINDS
 from autoprune.evidence.phones import NONE
 from autoprune.phone.delegates import LABELS
@@ -46,7 +47,26 @@ def notes(rows: Sequence[Row]) -> list[str]:
     """What stands below the table, with the runs of phones that do not count."""
     aside = dict.fromkeys(row["session_left_out"] for row in rows if row["session_left_out"])
     said = [f"Runs on phones: {'; '.join(aside)}."] if aside else []
-    return [NOTES[0], *said, *NOTES[1:]]
+    told = [f"AIMED AT: {'; '.join(map(aimed, found))}."] if (found := with_aim(rows)) else []
+    return [NOTES[0], *said, *NOTES[1:], *told]
+
+
+def with_aim(rows: Sequence[Row]) -> list[Row]:
+    """Those of runs that aimed at a latency, and were measured beside their dense twin."""
+    return [row for row in rows if row.get("aimed_ms") and row["speed_up"]]
+
+
+def aimed(row: Row) -> str:
+    """What the table that a run went by says of its network, and how far that is from measured."""
+    told, dense = float(row["aimed_ms"]), float(row["aimed_dense_ms"])
+    off = decimal(100 * (told / float(row["median_ms"]) - 1), 1, sign=True)
+    faster, seen = dense / told, float(row["speed_up"])
+    return (
+        f"{arm_label(row['method'], row['variant'])}, seed {row['seed']}, {KINDS[row['kind']]}: "
+        f"{decimal(told, 4)} ms by the table, {written(row, 'median_ms', 4)} measured ({off} %); "
+        f"{decimal(faster)} times as fast as dense by the table, {decimal(seen)} measured "
+        f"({decimal(100 * (faster / seen - 1), 1, sign=True)} %)"
+    )
 
 
 def shown(rows: Sequence[Row]) -> list[Row]:
