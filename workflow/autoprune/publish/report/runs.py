@@ -154,6 +154,8 @@ def short_plan(plan: dict[str, Any], source: str) -> dict[str, Any]:
             shrinks.append({"round": shrink["round"], "layers": layers, "widths": before})
         known = ("weights", "variant", "k", "tails", "statistics", "norms", "stopped", "budget")
         facts = {name: plan[name] for name in known if plan.get(name) is not None}
+        if aimed := plan.get("target"):
+            facts["target"] = f"{aimed['of']} {aimed['value']:.7g}, by {aimed['multiple']}"
         changes = [[change["round"], change["nonzeros"]] for change in plan.get("changes", [])]
         return {"facts": facts, "base": plan["base"]["widths"], "shrinks": shrinks, "mask": changes}
     except (KeyError, TypeError, IndexError) as error:
