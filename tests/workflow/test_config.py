@@ -50,7 +50,7 @@ def loaded(*overlays):
     "name",
     [
         *("config", "ci", "paper", "paper paper-uncropped", "femnist-leaf", "mnist", "controls"),
-        *("mnist-writers", "unipen", "speech", "femnist-leaf methods femnist-ablations"),
+        *("mnist-writers", "unipen", "speech", "femnist-leaf methods femnist-ablations", "pareto"),
         *("mnist methods", "femnist-leaf methods", "paper methods", "paper methods paper-controls"),
     ],
 )
@@ -116,6 +116,17 @@ def test_a_named_variant_sets_training_and_method():
     assert followed(config, "found-widths", "inherit-low") == "inherit-low"
     assert followed(config, "random-filters", "inherit") == "inherit"
     assert followed(config, "l1-uniform", "iterative") == "reinit"
+
+
+def test_a_target_takes_the_place_of_the_pairs_k_and_a_k_that_of_its_target():
+    variants = {"small": {"like": "inherit", "target_macs": 9e4}, "k3": {"like": "inherit", "k": 3}}
+    config = loaded({"variants": {"autoprune": variants}})
+    own = run_settings(config, "glyphs-cnn", "autoprune", "small")[1]
+    assert (own["target_macs"], "k" in own) == (9e4, False)
+    config["pairs"]["glyphs-cnn"]["autoprune"] = {"target_bytes": 9e4, "patience": 3, "cap": 5}
+    own = run_settings(config, "glyphs-cnn", "autoprune", "k3")[1]
+    assert (own["k"], "target_bytes" in own) == (3, False)
+    check(config, [CONFIG])
 
 
 def test_a_pair_runs_its_own_methods_or_the_studys_and_what_it_adds():
@@ -193,6 +204,15 @@ def test_a_format_whose_packages_are_absent_says_what_to_install(tmp_path, name)
         f"{path}: deploy.formats.1: format {name}: package {package} is not installed; "
         f"run `make {extra}`"
     )
+
+
+def aiming(settings):
+    """An overlay whose one variant has these settings of the rule, and runs."""
+    variants = {"autoprune": {"mine": {"like": "inherit", **settings}}}
+    return {
+        "variants": variants,
+        "pairs": {"digits-cnn": {"more_methods": {"autoprune": ["mine"]}}},
+    }
 
 
 REFUSED = [
@@ -365,6 +385,16 @@ REFUSED = [
         "pairs.digits-own.model: unknown network 'own'",
     ),
     ({"claims": {"accuracy_margin": "1"}}, "claims.accuracy_margin: found '1', expected a number"),
+    (
+        aiming({"target_macs": 1e5, "target_bytes": 1e5}),
+        "variants.autoprune.mine: found target_macs and target_bytes, expected one target",
+    ),
+    (aiming({"width_multiple": 8}), "width_multiple and latency_table go with a target"),
+    (
+        aiming({"target_macs": 1e5, "cap": 200}),
+        "variants.autoprune.mine: cap: found 200, expected at most 131 in 132 rounds",
+    ),
+    (aiming({"target_macs": "1e5"}), "found '1e5', expected a number (YAML wants a dot: 1.0e+05)"),
 ]
 
 

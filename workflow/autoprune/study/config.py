@@ -15,6 +15,7 @@ from autoprune.data.prepare.sources import check_options
 from autoprune.federation.settings import Training
 from autoprune.measure import formats as exports
 from autoprune.pruning.options import HOW_MUCH, WEIGHTS
+from autoprune.pruning.settings import Rule
 from autoprune.study import settings
 from autoprune.study.methods import AFTER_WEIGHTS, follows_dense, settings_of
 from autoprune.study.overlay import read_overlay
@@ -80,6 +81,8 @@ def check(config: Mapping[str, Any], files: Files) -> None:
             _refuse(files, ["study", position], unknown("pair", name, config["pairs"]))
     for name in config["pairs"]:
         _check_pair(config, files, name)
+    for name in config["study"]:
+        _check_rule(config, files, name)
     reference, known = config["controls"]["reference"], _known_variants(config)
     if reference not in known:
         _refuse(files, ["controls", "reference"], _found(reference, known))
@@ -140,6 +143,26 @@ def _check_pair(config: Mapping[str, Any], files: Files, name: str) -> None:
         _check_methods(config, files, [*path, key], pair.get(key, {}))
     if "autoprune" not in pair and set(methods_of(config, name)) != {"dense"}:
         _refuse(files, path, "settings of method autoprune are missing")
+
+
+def _check_rule(config: Mapping[str, Any], files: Files, pair: str) -> None:
+    """Whether the settings of each of a pair's searches go together, its own and its variant's."""
+    for variant in methods_of(config, pair).get("autoprune", ()):
+        training, own = run_settings(config, pair, "autoprune", variant)
+        named = variant in config["variants"].get("autoprune", {})
+        path = ["variants", "autoprune", variant] if named else ["pairs", pair, "autoprune"]
+        try:
+            rule = read(Rule, own)
+        except WrongValue as error:
+            _refuse(files, path, str(error))
+        rounds = training.get("rounds", config["training"]["rounds"])
+        if rule.target and rule.cap >= rounds:
+            _refuse(
+                files,
+                path,
+                f"cap: found {rule.cap}, expected at most {rounds - 1} in {rounds} rounds: the "
+                "last application lands on the target",
+            )
 
 
 def _check_methods(
