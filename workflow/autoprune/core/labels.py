@@ -60,7 +60,7 @@ LABELS = {
         for k in (1.6, 2.2, 2.8)
         for patience in (1, 3, 5)
     },
-    **{f"autoprune/k{k}": f"autoprune, k {k}" for k in (1.6, 1.9, 2.6)},
+    **{f"autoprune/k{k}": f"autoprune, k {k}" for k in (1.7, 1.8, 1.9, 2.6)},
     **{
         f"{method}/{of}-{size}": f"{method}, {size} {of}"
         for of, sizes in {

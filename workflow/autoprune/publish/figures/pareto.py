@@ -1,8 +1,8 @@
 """Accuracy against multiply-adds and parameters: targets, the rule at several k, and dense.
 
 A marker is the mean of an arm over seeds, a bar its range. The line is the front of the targets:
-those that no other target beats in both, at the cost that was reached. Every panel has an accuracy
-scale of its own, which does not start at 0.
+those that no other target beats in both, at the cost that was reached. Every panel has scales of
+its own, of targets and dense: what the rule left far outside them is said in words.
 """
 
 from typing import Any, NamedTuple
@@ -39,8 +39,8 @@ DENSE = Kind("dense", COLOURS[0], MARKERS[0])
 RULE = Kind("rule, a k each", COLOURS[2], MARKERS[1])
 NARROW = Kind("narrow", COLOURS[11], MARKERS[6])
 AIMED = {
-    name: Kind(f"target: {name.removeprefix('target_').removesuffix('_ms')}", colour, marker)
-    for name, colour, marker in zip(TARGETS, COLOURS[1:6:1], MARKERS[2:6], strict=False)
+    name: Kind(f"target: {name.removeprefix('target_').removesuffix('_ms')}", COLOURS[n], marker)
+    for name, n, marker in zip(TARGETS, (1, 3, 4, 5), MARKERS[2:6], strict=True)
 }
 
 
@@ -86,18 +86,26 @@ def draw_panel(ax: Axes, arms: dict[Any, pd.DataFrame], kinds: dict[Any, Kind], 
     """One pair's arms at one cost, and the front of those with a target."""
     points = {arm: (own[cost].mean(), own["accuracy"].mean()) for arm, own in arms.items()}
     targets = [points[arm] for arm, kind in kinds.items() if kind in AIMED.values()]
-    ends = front(targets)
-    ax.plot(*zip(*ends, strict=True), color="#999999", linewidth=0.9, zorder=1)
+    ax.plot(*zip(*front(targets), strict=True), color="#999999", linewidth=0.9, zorder=1)
+    shown = pd.concat([own for arm, own in arms.items() if kinds[arm] is not RULE])
+    least = shown["accuracy"].min() - (shown["accuracy"].max() - shown["accuracy"].min())
+    below = []
     for arm, own in arms.items():
         kind, (x, y) = kinds[arm], points[arm]
+        if y < least:
+            below.append(f"{arm_label(*arm)}: {percent(y)}")
+            continue
+        shown = pd.concat([shown, own])
         bars = [[y - own["accuracy"].min()], [own["accuracy"].max() - y]]
         more: dict[str, Any] = {"elinewidth": 0.6, "markeredgecolor": "white", "zorder": 3}
         ax.errorbar(x, y, bars, fmt=kind.marker, color=kind.colour, markersize=6, **more)
         say(ax, x, y, f"{arm_label(*arm)}: {percent(y)}, {COSTS[cost]} {x:,.0f}", kind.label)
-    costs = pd.concat(arms.values())[cost]
-    log_axis(ax, costs.min(), costs.max())
+    log_axis(ax, shown[cost].min(), shown[cost].max())
     ax.margins(y=0.12)
     percent_axis(ax)
+    if below:
+        text = "\n".join(["below the scale:", *below])
+        ax.text(0.97, 0.04, text, ha="right", va="bottom", transform=ax.transAxes, fontsize=6.5)
 
 
 def front(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
