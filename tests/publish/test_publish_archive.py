@@ -51,7 +51,8 @@ def test_the_checksums_are_right_and_cover_everything(opened):
 
 
 def test_what_a_reader_needs_is_there_and_nothing_else(opened, finished):
-    for table in {*items("tables")} - {*timed("tables")}:
+    aimed = {name for name, item in items("tables").items() if item.only_with == "target"}
+    for table in {*items("tables")} - {*timed("tables")} - aimed:
         for ending in ("csv", "html", "md", "tex"):
             there = opened / "results/tables" / f"{table}.{ending}"
             assert there.read_bytes() == (finished / there.relative_to(opened)).read_bytes()
