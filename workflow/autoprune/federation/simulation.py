@@ -52,6 +52,10 @@ def run(config: UserConfig, clients: int, workers: int) -> None:
             f"backend simulation: Ray does not work from a path with a space ({sys.executable}); "
             "move the environment or use backend local"
         )
+    # at niceness 15, Ray's own, workers starve beside other work, and a run seems to hang
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    # what Ray will do by itself one day, and warns of until then
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         import ray  # noqa: F401
         from flwr.simulation import run_simulation
