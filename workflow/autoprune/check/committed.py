@@ -33,7 +33,8 @@ LEFT_OUT = ("source_files",)
 def studies(folder: Path = FOLDER) -> list[dict[str, Any]]:
     """Title, folder and configuration files of each study, in the order of their pages.
 
-    One that is long has a ``page`` of its own, a file in the folder.
+    One that is long has a ``page`` of its own, a file in the folder; of one with ``systems`` the
+    latencies of its exported networks are kept, for the table of that name.
     """
     found: list[dict[str, Any]] = read_json(folder / "studies.json")
     return found
@@ -58,6 +59,10 @@ def take(name: str, folder: Path = FOLDER) -> None:
             # no time in it, so that the same numbers are the same file
             path.write_bytes(gzip.compress(content, mtime=0))
     write_json(folder / name / "environment.json", environment)
+    if named[name].get("systems"):
+        for path in sorted((results / "latency").rglob("seed-*.json")):
+            of_run = path.relative_to(results)
+            write_json(folder / name / of_run, read_json(path))
 
 
 def read_bytes(path: Path) -> bytes:
@@ -97,7 +102,7 @@ def remake(folder: Path = FOLDER, page: Path = PAGE) -> list[str]:
         flags = ["--study", study["title"], str(folder / study["folder"])]
         pages.setdefault(own, []).extend(flags)
     for path, flags in pages.items():
-        findings.main([*flags, "--output", str(path)])
+        findings.main([*flags, "--timed", "--output", str(path)])
     return [study["folder"] for study in known]
 
 
@@ -116,6 +121,7 @@ def _tables(folder: Path, config: dict[str, Any]) -> None:
     reference = config["controls"]["reference"]
     margins = [] if margin is None else ["--margin", str(margin)]
     of_ablations = ablation_flags(config)
+    timed = [str(path) for path in sorted((folder / "latency").rglob("seed-*.json"))]
     with tempfile.TemporaryDirectory() as scratch:
         counts, nulls = f"{scratch}/counts.json", f"{scratch}/nulls.csv"
         complexity.main(["--published", PUBLISHED, "--output", counts])
@@ -127,6 +133,7 @@ def _tables(folder: Path, config: dict[str, Any]) -> None:
             "claims": [*compared, *published, *of_ablations],
             "ablations": of_ablations,
             **({"targets": []} if "targets" in selected(config, "tables") else {}),
+            **({"systems": ["--reference", reference, "--host", *timed]} if timed else {}),
         }.items():
             table = f"{scratch}/{name}.csv"
             metrics = ["--metrics", str(folder / "metrics.csv.gz")]

@@ -215,8 +215,8 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(shown)
 
 
-def study(name: str, folder: Path, output: Path) -> list[str]:
-    """One study's section: its figure, a table a pair, its ablations."""
+def study(name: str, folder: Path, output: Path, *, timed: bool) -> list[str]:
+    """One study's section: its figure, a table a pair, its ablations, and what was ``timed``."""
     lines = [f"## {name}", ""]
     if (folder / ENVIRONMENT).is_file():
         made = read_json(folder / ENVIRONMENT)
@@ -236,23 +236,29 @@ def study(name: str, folder: Path, output: Path) -> list[str]:
     for row in read(folder, "ablations").to_dict("records"):
         found = interval(row, *DIFFERENCE)
         lines.append(f"- {row['ablation']}: {found} points (n = {row['n']:g})")
-    return [*lines, *targets(folder, output), ""]
+    measured = whole(folder, "systems", "Systems: what each gives and costs") if timed else []
+    return [*lines, *measured, *targets(folder, output), ""]
 
 
 def targets(folder: Path, output: Path) -> list[str]:
     """Of a study that has targets their table and its figure."""
-    path = folder / "tables" / "targets.csv"
-    if not path.is_file():
-        return []
-    shown = tables.load("targets")
-    rows = tables.read_rows(path)
-    lines = ["", "Targets in place of k: what was asked for and what came of it", ""]
-    lines += [tables.readable(shown, rows).to_markdown(index=False, disable_numparse=True), ""]
-    lines += [*shown.notes(rows), ""]
+    lines = whole(
+        folder, "targets", "Targets in place of k: what was asked for and what came of it"
+    )
     if figure := picture(folder, FRONT):
         place = Path(os.path.relpath(figure, output.parent)).as_posix()
         lines += [f"![Accuracy against cost]({place})", ""]
     return lines
+
+
+def whole(folder: Path, name: str, lead: str) -> list[str]:
+    """A table of a study as it is published, with its notes; nothing where there is none."""
+    path = folder / "tables" / f"{name}.csv"
+    if not path.is_file():
+        return []
+    shown, rows = tables.load(name), tables.read_rows(path)
+    cells = tables.readable(shown, rows).to_markdown(index=False, disable_numparse=True)
+    return ["", lead, "", cells, "", *(line for note in shown.notes(rows) for line in (note, ""))]
 
 
 def picture(folder: Path, name: str) -> Path | None:
@@ -272,6 +278,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="a heading, and a results folder with tables/{comparisons,claims,ablations}.csv",
     )  # fmt: skip
     parser.add_argument("--output", required=True, help="Markdown")
+    parser.add_argument("--timed", action="store_true", help="with the table of systems")
     arguments = parser.parse_args(argv)
     folders = {name: Path(folder) for name, folder in arguments.study}
     compared = pd.concat([read(folder, "comparisons") for folder in folders.values()])
@@ -279,7 +286,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     found += tradeoffs(compared)
     if not found:
         raise InputError(f"{arguments.output}: no study here asks any of the questions; add arms")
-    sections = [study(name, folder, Path(arguments.output)) for name, folder in folders.items()]
+    output, timed = Path(arguments.output), arguments.timed
+    sections = [study(name, folder, output, timed=timed) for name, folder in folders.items()]
     lines = [TITLE, "## Answers", "", *found, "", *(line for part in sections for line in part)]
     score = R2 if "score" in compared and compared["score"].eq(R2).all() else ACCURACY
     write_text(arguments.output, worded("\n".join(lines).rstrip() + "\n", score))
