@@ -175,7 +175,7 @@ def test_the_real_stages_have_versions_of_their_own():
         federation = {name for name in names if name.startswith("autoprune.federation")}
         # the records of a round and of its replies say which columns a history has, the settings
         # under which names metrics have them
-        known = ("", ".history", ".replies", ".settings")
+        known = ("", ".history", ".replies", ".settings", ".chosen")
         assert federation <= {f"autoprune.federation{of}" for of in known}
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from autoprune.evidence.ablated import ablated_pairs, comparable, without_ablated
 from autoprune.evidence.comparisons import comparisons
-from autoprune.federation.settings import LATER, Training
+from autoprune.federation.settings import LATER, Arm, Training
 from autoprune.measure.metrics import collect
 from autoprune.measure.table import IN_NUMBERS, TRAINING, read_metrics
 from autoprune.measure.table import SETTINGS as MEASURED
@@ -214,12 +214,15 @@ def test_the_family_holds_methods_and_their_options(run_folder, tmp_path):
 
 def test_the_words_of_settings_are_those_that_runs_know():
     words = [get_args(field.annotation) for field in Training.model_fields.values()]
-    assert set(IN_NUMBERS) == {word for known in words for word in known if isinstance(word, str)}
+    known = {word for of_field in words for word in of_field if isinstance(word, str)}
+    task = Arm.model_fields["task"]
+    assert set(IN_NUMBERS) == known | ({*get_args(task.annotation)} - {task.default})
 
 
 def test_settings_keep_their_names_in_metrics():
     """Committed ones have them; the models say under which name a setting is measured."""
     metrics = read_metrics(CONFIG.parent / "docs/findings/unipen/metrics.csv.gz")
-    assert set(MEASURED) - set(LATER) <= set(metrics["metric"])
+    later = {*LATER, "task", *(name for name in MEASURED if name.startswith("target_"))}
+    assert set(MEASURED) - later <= set(metrics["metric"])
     assert (IN_NUMBERS["bf16"], IN_NUMBERS["carried"], IN_NUMBERS["averaged"]) == (16, 1, 1)
     assert (MEASURED["cohort"], MEASURED["k"]) == ("clients-per-round", "k")

@@ -115,6 +115,12 @@ def run(opened, grid, rounds=6, **config):
     return opened.start(grid, first, rounds, train_config=ConfigRecord(config))
 
 
+@pytest.fixture(autouse=True)
+def _heard(caplog):
+    """Flower's logger, which a run of a study in this process has silenced."""
+    caplog.set_level("INFO", "flwr")
+
+
 @pytest.mark.parametrize("keep", WEIGHTS)
 def test_it_is_the_search_of_the_studies_own_method(grid, keep):
     """The same aggregates give the same plan and the same weights, bit for bit."""

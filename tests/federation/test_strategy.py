@@ -163,8 +163,10 @@ def answers_of(kind, architecture):
     """What a client with ones for scores answers, its shapes written down apart from the code."""
     if not kind:
         return {}
-    if kind == "taylor":
-        return {name: torch.ones(width) for name, width in FILTERS[architecture.family].items()}
+    if kind in ("taylor", "saliency"):
+        more = {"taylor": (), "saliency": (2,)}[kind]
+        filters = FILTERS[architecture.family]
+        return {name: torch.ones(width, *more) for name, width in filters.items()}
     state = new_network(architecture, 0).state_dict()
     return {name: torch.ones_like(tensor) for name, tensor in state.items() if tensor.dim() > 1}
 

@@ -11,9 +11,10 @@ from autoprune.methods.fpgm import Method as Fpgm
 from autoprune.methods.geta import forget
 from autoprune.methods.slimming import scales
 from autoprune.models import Architecture, new_network
+from autoprune.models.own import by_filter, own_parameters
 from autoprune.models.places import Places
 from autoprune.pruning.rule import boundaries, scores
-from autoprune.pruning.shrink import by_filter, decide, group_scores, largest, own_parameters
+from autoprune.pruning.shrink import decide, group_scores, largest
 
 CNN = Architecture("cnn", (6, 7), (1, 28, 28), 10)
 RESNET = Architecture("resnet", (6, 5, 7), (3, 28, 28), 2)

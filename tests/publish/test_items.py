@@ -139,11 +139,17 @@ def test_a_csv_of_a_figure_alone_is_made_by_a_rule(tmp_path):
     )
 
 
-def test_only_with_what_a_study_can_have(package, root, monkeypatch):
-    package(WHERE["figures"], f"{FIGURE}ONLY_WITH = 'luck'\n")
+@pytest.fixture
+def settings(root, monkeypatch):
+    """Read before ``package`` has a package of its own."""
     monkeypatch.chdir(root)
+    return read_config()
+
+
+def test_only_with_what_a_study_can_have(settings, package):
+    package(WHERE["figures"], f"{FIGURE}ONLY_WITH = 'luck'\n")
     with pytest.raises(InputError, match=r"a\.py: ONLY_WITH: found 'luck', expected reference or"):
-        selection.selected(read_config(), "figures")
+        selection.selected(settings, "figures")
 
 
 def test_a_table_is_given_only_options_that_there_are(monkeypatch):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from autoprune.core.errors import InputError
 from autoprune.federation.training import flatten
 from autoprune.models.layers import Network, gradient
-from autoprune.pruning.shrink import saliency
+from autoprune.models.own import saliency
 
 IMPORTANCES = ("taylor", "sensitivity", "saliency")
 

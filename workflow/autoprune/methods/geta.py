@@ -20,12 +20,13 @@ from autoprune.methods._following import Following
 from autoprune.methods._stages import stages
 from autoprune.models import Architecture, cost
 from autoprune.models.layers import Network
+from autoprune.models.own import by_filter, own_parameters
 from autoprune.models.places import Kept
 from autoprune.models.quantised import Part, grids
 from autoprune.models.quantiser import bits_of, largest, step_of
 from autoprune.pruning.bits import projected, whole
 from autoprune.pruning.budget import globally_largest
-from autoprune.pruning.shrink import by_filter, cut, own_parameters
+from autoprune.pruning.shrink import cut
 
 NARROWEST = 8  # a range is no less than this part of the largest weight, so that none runs away
 

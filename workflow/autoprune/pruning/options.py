@@ -5,7 +5,6 @@ ANEW = ("reinit", "rewind")  # set anew wherever the network shrinks
 ONCE = ("reinit-once", "rewind-once")  # kept while the search lasts, set anew when it stops
 WEIGHTS = ("reinit", "inherit", "reinit-once", "rewind", "rewind-once")
 NORMS = ("trained", "null-kept", "null-fresh")  # whose norms the rule is fed
-REWINDING = ("rewind", "rewind-once")  # to the initial weights, drawn again
 TARGETS = ("latency_ms", "macs", "parameters", "bytes")  # what a target can be of
 # which settings say how much goes: one of them
 HOW_MUCH = ("k", *(f"target_{of}" for of in TARGETS))
