@@ -84,6 +84,34 @@ def test_saved_weights_are_packed_and_load_as_they_were_evaluated(run, tiny):
     assert found == pytest.approx(read(run / "evaluation.json")["test_loss"], rel=1e-6)
 
 
+def rounds_of(folder):
+    with (folder / "history.csv").open() as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_a_run_begins_with_packed_weights(run, train, tmp_path):
+    """Unpacked: its round 0 answers as the quantised network did in the end."""
+    widths = read(run / "architecture.json")["widths"]
+    done = train(tmp_path / "run", rounds=1, widths=widths, start=str(run))
+    assert done.returncode == 0, done.stderr
+    before, after = rounds_of(run)[-1], rounds_of(tmp_path / "run")[0]
+    assert float(after["validation_loss"]) == pytest.approx(
+        float(before["validation_loss"]), rel=1e-6
+    )
+
+
+def test_it_begins_with_a_start_on_grids_of_16_bits(train, follow, tmp_path):
+    assert train(tmp_path / "before", rounds=1).returncode == 0
+    more = {"start": str(tmp_path / "before"), **follow("geta")}
+    done = train(tmp_path / "run", "geta", "joint", bits=BITS, **more)
+    assert done.returncode == 0, done.stderr
+    assert "start:" not in done.stderr
+    before, after = rounds_of(tmp_path / "before")[-1], rounds_of(tmp_path / "run")[0]
+    assert float(after["validation_loss"]) == pytest.approx(
+        float(before["validation_loss"]), rel=1e-3
+    )
+
+
 def test_bit_operations_are_counted_of_the_finished_run(run, tmp_path):
     about, output = read(run / "architecture.json"), tmp_path / "complexity.json"
     flags = ("--architecture", run / "architecture.json", "--output", output)

@@ -66,7 +66,7 @@ class Run:
         self.method = methods.load(settings.method)(base, settings.seed, variant, own)
         self.architecture: Architecture = self.method.begin()
         self.network: Network = new_network(self.architecture, settings.seed)
-        begin(self.network, settings, of_base=self.architecture == base)
+        begin(self.network, settings, of_base=self.architecture.plain == base)
         check_fit(settings, self.store.shape, self.network)
         self.wire = WIRES[self.method.encoding]()
         self.strategy = SeededFedAvg(

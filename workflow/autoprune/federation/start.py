@@ -13,8 +13,10 @@ from torch import Tensor
 
 from autoprune.core.errors import InputError
 from autoprune.core.files import check_kind, check_noted, sha256_file
+from autoprune.models.attached import PREFIX
 from autoprune.models.layers import Network
 from autoprune.models.state import State
+from autoprune.models.weights import PACKED, load_weights
 
 WEIGHTS = "weights.safetensors"  # of a run's folder
 DIGEST = "sha256:"  # what run.json has of the file's name
@@ -51,6 +53,8 @@ def read(path: Path) -> dict[str, Tensor]:
     if not zipped and path.suffix == ".safetensors":
         try:
             with safe_open(path, framework="pt") as opened:
+                if f'"{PACKED}"' in (opened.metadata() or {}).get("architecture", ""):
+                    return load_weights(path)[1]  # a run's whose weights have few bits
                 names = opened.keys()
                 return {name: opened.get_tensor(name) for name in names}
         except SafetensorError as error:
@@ -80,12 +84,14 @@ def read(path: Path) -> dict[str, Tensor]:
 def begin_with(network: Network, start: str, *, partial: bool) -> None:
     """Set a network's weights to those of a file, in place.
 
-    Names are the network's own or, where a function makes it, those of its function's module.
+    Names are the network's own or, where a function makes it, those of its function's module. What
+    a method attached stays as it is.
     With ``partial`` tensors that do not fit stay as they are, and are named on stderr. Raises
     InputError that names the first which does not fit; the network is then as it was.
     """
     path = file_of(start)
-    own, found = network.state_dict(), _named(read(path), network.state_dict())
+    own = {n: t for n, t in network.state_dict().items() if not n.startswith(PREFIX)}
+    found = _named(read(path), own)
     wrong = [f"{name}: {why}" for name in own if (why := _misfit(own[name], found.get(name)))]
     wrong += [f"{name}: the network has no such tensor" for name in found if name not in own]
     fitting = [name for name in own if not _misfit(own[name], found.get(name))]
