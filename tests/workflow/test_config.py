@@ -460,6 +460,24 @@ REFUSED = [
         "variants.autoprune.mine: cap: found 200, expected at most 131 in 132 rounds",
     ),
     (aiming({"target_macs": "1e5"}), "found '1e5', expected a number (YAML wants a dot: 1.0e+05)"),
+    (
+        aiming({"target_latency_ms": 1, "latency_table": "no/such.json", "cap": 5}),
+        "variants.autoprune.mine.latency_table: no/such.json: no such file",
+    ),
+    (
+        {"datasets": {"faces": {"target": ["Smiling", "Smiling"]}}},
+        "datasets.faces.target: found 'Smiling' twice",
+    ),
+    ({"datasets": {"faces": {"target": 3}}}, "datasets.faces.target: found 3, expected text"),
+    (
+        {"training": {"server": {"strategy": "FedAvg", "x": 1}}},
+        "training.server: FedAvg: unknown argument 'x'; known are none",
+    ),
+    ({"networks": {"cnn": {"factory": "a:b"}}}, "networks.cnn: cnn is a family's name"),
+    (
+        {"pairs": {"digits-cnn": {"geta": {"joint": 0.8}, "more_methods": {"geta": ["joint"]}}}},
+        "pairs.digits-cnn.geta: rounds: found 132, of which warm-up, projection and joint stage",
+    ),
 ]
 
 

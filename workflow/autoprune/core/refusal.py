@@ -42,13 +42,17 @@ def refusal(
     mistakes that are none, such as pydantic's "missing".
     """
     mistakes = [m for m in error.errors(include_url=False) if m["type"] not in but]
-    mistakes.sort(key=lambda mistake: mistake["type"] != "extra_forbidden")
+    # where a text or a list may stand, what is wrong with a list is not that it is no text
+    lists = [m for m in mistakes if m["type"] == "string_type" and isinstance(m["input"], list)]
+    mistakes.sort(key=lambda m: (m["type"] != "extra_forbidden", m in lists))
     if not mistakes:
         return [], ""
     kind, given = mistakes[0]["type"], mistakes[0]["input"]
     more: Mapping[str, Any] = mistakes[0].get("ctx", {})
     # a union adds the name of the member that it tried
     path: Path = [p for p in mistakes[0]["loc"] if not ("[" in str(p) and p != "[key]")]
+    if kind == "string_type" and path[-1:] == ["str"]:
+        path = path[:-1]
     if kind == "extra_forbidden":
         return path, unknown("key", path[-1], keys_at(model, path[:-1]))
     if kind == "missing" and isinstance(path[-1], int):
@@ -94,7 +98,7 @@ def unknown(what: str, name: Any, known: Iterable[Any]) -> str:
     names = [str(one) for one in known]
     alike = get_close_matches(str(name), names, n=1)
     meant = f"; did you mean {alike[0]!r}?" if alike else ""
-    return f"unknown {what} {name!r}; known are {', '.join(names)}{meant}"
+    return f"unknown {what} {name!r}; known are {', '.join(names) or 'none'}{meant}"
 
 
 def _shown(given: Any) -> str:

@@ -17,7 +17,7 @@ from autoprune.measure import formats as exports
 from autoprune.pruning.options import HOW_MUCH, WEIGHTS
 from autoprune.pruning.settings import Rule
 from autoprune.study import settings, tasks
-from autoprune.study.methods import AFTER_WEIGHTS, follows_dense, settings_of
+from autoprune.study.methods import AFTER_WEIGHTS, fault_of_stages, follows_dense, settings_of
 from autoprune.study.networks import FromFunction
 from autoprune.study.overlay import read_overlay
 
@@ -75,6 +75,8 @@ def check(config: Mapping[str, Any], files: Files) -> None:
         _refuse(files, [*error.key], error.reason)
     _check_methods(config, files, ["methods"], config["methods"])
     _check_variants(config, files)
+    for name in config["networks"].keys() & {*settings.MODELS}:
+        _refuse(files, ["networks", name], f"{name} is a family's name; choose another")
     for name, dataset in config["datasets"].items():
         _check_dataset(files, ["datasets", name], dataset)
     for position, name in enumerate(config["study"]):
@@ -87,6 +89,7 @@ def check(config: Mapping[str, Any], files: Files) -> None:
         _refuse(files, *found)
     for name in config["study"]:
         _check_rule(config, files, name)
+        _check_stages(config, files, name)
     reference, known = config["controls"]["reference"], _known_variants(config)
     if reference not in known:
         _refuse(files, ["controls", "reference"], _found(reference, known))
@@ -153,20 +156,33 @@ def _check_rule(config: Mapping[str, Any], files: Files, pair: str) -> None:
     """Whether the settings of each of a pair's searches go together, its own and its variant's."""
     for variant in methods_of(config, pair).get("autoprune", ()):
         training, own = run_settings(config, pair, "autoprune", variant)
-        named = variant in config["variants"].get("autoprune", {})
-        path = ["variants", "autoprune", variant] if named else ["pairs", pair, "autoprune"]
+        path = _place_of(config, pair, "autoprune", variant)
         try:
             rule = read(Rule, own)
         except WrongValue as error:
             _refuse(files, path, str(error))
         rounds = training.get("rounds", config["training"]["rounds"])
         if rule.target and rule.cap >= rounds:
-            _refuse(
-                files,
-                path,
-                f"cap: found {rule.cap}, expected at most {rounds - 1} in {rounds} rounds: the "
-                "last application lands on the target",
-            )
+            most = f"expected at most {rounds - 1} in {rounds} rounds"
+            why = f"cap: found {rule.cap}, {most}: the last application lands on the target"
+            _refuse(files, path, why)
+        if rule.latency_table and not Path(rule.latency_table).exists():
+            _refuse(files, [*path, "latency_table"], f"{rule.latency_table}: no such file")
+
+
+def _check_stages(config: Mapping[str, Any], files: Files, pair: str) -> None:
+    """Whether GETA's stages fit the rounds: it follows other runs, which would come first."""
+    for variant in methods_of(config, pair).get("geta", ()):
+        training, own = run_settings(config, pair, "geta", variant)
+        rounds = training.get("rounds", config["training"]["rounds"])
+        if own and (why := fault_of_stages(own, rounds)):  # the defaults go together
+            _refuse(files, _place_of(config, pair, "geta", variant), why)
+
+
+def _place_of(config: Mapping[str, Any], pair: str, method: str, variant: str) -> Path_:
+    """Where the settings of a run's method stand: its variant's, or else the pair's."""
+    named = variant in config["variants"].get(method, {})
+    return ["variants", method, variant] if named else ["pairs", pair, method]
 
 
 def _check_methods(

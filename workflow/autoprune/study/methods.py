@@ -1,6 +1,11 @@
 """What the workflow must know of methods, read from their files: importing them takes torch."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from autoprune.core.block import Block
+from autoprune.core.errors import InputError
+from autoprune.core.options import from_written
 from autoprune.core.provenance import closure
 from autoprune.pruning.settings import Rule
 
@@ -35,3 +40,15 @@ def settings_of(method: str) -> type[Block]:
     from autoprune import methods
 
     return methods.load(method).Settings
+
+
+def fault_of_stages(own: Mapping[str, Any], rounds: int) -> str:
+    """Why GETA's stages, with these settings, do not fit so many rounds; "" where they do."""
+    from autoprune.methods._stages import stages
+
+    given = from_written(settings_of("geta"), {"plan": "", "rounds": rounds, **own})
+    try:
+        stages(rounds, given.warm_up, given.projection, given.joint, given.periods)
+    except InputError as error:
+        return str(error)
+    return ""
