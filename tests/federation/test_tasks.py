@@ -203,6 +203,17 @@ def test_held_out_numbers_that_are_all_the_same_are_refused(tmp_path):
         task_of("regression", store, "age").check(())
 
 
+def test_answers_of_a_diverged_network_have_no_auc(tmp_path):
+    """In a line, as no R² has: their weights may be finite still, and nobody was left out."""
+    store = _store(tmp_path / "s", [[0, 1], [1, 0]] * 3, [ANSWER, ANSWER | {"name": "other"}])
+    labels, outputs = np.array([[0.0, 1], [1, 0]]), np.array([[np.inf, 0], [np.nan, 1]])
+    for name, target, of in (("multi-label", "answer, other", labels), ("multi-class", "answer",
+                             labels[:, 0])):  # fmt: skip
+        task = task_of(name, store, target)
+        with pytest.raises(InputError, match=f"task {name}: the network's answers are not finite"):
+            task.measure("auc", outputs, of)
+
+
 def test_more_classes_by_scikit_learn(tmp_path):
     """Macro F1 and AUC of the paper's task, where they are asked for."""
     kinds = {"name": "kind", "classes": ["a", "b", "c"]}

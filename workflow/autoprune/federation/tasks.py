@@ -89,6 +89,14 @@ class Task(ABC):
         """The share of answers in which two networks' outputs agree."""
         return float((self.answers(found) == self.answers(expected)).mean())
 
+    def _check_finite(self, outputs: np.ndarray) -> None:
+        """Raise InputError for answers of a diverged network that nothing can be made of."""
+        if not np.isfinite(outputs).all():
+            raise InputError(
+                f"{self.store.folder}: task {self.name}: the network's answers are not finite "
+                "numbers; lower the learning rate"
+            )
+
     def _classes(self, target: str) -> list[str]:
         """The classes of a target; raises InputError for one of numbers."""
         classes = self.store.classes(target)
@@ -149,6 +157,7 @@ class MultiClass(Task):
         if metric == "macro-f1":
             found = self.answers(outputs)
             return float(metrics.f1_score(labels, found, average="macro", zero_division=0))
+        self._check_finite(outputs)
         shares = np.exp(outputs.astype(np.float64) - outputs.max(1, keepdims=True))
         shares /= shares.sum(1, keepdims=True)
         if self.outputs == 2:
@@ -205,6 +214,7 @@ class MultiLabel(Task):
         from sklearn import metrics
 
         if metric == "auc":
+            self._check_finite(outputs)
             return float(metrics.roc_auc_score(labels, outputs, average="macro"))
         found = self.answers(outputs)
         return float(metrics.f1_score(labels > 0, found, average="macro", zero_division=0))
@@ -248,11 +258,7 @@ class Regression(Task):
 
         Of the mean of the labels the score is 0, of a worse answer less.
         """
-        if not np.isfinite(outputs).all():
-            raise InputError(
-                f"{self.store.folder}: task regression: the network's answers are not finite "
-                "numbers; lower the learning rate"
-            )
+        self._check_finite(outputs)
         errors = outputs[:, 0].astype(np.float64) - labels[:, 0]
         return 1 - errors**2 / np.var(labels[:, 0], dtype=np.float64)
 
