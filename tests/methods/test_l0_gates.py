@@ -116,6 +116,21 @@ def test_one_round_is_too_few(tmp_path):
         made("l0-gates", CNN, "joint", plan=path, rounds=1)
 
 
+@pytest.mark.parametrize("name", ["SGD", "Adam"])
+def test_a_gate_has_its_own_rate_with_each_optimizer(tmp_path, name):
+    """100 times the learning rate; SGD's step is that times the slope, Adam's first is that."""
+    _, _, network, _ = begun(tmp_path, optimizer={"name": name})
+    gates = network.attached
+    before = gates.log_alpha().detach()
+    gates.expected().backward()
+    slope = torch.cat([gate.grad for gate in gates.gates]) / gates.rate
+    getattr(torch.optim, name)(gates.parameters(), lr=0.001).step()
+    step = slope if name == "SGD" else slope.sign()
+    torch.testing.assert_close(
+        gates.log_alpha().detach() - before, -0.1 * step, rtol=1e-2, atol=1e-5
+    )
+
+
 def trained(base, ask, teacher=None, epochs=40):
     """Gates after training a little at a client, and its loss."""
     _, network = attach(base, new_network(base, 0), "gates")

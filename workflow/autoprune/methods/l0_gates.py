@@ -15,6 +15,7 @@ plain loop over all speakers' data, with the multipliers moved at every step, en
 41. Ten rounds close gates faster than they can be told apart: the loss nearly triples meanwhile.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,6 +32,9 @@ from autoprune.models.gates import Part
 from autoprune.models.layers import Network
 from autoprune.pruning.budget import globally_largest
 from autoprune.pruning.shrink import cut
+
+# their step is in proportion to the gradient, which the rate multiplies as it does the step
+PROPORTIONAL = ("SGD", "ASGD")
 
 
 class Method(Trained):
@@ -80,6 +84,13 @@ class Method(Trained):
         distil: float = Field(
             1.0, ge=0, description="weight of the distance to the dense network; 0 sends none"
         )
+        optimizer: dict[str, Any] = Field({}, description="of the clients")
+
+        @property
+        def rate(self) -> float:
+            """By what gates are kept divided, so that ``gate_rate`` times the rate is their own."""
+            proportional = self.optimizer.get("name") in PROPORTIONAL
+            return math.sqrt(self.gate_rate) if proportional else self.gate_rate
 
     def __init__(self, base: Architecture, seed: int, variant: str, settings: Block) -> None:
         super().__init__(base, seed, variant, settings)
@@ -114,7 +125,7 @@ class Method(Trained):
         if server_round == self.start and self.gating(server_round):
             self._dense = {name: tensor.clone() for name, tensor in network.state_dict().items()}
             architecture, network = attach(architecture, network, "gates")
-            gates_of(network).open(self.settings.gate_rate, self.settings.closed)
+            gates_of(network).open(self.settings.rate, self.settings.closed)
         elif isinstance(network.attached, Part) and not self.gating(server_round):
             scores = [gate.tolist() for gate in network.attached.gates]
             architecture, network = folded(architecture, network)

@@ -28,7 +28,8 @@ from autoprune.study.networks import FromFunction
 from autoprune.study.settings import Config, DataSet, Pair
 
 TEMPLATES = Path(__file__).parent
-GIVEN = ("plan", "dense", "prune_at", "rounds")  # by the workflow to methods that ask for them
+# by the workflow to methods that ask for them
+GIVEN = ("plan", "dense", "prune_at", "rounds", "optimizer")
 Row = dict[str, str]
 Schema = Mapping[str, Any]
 
