@@ -283,8 +283,8 @@ def test_the_papers_configuration_starts_with_its_downloads(study):
     assert "missing:" not in done.stderr
     jobs = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout, re.MULTILINE))
     assert (jobs["download"], jobs["prepare"]) == ("2", "5")
-    # of five seeds: six pairs' 23 methods, slimming on two, 10 more and the ablations' three pairs
-    assert int(jobs["prune"]) == 5 * (6 * 23 + 2 * 3 + 10 + 4)
+    # of five seeds: six pairs' 24 methods, slimming on two, 10 more and the ablations' three pairs
+    assert int(jobs["prune"]) == 5 * (6 * 24 + 2 * 3 + 10 + 4)
     uncropped = snakemake(
         *(study, "-n", "data", "--configfile", "config/paper.yaml", "config/paper-uncropped.yaml")
     )
