@@ -17,7 +17,7 @@ from torch import Tensor
 
 from autoprune.core.block import Block
 from autoprune.methods._following import Following
-from autoprune.methods._stages import stages
+from autoprune.methods._stages import Stages, stages
 from autoprune.models import Architecture, cost
 from autoprune.models.layers import Network
 from autoprune.models.own import by_filter, own_parameters
@@ -71,10 +71,14 @@ class Method(Following):
         joint: float = Field(0.3, gt=0, lt=1, description="share of the rounds that prune")
         periods: int = Field(5, ge=1, description="of the projection, and of the joint stage")
 
+        def stages(self) -> Stages:
+            """The stages in rounds; raises InputError where none is left for the last."""
+            shares = (self.warm_up, self.projection, self.joint)
+            return stages(self.rounds, *shares, self.periods)
+
     def __init__(self, base: Architecture, seed: int, variant: str, settings: Block) -> None:
         super().__init__(base, seed, variant, settings)
-        own = self.settings
-        self.stages = stages(own.rounds, own.warm_up, own.projection, own.joint, own.periods)
+        self.stages = self.settings.stages()
         self.scores: list[list[float]] | None = None  # of all filters, for the period that begins
         self.staying: Kept | None = None  # filters that are left when this period ends
         self.fixed: list[int] | None = None  # the bits of each layer, from the cool-down on

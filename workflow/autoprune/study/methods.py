@@ -44,11 +44,9 @@ def settings_of(method: str) -> type[Block]:
 
 def fault_of_stages(own: Mapping[str, Any], rounds: int) -> str:
     """Why GETA's stages, with these settings, do not fit so many rounds; "" where they do."""
-    from autoprune.methods._stages import stages
-
-    given = from_written(settings_of("geta"), {"plan": "", "rounds": rounds, **own})
+    given: Any = from_written(settings_of("geta"), {"plan": "", "rounds": rounds, **own})
     try:
-        stages(rounds, given.warm_up, given.projection, given.joint, given.periods)
+        given.stages()
     except InputError as error:
         return str(error)
     return ""
