@@ -17,7 +17,8 @@ from autoprune.core.errors import InputError, run_main
 from autoprune.core.files import write_text
 from autoprune.core.seeds import generator
 from autoprune.data.store import ClientStore
-from autoprune.models import Architecture, base_of, build, cost
+from autoprune.models import Architecture, base_of, build
+from autoprune.models.counts import Counts
 from autoprune.models.layers import Network
 
 NULLS = ("fresh", "kept")
@@ -110,30 +111,8 @@ def searches(
 
 
 def sizes_of(base: Architecture, widths: np.ndarray) -> list[int]:
-    """Parameters, batch-norm statistics included, at each row of ``widths`` (draw, layer).
-
-    A kernel has two axes that follow widths, all else at most one: so the total is a polynomial
-    of degree 2 in them, known from its values at widths of 1 to 3. Networks are not built by the
-    thousand.
-    """
-    layers = len(base.widths)
-    least = np.ones(layers, int)
-    unit = np.eye(layers, dtype=int)
-
-    def at(row: np.ndarray) -> int:
-        return cost(base.with_widths([int(width) for width in row]))
-
-    start = at(least)
-    single = np.array([at(least + step) - start for step in unit])
-    mixed = np.zeros((layers, layers))  # half of the second differences
-    for i in range(layers):
-        for j in range(i, layers):
-            second = at(least + unit[i] + unit[j]) - start - single[i] - single[j]
-            mixed[i, j] = mixed[j, i] = second / 2
-    more = widths - 1
-    own = np.diag(mixed)  # d(d - 1)/2 of a second difference, not d²/2
-    totals = start + more @ (single - own) + np.einsum("di,ij,dj->d", more, mixed, more)
-    return [int(total) for total in np.rint(totals)]
+    """Parameters, batch-norm statistics included, at each row of ``widths`` (draw, layer)."""
+    return [int(total) for total in Counts(base).parameters(widths)]
 
 
 def final_sizes(
