@@ -4,8 +4,8 @@ import pandas as pd
 
 from autoprune.core.labels import arm_order, dataset_label
 from autoprune.evidence.statistics import (
-    Summary,
     against_dense,
+    as_columns,
     files_behind,
     final_figures,
     require,
@@ -54,10 +54,6 @@ def final_live(metrics: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(layer=layer).set_index([*RUN, "layer"])["value"].unstack()  # noqa: PD010
 
 
-def _columns(name: str, summary: Summary) -> dict[str, float | int | None]:
-    return {f"{name}_{part}": value for part, value in summary._asdict().items()}
-
-
 def table(metrics: pd.DataFrame) -> pd.DataFrame:
     """The results table from tidy metrics.
 
@@ -86,7 +82,7 @@ def table(metrics: pd.DataFrame) -> pd.DataFrame:
         row["clients_per_round"] = _range(runs["clients_per_round"])
         row["failed_replies"] = failed(runs)
         for name, summary in summaries.items():
-            row |= _columns(name, summary)
+            row |= as_columns(name, summary)
         row["final_widths"] = "; ".join(
             f"seed {seed}: {widths}"
             for seed, widths in zip(runs["seed"], runs["widths"], strict=True)

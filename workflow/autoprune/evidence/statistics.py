@@ -30,6 +30,11 @@ class Summary(NamedTuple):
     high: float | None
 
 
+def as_columns(name: str, summary: Summary) -> dict[str, float | int | None]:
+    """The figures of a summary by the columns of a table: ``name_mean`` and so on."""
+    return {f"{name}_{part}": value for part, value in summary._asdict().items()}
+
+
 def summarise(values: Iterable[float], confidence: float = CONFIDENCE) -> Summary:
     """Mean, sample standard deviation (n - 1) and Student's t-interval of the mean.
 

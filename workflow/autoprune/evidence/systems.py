@@ -10,14 +10,17 @@ from autoprune.core.labels import arm_order
 from autoprune.evidence.latency import read
 from autoprune.evidence.statistics import (
     BASELINE,
-    Summary,
+    TWIN,
+    as_columns,
     files_behind,
     final_figures,
+    is_baseline,
     require,
     size_of,
     summarise,
 )
 from autoprune.evidence.texts import failed
+from autoprune.measure.bops import FULL
 from autoprune.measure.table import PAIR, RUN
 
 INPUTS = {"metrics": "<results>/metrics.csv", "host": "<results>/latency/{measured}.json"}
@@ -26,7 +29,6 @@ NEEDED = [
     *("accuracy", "parameters", "parameters_with_statistics", "nonzeros", "bits", "macs"),
     *("bytes_total", "bytes_down_per_client_per_round", "bytes_up_per_client_per_round"),
 ]
-FLOAT = 32  # bits of an activation or weight that nothing quantises
 
 
 def table(metrics: pd.DataFrame, reference: str, host: Sequence[str] = ()) -> pd.DataFrame:
@@ -51,7 +53,7 @@ def table(metrics: pd.DataFrame, reference: str, host: Sequence[str] = ()) -> pd
             size = size_of(own, budget)
             row: dict[str, Any] = dict(zip(PAIR, pair, strict=True))
             row |= {"method": arm[0], "variant": arm[1], "failed_replies": failed(own)}
-            row |= _parts("accuracy_percent", summarise(100 * own["accuracy"]))
+            row |= as_columns("accuracy_percent", summarise(100 * own["accuracy"]))
             row |= {name: own[name].mean() for name in ("parameters", "nonzeros", "macs")}
             row |= {"bits": size["bits"], "bits_per_weight": (own["bits"] / own["nonzeros"]).mean()}
             row |= {"share_of_budget": size["share_of_budget"]}
@@ -79,16 +81,15 @@ def with_bops(values: pd.DataFrame) -> pd.DataFrame:
     itself; of others all weights have the same, those of their encoding. NaN without a dense run.
     """
     told = values.get("relative_bops", pd.Series(float("nan"), values.index))
-    dense = values[(values["method"] == BASELINE[0]) & (values["variant"] == BASELINE[1])]
-    of_dense = dense.set_index(["dataset", "model", "seed"])["macs"]
-    twins = pd.MultiIndex.from_frame(values[["dataset", "model", "seed"]])
+    of_dense = values[is_baseline(values)].set_index(TWIN)["macs"]
+    twins = pd.MultiIndex.from_frame(values[TWIN])
     share = values["macs"] / of_dense.reindex(twins).to_numpy()
-    return values.assign(relative_bops=told.fillna(share * weight_bits(values) / FLOAT))
+    return values.assign(relative_bops=told.fillna(share * weight_bits(values) / FULL))
 
 
 def weight_bits(values: pd.DataFrame) -> pd.Series:
     """Bits of the weights of each run's layers: 8 where it stores less than float32, else 32."""
-    return (values["bits"] < FLOAT * values["nonzeros"]).map({True: 8.0, False: float(FLOAT)})
+    return (values["bits"] < FULL * values["nonzeros"]).map({True: 8.0, False: float(FULL)})
 
 
 TIMES = ("fp32_ms", "fp32_speed_up", "int8_ms", "int8_speed_up")
@@ -117,14 +118,6 @@ def host_times(paths: Sequence[str]) -> pd.DataFrame:
 
 def _of_arm(times: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
     """The times of an arm's runs, one row a file that they are from."""
-    first = own.iloc[0]
-    same = (
-        times[["dataset", "model", "method", "variant"]]
-        == first[["dataset", "model", "method", "variant"]].to_numpy()
-    ).all(axis=1)
+    arm = ["dataset", "model", "method", "variant"]
+    same = (times[arm] == own.iloc[0][arm].to_numpy()).all(axis=1)
     return times[same].groupby("source_files", as_index=False)[list(TIMES)].mean()
-
-
-def _parts(name: str, found: Summary) -> dict[str, float | int | None]:
-    """A figure over seeds as columns."""
-    return {f"{name}_{part}": value for part, value in found._asdict().items()}

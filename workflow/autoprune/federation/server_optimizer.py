@@ -15,6 +15,7 @@ from autoprune.core.errors import InputError
 from autoprune.federation.average import mean_of
 from autoprune.federation.chosen import fit, make, parts, pick, subclasses
 from autoprune.federation.messages import Update
+from autoprune.federation.momenta import carry
 from autoprune.federation.wire import arrays, tensors
 from autoprune.methods import Base
 from autoprune.models import Architecture, build
@@ -191,12 +192,13 @@ class ServerOptimizer:
         if not memory or not same or not _went_on(expected, after[1], parameters(after[0])):
             self.begin(server_round)
         elif after[0] != before[0] and kept is not None:
-            places, cut = build(before[0]).places, dict[str, np.ndarray]()
-            for field in {name.partition("/")[0] for name in memory}:
-                of_field = {n: torch.from_numpy(memory[f"{field}/{n}"]) for n in names}
-                sliced = places.cut({**before[1], **of_field}, kept)
-                cut |= {f"{field}/{name}": sliced[name].numpy() for name in names}
-            self._set(cut, names)
+            places = build(before[0]).places
+
+            def cut(of_parameters: State) -> State:
+                sliced = places.cut({**before[1], **of_parameters}, kept)
+                return {name: sliced[name] for name in of_parameters}
+
+            carry(self._strategy, names, cut)
 
 
 def before_round(

@@ -6,7 +6,7 @@ of the same seed, in numbers stored, or for quantised networks in bits.
 
 from collections.abc import Sequence
 
-from autoprune.core.labels import arm_label, differs
+from autoprune.evidence.differences import differences_note
 from autoprune.evidence.statistics import Summary
 from autoprune.evidence.texts import remarks, with_interval
 from autoprune.publish.tables import DATA, METHOD, MODEL, Column, Row, written
@@ -31,12 +31,7 @@ NOTES = [
 
 def notes(rows: Sequence[Row]) -> list[str]:
     """What stands below the table: with it, in what a system is not as its source has it."""
-    other = {
-        arm_label(row["method"], row["variant"]): differs(row["method"])
-        for row in rows
-        if differs(row["method"])
-    }
-    return [*NOTES, *(f"{arm}: {how}." for arm, how in other.items())]
+    return [*NOTES, *differences_note(row["method"] for row in rows)]
 
 
 def latency(precision: str) -> Column:
