@@ -157,6 +157,7 @@ def platform_class(made: Mapping[str, Any]) -> dict[str, Any]:
     ran_on = {  # every processor that runs were made on, and the one that described the study
         "cpu": sorted({*made["versions"].get("cpu", {}), environment["machine"]["cpu"]}),
         "torch": sorted(made["versions"].get("torch", {})),
+        "numba": sorted(made["versions"].get("numba", {})),
     }
     machine = {name: environment["machine"][name] for name in MACHINE}
     return {**machine, **environment["kernels"], **ran_on}

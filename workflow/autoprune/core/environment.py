@@ -29,6 +29,9 @@ KERNEL_LIMITS = (
     "MKL_CBWR",
     "MKL_ENABLE_INSTRUCTIONS",
     "NPY_DISABLE_CPU_FEATURES",
+    "NUMBA_CPU_NAME",
+    "NUMBA_CPU_FEATURES",
+    "NUMBA_OPT",
     "GLIBC_TUNABLES",
 )
 # of a checkout, what decides the results; notes beside it do not count

@@ -59,7 +59,7 @@ def versions(*more: str) -> dict[str, str]:
 
     ``more`` are packages besides.
     """
-    packages = ("torch", "flwr", "numpy", "safetensors", "fvcore", *more)
+    packages = ("torch", "flwr", "numba", "numpy", "safetensors", "fvcore", *more)
     return {
         "python": platform.python_version(),
         **{name: metadata.version(name) for name in packages},

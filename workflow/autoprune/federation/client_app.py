@@ -114,7 +114,7 @@ def begin(message: Message, context: Context) -> Task:
     images = to_input(pixels, store.pixel_range)
     labels = torch.from_numpy(asked.labels(rows))
     network = workspace(architecture)
-    network.loss = asked.loss
+    network.loss, network.gradients = asked.loss, settings.gradients
     state, masks = received(message.content, context, network.state_dict())
     load_state(network, state)
     if network.attached is not None:

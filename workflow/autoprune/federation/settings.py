@@ -108,6 +108,13 @@ class Training(Block):
         json_schema_extra=measured("precision", fp32=32, bf16=16),
         description="Of the clients' arithmetic: `fp32`, the reference; or `bf16`.",
     )
+    gradients: Literal["compiled", "torch"] = Field(
+        "compiled",
+        json_schema_extra=measured("gradients_compiled", compiled=1, torch=0),
+        description="Who makes the gradients of `cnn` and `resnet` in fp32 on a CPU: `compiled` "
+        "steps of this package, which are faster; or `torch`, as for all other networks. They are "
+        "the same to rounding.",
+    )
     optimizer_state: Literal["fresh", "carried"] = Field(
         json_schema_extra=measured("optimizer_carried", fresh=0, carried=1),
         description="Adam's moments: `fresh` at every client; or `carried` from client to client "

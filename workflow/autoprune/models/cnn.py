@@ -1,12 +1,13 @@
 """The paper's plain CNN: 28x28 with two convolutions, larger images with four."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from autoprune.models.layers import (
+    COMPILED,
     Conv2d,
     GlobalAveragePool,
     Network,
@@ -55,21 +56,21 @@ class Cnn(Network):
         """``Network.backward`` written out: the same operators, without autograd's bookkeeping.
 
         A step of the small networks here is some milliseconds, a tenth of which autograd takes.
-        The tests hold it to autograd's gradients, bit for bit. Another loss than cross-entropy is
-        autograd's.
+        The tests hold it to autograd's gradients, bit for bit. With compiled ``gradients`` and
+        float32 those of the convolutions are sums over what their pools let through, which are
+        autograd's to rounding. Another loss than cross-entropy is autograd's.
         """
-        if self.loss is not F.cross_entropy:
+        if self.loss is not F.cross_entropy or images.device.type != "cpu":
             with torch.enable_grad():
                 return super().backward(images, labels, dtype)
-        x, blocks = images.to(dtype), []
-        for name in self.prunable:
-            conv = self.get_submodule(name)
-            assert isinstance(conv, Conv2d)
-            kernel = conv.weight.to(dtype)
-            maps = F.conv2d(x, kernel, conv.bias.to(dtype), padding=conv.padding)
-            pooled, places = aten.max_pool2d_with_indices(maps, POOL, POOL)
-            blocks.append((conv, kernel, x, maps, places, pooled.relu_()))
-            x = pooled
+        convolutions = [self.get_submodule(name) for name in self.prunable]
+        if self.gradients == COMPILED and dtype == torch.float32:
+            # without it nothing of numba is loaded
+            from autoprune.models.compiled.convolutions import forward
+
+            x, down = forward(convolutions, images)
+        else:
+            x, down = self._by_torch(convolutions, images.to(dtype))
         features = self.head(x)  # (batch, feature)
         matrix = self.linear.weight.to(dtype)
         logits = torch.addmm(self.linear.bias.to(dtype), features, matrix.t())
@@ -87,18 +88,37 @@ class Cnn(Network):
             slope = slope.view(x.shape)
         else:  # each place of a map has an equal part in its mean
             slope = slope[:, :, None, None].expand(x.shape) / (x.shape[2] * x.shape[3])
-        for i, (conv, kernel, x, maps, places, pooled) in reversed(list(enumerate(blocks))):
-            slope = aten.threshold_backward(slope, pooled, 0)
-            slope = aten.max_pool2d_with_indices_backward(
-                slope, maps, POOL, POOL, (0, 0), (1, 1), False, places
-            )
-            slope, weights, biases = aten.convolution_backward(
-                *(slope, x, kernel, [len(kernel)], conv.stride, conv.padding, conv.dilation),
-                *(False, (0, 0), 1, (i > 0, True, True)),  # the images need no gradient
-            )
-            gradient(conv.weight).add_(weights)
-            gradient(conv.bias).add_(biases)
+        down(slope)
         return loss
+
+    @staticmethod
+    def _by_torch(
+        convolutions: Sequence[nn.Module], x: Tensor
+    ) -> tuple[Tensor, Callable[[Tensor], None]]:
+        """The last maps, and what adds all gradients by that of theirs; by torch's operators."""
+        blocks = []
+        for conv in convolutions:
+            assert isinstance(conv, Conv2d)
+            kernel = conv.weight.to(x.dtype)
+            maps = F.conv2d(x, kernel, conv.bias.to(x.dtype), padding=conv.padding)
+            pooled, places = aten.max_pool2d_with_indices(maps, POOL, POOL)
+            blocks.append((conv, kernel, x, maps, places, pooled.relu_()))
+            x = pooled
+
+        def down(slope: Tensor) -> None:
+            for i, (conv, kernel, x, maps, places, pooled) in reversed(list(enumerate(blocks))):
+                slope = aten.threshold_backward(slope, pooled, 0)
+                slope = aten.max_pool2d_with_indices_backward(
+                    slope, maps, POOL, POOL, (0, 0), (1, 1), False, places
+                )
+                slope, weights, biases = aten.convolution_backward(
+                    *(slope, x, kernel, [len(kernel)], conv.stride, conv.padding, conv.dilation),
+                    *(False, (0, 0), 1, (i > 0, True, True)),  # the images need no gradient
+                )
+                gradient(conv.weight).add_(weights)
+                gradient(conv.bias).add_(biases)
+
+        return x, down
 
 
 def build(widths: Sequence[int], input_shape: tuple[int, int, int], classes: int) -> Cnn:

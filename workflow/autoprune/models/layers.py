@@ -15,6 +15,8 @@ from autoprune.models.places import Places
 if TYPE_CHECKING:
     from autoprune.models.attached import Attached
 
+COMPILED = "compiled"  # a value of ``Network.gradients``
+
 
 class Network(nn.Module):
     """A network that can be pruned: it names its prunable layers.
@@ -23,13 +25,15 @@ class Network(nn.Module):
     that lose the same filters although nothing in the graph couples them. ``input_shape``:
     (channels, height, width) of an image in pixels. ``loss`` is what training lowers, by default
     the paper's: of outputs (batch, output) and labels, the mean over the batch. ``attached``: what
-    a method trains with it.
+    a method trains with it. ``gradients``: who makes them, torch or, where a family has them,
+    COMPILED steps of its own.
     """
 
     prunable: tuple[str, ...]
     tied: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     input_shape: tuple[int, ...]
     loss: Callable[..., Tensor] = staticmethod(F.cross_entropy)
+    gradients: str = "torch"
 
     def __init__(self) -> None:
         super().__init__()

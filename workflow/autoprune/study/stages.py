@@ -25,7 +25,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-TRAINING = ("torch", "flwr.serverapp", "flwr.clientapp", "safetensors.torch", "fvcore.nn")
+TRAINING = ("torch", "flwr.serverapp", "flwr.clientapp", "safetensors.torch", "fvcore.nn", "numba")
 ONNX = ("torch.onnx._internal.exporter._core", "onnxscript.function_libs.torch_lib.ops")
 EXPORTING = (*ONNX, "torch.export._trace", "networkx")
 TABLES = ("pandas", "pydantic.main", "scipy.special", "tabulate")
