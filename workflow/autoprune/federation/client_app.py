@@ -1,7 +1,7 @@
 """The ClientApp: train, or measure, the network that a message brings on this client's images."""
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import torch
@@ -50,6 +50,15 @@ SQUARED_GRADIENTS = "squared-gradients"
 def _open(store: str, partition: str) -> tuple[ClientStore, Partition]:
     """The data set and its partition, memory-mapped once a process."""
     return ClientStore.open(store), Partition.open(partition)
+
+
+@lru_cache(maxsize=8)
+def _settings(*config: tuple[str, type, bool | float | int | str]) -> Settings:
+    """The settings of a run configuration, whose reading takes as long as a step; once a run.
+
+    Types are given beside values, as Python holds 1, 1.0 and True for the same.
+    """
+    return Settings.from_run_config({name: value for name, _, value in config})
 
 
 def _data(settings: Settings, context: Context) -> tuple[ClientStore, Partition]:
@@ -103,7 +112,7 @@ def begin(message: Message, context: Context) -> Task:
     and int8's rounding errors are kept between rounds, in the context.
     """
     keep_memory()
-    settings = Settings.from_run_config(dict(context.run_config))
+    settings = _settings(*((k, type(v), v) for k, v in context.run_config.items()))
     torch.set_num_threads(settings.torch_threads)  # the order of sums depends on it
     client = int(context.node_config["partition-id"])
     architecture, server_round, ask = read_instruction(message.content)
@@ -137,7 +146,7 @@ def identify(message: Message, context: Context) -> Message:
     if "data" not in context.node_config:
         content = holding([int(context.node_config["partition-id"])], "")
     else:
-        settings = Settings.from_run_config(dict(context.run_config))
+        settings = _settings(*((k, type(v), v) for k, v in context.run_config.items()))
         _, share = _data(settings, context)
         content = holding(share.held, share.whole)
     return Message(content, reply_to=message)

@@ -18,6 +18,7 @@ from autoprune.models.kinds import BATCH_NORMS
 from autoprune.models.layers import Network, gradient, to_channels_last
 
 EVALUATION_BATCH = 256  # images; larger ones only take more memory
+FLAT = "_flat"  # where a network keeps the tensor that its parameters are views of
 
 
 @cache
@@ -185,9 +186,12 @@ def flatten(network: Network) -> nn.Parameter:
     """Move the network's parameters, and their gradients, into one tensor (parameters,) each.
 
     The network's own are views of them, kernels channels-last: the optimizer then has one tensor
-    to update instead of many small ones.
+    to update instead of many small ones. They stay where they are from one client to the next.
     """
     parameters = list(network.parameters())
+    known: nn.Parameter | None = network.__dict__.get(FLAT)
+    if known is not None and all(_within(known, p) for p in parameters):
+        return known
     weights = nn.Parameter(torch.empty(sum(p.numel() for p in parameters)))
     weights.grad = torch.zeros_like(weights)
     start = 0
@@ -202,7 +206,19 @@ def flatten(network: Network) -> nn.Parameter:
                 view.copy_(parameter)
             setattr(parameter, into, view)
         start += parameter.numel()
+    network.__dict__[FLAT] = weights  # beside torch's own attributes: it is no further parameter
     return weights
+
+
+def _within(weights: nn.Parameter, parameter: nn.Parameter) -> bool:
+    """Whether a parameter and its gradient are views of these weights and theirs."""
+    if parameter.grad is None:
+        return False
+    pairs = ((parameter, weights), (parameter.grad, gradient(weights)))
+    return all(
+        view.untyped_storage().data_ptr() == whole.untyped_storage().data_ptr()
+        for view, whole in pairs
+    )
 
 
 @torch.no_grad()
