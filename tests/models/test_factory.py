@@ -1,5 +1,7 @@
 """Networks that a function makes: which are taken, and why others are refused before training."""
 
+import os
+import subprocess
 import sys
 import textwrap
 from keyword import iskeyword
@@ -154,6 +156,34 @@ def test_what_cannot_be_trained_or_pruned_is_refused_with_the_reason(network, me
         base_of(network, (), SHAPE, 10)
     assert "\n" not in str(refusal.value)
     assert network.partition("(")[0] in str(refusal.value)
+
+
+def test_a_module_that_cannot_be_imported_is_refused_in_one_line(tmp_path, monkeypatch):
+    (tmp_path / "failing_network.py").write_text("1 / 0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InputError, match=r"failing_network:f: .*ZeroDivisionError: .*; mend it"):
+        base_of("failing_network:f", (), SHAPE, 10)
+
+
+def test_a_module_may_import_torchvision_itself(tmp_path):
+    """In a process that has not done so: beside a CPU-only torch the first import fails."""
+    (tmp_path / "seeing_network.py").write_text(
+        "import torchvision\n"
+        "def f(input_shape, classes):\n"
+        "    return torchvision.models.squeezenet1_1(num_classes=classes)\n"
+    )
+    code = (
+        "from autoprune.models import base_of\n"
+        "print(len(base_of('seeing_network:f', (), (3, 64, 64), 10).widths))"
+    )
+    environment = dict(os.environ)
+    paths = [str(tmp_path), environment.get("PYTHONPATH", "")]
+    environment["PYTHONPATH"] = os.pathsep.join(paths)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path
+    )
+    assert done.stderr == ""
+    assert int(done.stdout) > 10
 
 
 def test_images_of_two_channels_are_no_colours():

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -31,12 +32,7 @@ def make(call: Call, input_shape: tuple[int, int, int], classes: int) -> nn.Modu
     if call.module == "torchvision":
         return _of_torchvision(call.function, call.arguments, input_shape, classes)
     where = f"network {call.module}:{call.function}"
-    try:
-        module = importlib.import_module(call.module)
-    except ImportError as error:
-        raise InputError(
-            f"{where}: the module cannot be imported ({error}); install it, or start where it lies"
-        ) from None
+    module = _imported(call.module, where)
     function = getattr(module, call.function, None)
     if not callable(function):
         raise InputError(f"{where}: the module has no function of this name")
@@ -57,6 +53,27 @@ class ThreeChannels(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(batch, 1, height, width) -> (batch, 3, height, width)."""
         return x.expand(-1, 3, -1, -1)
+
+
+def _imported(name: str, where: str) -> ModuleType:
+    """A user's module; InputError for one that cannot be imported, for whatever reason."""
+    try:
+        try:
+            return importlib.import_module(name)
+        except RuntimeError as error:
+            if "torchvision::" not in str(error):
+                raise
+            # it imports torchvision itself, which beside a CPU-only torch must come from there
+            importlib.import_module("autoprune.core.vision")
+            return importlib.import_module(name)
+    except ImportError as error:
+        raise InputError(
+            f"{where}: the module cannot be imported ({error}); install it, or start where it lies"
+        ) from None
+    except Exception as error:  # it is somebody's code, and may raise anything
+        raise InputError(
+            f"{where}: the module cannot be imported ({type(error).__name__}: {error}); mend it"
+        ) from None
 
 
 def _of_torchvision(
