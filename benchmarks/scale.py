@@ -41,7 +41,7 @@ def read(part: range):
 
 
 def prepare(clients: int, folder: Path) -> None:
-    """A store of so many clients; 1,000 images in all are held out."""
+    """A store of so many clients; 1,000 images are held out, of few clients one of each."""
     import numpy as np
 
     from autoprune.data.prepare.images import Images
@@ -49,9 +49,8 @@ def prepare(clients: int, folder: Path) -> None:
 
     count = clients * EACH
     splits = np.zeros(count, int)
-    splits[: count : max(1, count // 1000)] = np.resize(
-        [1, 2], len(splits[:: max(1, count // 1000)])
-    )
+    held_out = splits[:: max(EACH, count // 1000)]
+    held_out[:] = np.resize([1, 2], len(held_out))
     write_store(
         folder,
         name="scale",

@@ -36,7 +36,7 @@ def trained(flags, tiny, architecture, state, ask, wire):
     strategy.ask = ask
     with LocalGrid(CLIENT_APP, CLIENTS, settings.run_config()) as grid:
         messages = strategy.configure_train(2, arrays(state), ConfigRecord(), grid)
-        replies = grid.send_and_receive(messages)
+        replies = list(grid.send_and_receive(messages))
     assert not replies[0].has_error(), replies[0].error.reason
     update = strategy.read(replies[0].content)
     store = ClientStore.open(settings.store)

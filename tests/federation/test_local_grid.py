@@ -20,6 +20,7 @@ from flwr.app import (
 from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import FedAdam, FedAvg, FedProx
 
+from autoprune.federation import local_grid
 from autoprune.federation.interruption import Interrupted, interruptible
 from autoprune.federation.local_grid import FIRST_NODE, LocalGrid
 
@@ -50,6 +51,10 @@ def add_partition(message: Message, context: Context) -> Message:
         os.kill(os.getpid(), signal.SIGTERM)
     if config.get("sleeps") == client:
         time.sleep(30)
+    if "uneven" in config:  # milliseconds, the longest for client 0
+        time.sleep([300, 20, 5, 80, 40][client % 5 if client else 0] / 1000)
+    if "begun" in config:
+        Path(str(config["begun"]), str(client)).touch()
     weights = message.content.array_records["arrays"]["w"].numpy() + client
     metrics = MetricRecord({"num-examples": 1, "calls": calls["n"], "pid": os.getpid()})
     reply = RecordDict({"arrays": ArrayRecord({"w": Array(weights)}), "metrics": metrics})
@@ -80,7 +85,7 @@ def grid(request):
 
 
 def test_replies_come_in_the_order_of_the_messages(grid):
-    replies = grid.send_and_receive(messages(grid))
+    replies = list(grid.send_and_receive(messages(grid)))
     assert [r.metadata.src_node_id for r in replies] == list(range(FIRST_NODE, FIRST_NODE + NODES))
     values = [r.content.array_records["arrays"]["w"].numpy()[0] for r in replies]
     assert values == [0, 1, 2, 3]
@@ -134,7 +139,7 @@ def test_a_timeout_returns_the_replies_there_are():
     with LocalGrid(APP, NODES, {}, workers=2) as grid:
         list(grid.send_and_receive(messages(grid)))  # the workers are up
         started = time.monotonic()
-        replies = grid.send_and_receive(messages(grid, sleeps=0), timeout=3)
+        replies = list(grid.send_and_receive(messages(grid, sleeps=0), timeout=3))
         assert time.monotonic() - started < 15
         assert [r.metadata.src_node_id - FIRST_NODE for r in replies] == [1, 2, 3]
         again = [r.metadata.src_node_id - FIRST_NODE for r in grid.send_and_receive(messages(grid))]
@@ -149,6 +154,60 @@ def test_a_client_that_hangs_costs_its_own_round_only(workers):
         assert [r.metadata.src_node_id - FIRST_NODE for r in replies] == [0, 2, 3]
         again = [r.metadata.src_node_id - FIRST_NODE for r in grid.send_and_receive(messages(grid))]
         assert again == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("ahead", [1, 2, 16])
+@pytest.mark.parametrize("workers", [2, 3])
+def test_uneven_clients_come_in_order_however_few_are_held(workers, ahead, monkeypatch):
+    monkeypatch.setattr(local_grid, "AHEAD", ahead)
+    with LocalGrid(APP, 20, {}, workers=workers) as grid:
+        for _ in range(2):
+            replies = list(grid.send_and_receive(messages(grid, uneven=1)))
+            assert [r.metadata.src_node_id - FIRST_NODE for r in replies] == list(range(20))
+            values = [r.content.array_records["arrays"]["w"].numpy()[0] for r in replies]
+            assert values == list(range(20))
+
+
+def test_no_message_is_begun_far_ahead_of_the_oldest(tmp_path, monkeypatch):
+    """Client 0 hangs: so many others have answered meanwhile, and no more."""
+    monkeypatch.setattr(local_grid, "AHEAD", 3)
+    with LocalGrid(APP, 20, {}, workers=2, client_timeout=3) as grid:
+        list(grid.send_and_receive(messages(grid)))  # the workers are up
+        replies = grid.send_and_receive(messages(grid, sleeps=0, begun=str(tmp_path)))
+        assert not list(tmp_path.iterdir())  # nobody has been called yet
+        first = next(replies)
+        assert first.metadata.src_node_id - FIRST_NODE == 1
+        begun = {int(path.name) for path in tmp_path.iterdir()}
+        assert {1, 2, 3, 4, 5} <= begun <= {1, 2, 3, 4, 5, 6, 7}
+        others = [reply.metadata.src_node_id - FIRST_NODE for reply in replies]
+        assert others == list(range(2, 20))
+
+
+def test_clients_are_called_as_their_replies_are_read(tmp_path):
+    with LocalGrid(APP, NODES, {}) as grid:
+        replies = grid.send_and_receive(messages(grid, begun=str(tmp_path)))
+        for read in range(NODES):
+            assert len(list(tmp_path.iterdir())) == read
+            next(replies)
+        assert list(replies) == []
+
+
+def test_replies_that_are_given_up_meet_no_later_round():
+    with LocalGrid(APP, 9, {}, workers=2) as grid:
+        next(grid.send_and_receive(messages(grid, uneven=1)))
+        replies = list(grid.send_and_receive(messages(grid)))
+        assert [r.metadata.src_node_id - FIRST_NODE for r in replies] == list(range(9))
+        assert not any(r.has_error() for r in replies)
+
+
+def test_workers_have_one_call_at_a_time():
+    with LocalGrid(APP, NODES, {}, workers=2) as grid:
+        first = grid.send_and_receive(messages(grid))
+        next(first)
+        with pytest.raises(RuntimeError, match="not all read yet"):
+            next(grid.send_and_receive(messages(grid)))
+        assert len(list(first)) == NODES - 1
+        assert len(list(grid.send_and_receive(messages(grid)))) == NODES
 
 
 @pytest.mark.parametrize("strategy", [FedAvg, FedProx, FedAdam])

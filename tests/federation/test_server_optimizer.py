@@ -15,7 +15,7 @@ from test_optimizers import TOLD, Settings
 
 from autoprune.core.errors import InputError
 from autoprune.core.options import WrongValue, read
-from autoprune.federation.average import mean_of
+from autoprune.federation.average import Total, mean_of
 from autoprune.federation.interruption import Interrupted
 from autoprune.federation.local_grid import be_the_server
 from autoprune.federation.messages import Update
@@ -109,6 +109,25 @@ def test_every_strategy_gives_flowers_own_numbers(name):
         state = server.aggregate(server_round, updates_of(state, server_round), state, CNN)
         assert all(torch.equal(state[n], t) for n, t in wanted[server_round - 1].items()), name
     assert bool(server.memory(CNN)) == (name in REMEMBER)
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_the_mean_stands_for_all_where_the_strategy_needs_no_more(name):
+    """Flower averages in float32, our mean is rounded once: they differ by less than that."""
+    be_the_server()
+    state = dict(new_network(CNN, 0).state_dict())
+    updates, total = updates_of(state, 1), Total()
+    for update in updates:
+        total.add(update)
+    server = ServerOptimizer({"strategy": name, **GIVEN[name]})
+    assert server.each == (name not in REMEMBER)
+    if not server.each:
+        found = server.aggregate(1, [total.mean()], state, CNN)
+        again = ServerOptimizer({"strategy": name, **GIVEN[name]})
+        wanted = again.aggregate(1, updates, state, CNN)
+        moved = max(float((wanted[n] - t).abs().max()) for n, t in state.items())
+        for n in wanted:
+            assert float((found[n] - wanted[n]).abs().max()) < 1e-4 * moved
 
 
 @pytest.mark.parametrize("name", ["FedAdam", "FedMedian"])

@@ -5,7 +5,9 @@ import io
 import math
 import re
 import statistics
+import weakref
 from dataclasses import asdict
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 
 from autoprune.federation.average import mean_of, too_far
 from autoprune.federation.client_app import SQUARED_GRADIENTS
-from autoprune.federation.cohort import cohort
+from autoprune.federation.cohort import InOrder, cohort
 from autoprune.federation.communication import Traffic, decode, encode, payload, size
 from autoprune.federation.importance import IMPORTANCES, answer_shapes, importance
 from autoprune.federation.local_grid import LocalGrid
@@ -43,6 +45,20 @@ def test_the_mean_of_equal_clients_is_the_identity(seed, examples):
     state = {"weight": torch.randn(7, 3, generator=stream), "variance": torch.rand(4)}
     mean = mean_of([(state, n) for n in examples])
     assert all(torch.equal(mean[name], state[name]) for name in state)
+
+
+@given(st.integers(0, 2**32 - 1), st.lists(st.integers(1, 10**6), min_size=1, max_size=9))
+def test_the_mean_is_within_half_a_step_of_the_exact_one(seed, examples):
+    """By fractions: what is rounded is the division, to float64 and then to float32."""
+    stream = np.random.default_rng(seed)
+    values = stream.normal(0, 10.0 ** stream.integers(-9, 9), len(examples)).astype(np.float32)
+    clients = [({"w": torch.from_numpy(values[n : n + 1])}, k) for n, k in enumerate(examples)]
+    found = float(mean_of(clients)["w"])
+    total = sum(Fraction(float(v)) * n for v, n in zip(values, examples, strict=True))
+    exact = total / sum(examples)
+    largest = Fraction(float(np.abs(values).max()))
+    half_a_step = Fraction(float(np.spacing(np.float32(abs(found))))) / 2
+    assert abs(Fraction(found) - exact) <= half_a_step + largest * Fraction(len(values), 2**52)
 
 
 def test_the_mean_is_weighted_by_examples():
@@ -244,6 +260,35 @@ def test_replies_in_any_order_give_the_same_bits():
         mean, metrics = strategy.aggregate_train(1, order)
         found.append((encode(RecordDict({"mean": mean})), metrics["train-loss"]))
     assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize("bound", [0, 1e9])
+def test_updates_are_added_as_they_come(bound):
+    """None of those before is in memory when the next is made, unless their median is needed."""
+    strategy = SeededFedAvg(CNN, 5, 4, 0, max_update_ratio=bound)
+    state, alive = new_network(CNN, 0).state_dict(), []
+    with LocalGrid("", 5, {}) as grid:
+        messages = strategy.configure_train(1, arrays(state), ConfigRecord(), grid)
+    read = strategy.read
+
+    def watched(content):
+        update = read(content)
+        found.append(weakref.ref(update))
+        return update
+
+    def replies():
+        for client, message in enumerate(messages):
+            if client == 2:  # late: nobody waits for it
+                continue
+            alive.append(sum(one() is not None for one in found))
+            yield Message(reply(client, flat(state) + client, 5, 0.1), reply_to=message)
+
+    found, strategy.read = [], watched
+    mean, _ = strategy.aggregate_train(1, InOrder(replies()))
+    assert strategy.failures == {2: "no reply in time"}
+    assert torch.allclose(flat(tensors(mean)), flat(state) + 2)
+    assert len(found) == 4
+    assert alive == ([0, 1, 2, 3] if bound else [0, 1, 1, 1])  # the last is still in hand
 
 
 def test_losses_and_answers_count_by_examples():

@@ -9,19 +9,62 @@ from autoprune.federation.messages import Update
 from autoprune.models.state import State
 
 
-def mean_of(weighted: Sequence[tuple[State, int]]) -> dict[str, torch.Tensor]:
-    """Clients' tensors averaged by their number of examples (McMahan et al. 2017, FedAvg).
+class Mean:
+    """The running average of clients' tensors by their number of examples.
 
-    Batch-norm statistics are averaged alike. Summed in float64 in the order given, then rounded
-    once to the tensors' type: the mean of equal clients is those clients, bit for bit.
+    That is FedAvg's (McMahan et al. 2017); batch-norm statistics are averaged alike. In memory is
+    one sum, in float64 and in the order of ``add``, however many clients there are; it is divided
+    by all examples at the end, and rounded once to the tensors' type. A float32 times its examples
+    is exact, and so is the sum of equal ones of up to 2**29 examples: the mean of equal clients is
+    those clients, bit for bit.
     """
-    total = sum(examples for _, examples in weighted)
-    first = weighted[0][0]
-    mean = {name: torch.zeros(tensor.shape, dtype=torch.float64) for name, tensor in first.items()}
-    for state, examples in weighted:
+
+    def __init__(self) -> None:
+        self.examples = 0
+        self._sums: dict[str, torch.Tensor] = {}
+        self._types: dict[str, torch.dtype] = {}
+
+    def add(self, state: State, examples: int) -> None:
+        """A client's tensors, of the names and shapes of all others'."""
         for name, tensor in state.items():
-            mean[name].add_(tensor, alpha=examples / total)
-    return {name: mean[name].to(tensor.dtype) for name, tensor in first.items()}
+            if name not in self._sums:
+                self._sums[name] = torch.zeros(tensor.shape, dtype=torch.float64)
+                self._types[name] = tensor.dtype
+            self._sums[name].add_(tensor, alpha=examples)
+        self.examples += examples
+
+    def value(self) -> dict[str, torch.Tensor]:
+        """The mean of what was added; nothing of nothing."""
+        return {n: (total / self.examples).to(self._types[n]) for n, total in self._sums.items()}
+
+
+class Total:
+    """The usable updates of a round, added up as they come; none of them is kept."""
+
+    def __init__(self) -> None:
+        self.clients = 0
+        self._states, self._answers, self._loss = Mean(), Mean(), 0.0
+
+    def add(self, update: Update) -> None:
+        """One more client's."""
+        self.clients += 1
+        self._states.add(update.state, update.examples)
+        self._answers.add(update.answers, update.examples)
+        self._loss += update.train_loss * update.examples
+
+    def mean(self) -> Update:
+        """Their mean, as that of one client, numbered 0, with the examples of all."""
+        examples = self._states.examples
+        loss = self._loss / examples
+        return Update(0, self._states.value(), examples, loss, self._answers.value())
+
+
+def mean_of(weighted: Sequence[tuple[State, int]]) -> dict[str, torch.Tensor]:
+    """The ``Mean`` of all of these, in this order."""
+    mean = Mean()
+    for state, examples in weighted:
+        mean.add(state, examples)
+    return mean.value()
 
 
 def too_far(updates: Sequence[Update], before: State, bound: float) -> dict[int, str]:

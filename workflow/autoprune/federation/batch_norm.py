@@ -5,7 +5,7 @@ fresh network, so that an evaluation would measure how old they are. These are o
 that are evaluated.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import partial
 
 import torch
@@ -70,22 +70,42 @@ def possible(found: Mapping[str, Tensor]) -> bool:
     )
 
 
-def pooled(parts: Sequence[tuple[Mapping[str, Tensor], int]]) -> dict[str, Tensor]:
-    """``statistics`` of parts of images, each with its number of them, as those of all together.
+class Pool:
+    """``statistics`` of parts of images, as those of all together.
 
     The mean of means by images, and of the variances plus what the parts' means differ:
-    ``sum(n (variance + mean²)) / sum(n) - mean²``. In float64 in the order given, then rounded.
+    ``sum(n (variance + mean²)) / sum(n) - mean²``. The sums run in float64 in the order of ``add``
+    and are rounded at the end; no part is kept.
     """
-    images = sum(number for _, number in parts)
-    nothing = torch.zeros((), dtype=torch.float64)
-    found = {}
-    for name in parts[0][0]:
-        if name.endswith(MEAN):
-            other = name.removesuffix(MEAN) + VARIANCE
-            moments = [(part[name].double(), part[other].double(), n) for part, n in parts]
-            mean = sum((n * mean for mean, _, n in moments), nothing) / images
-            squares = sum((n * (var + own.square()) for own, var, n in moments), nothing) / images
-            found[name] = mean.float()
-            # rounding may take it below 0
-            found[other] = (squares - mean.square()).clamp(min=0).float()
-    return found
+
+    def __init__(self) -> None:
+        self.images = 0
+        self._sums: dict[str, Tensor] = {}
+
+    def add(self, part: Mapping[str, Tensor], images: int) -> None:
+        """The statistics of so many images, by ``names``."""
+        self.images += images
+        for name, values in part.items():
+            own = values.double()
+            if not name.endswith(MEAN):
+                own = own + part[name.removesuffix(VARIANCE) + MEAN].double().square()
+            self._sums[name] = self._sums.get(name, torch.zeros_like(own)) + images * own
+
+    def value(self) -> dict[str, Tensor]:
+        """Those of all images, float32; nothing of none."""
+        found = {}
+        for name, total in self._sums.items():
+            of = total / self.images
+            if not name.endswith(MEAN):
+                of = of - (self._sums[name.removesuffix(VARIANCE) + MEAN] / self.images).square()
+                of = of.clamp(min=0)  # rounding may take it below 0
+            found[name] = of.float()
+        return found
+
+
+def pooled(parts: Iterable[tuple[Mapping[str, Tensor], int]]) -> dict[str, Tensor]:
+    """The ``Pool`` of all of these, in this order."""
+    pool = Pool()
+    for part, images in parts:
+        pool.add(part, images)
+    return pool.value()

@@ -8,27 +8,28 @@ import importlib
 import math
 import multiprocessing
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
 
-from flwr.app import Context, Error, Message, RecordDict, UserConfig
+from flwr.app import Context, Error, Message, UserConfig
 from flwr.clientapp import ClientApp
 from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
 from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.message_pb2 import Message as ProtoMessage
-from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
+from autoprune.federation.cohort import FIRST_NODE, GridOfClients, InOrder
 from autoprune.federation.communication import decode, encode
+from autoprune.federation.window import AHEAD, Window
 
 RUN_ID = 1
-FIRST_NODE = SUPERLINK_NODE_ID + 1  # node of partition 0; the server itself is a node to Flower
 READY = b"ready"  # a worker's first word
 TRIES = 2  # a client whose worker dies is tried on a new one, then given up
+DIED = Error(ErrorCode.CLIENT_APP_CRASHED, "its worker process died twice"), b""
 
 
 def load_app(reference: str) -> ClientApp:
@@ -112,35 +113,15 @@ class Worker:
 
     def receive(self) -> tuple[bytes, bytes]:
         """Its reply and the client's state; raises EOFError or OSError when it has died."""
-        return self.connection.recv_bytes(), self.connection.recv_bytes()
+        answer = self.connection.recv_bytes(), self.connection.recv_bytes()
+        self.message_id = ""
+        return answer
 
     def stop(self) -> None:
         """End the process, whatever it is doing."""
         self.connection.close()
         self.process.kill()  # SIGTERM may be caught, and there is nothing to tidy up
         self.process.join()
-
-
-class GridOfClients(Grid):
-    """A grid in which each of ``clients`` clients is a node, in the order of the partition."""
-
-    def __init__(self, clients: int) -> None:
-        self._nodes_in_order = range(FIRST_NODE, FIRST_NODE + clients)
-
-    def create_message(
-        self,
-        content: RecordDict,
-        message_type: str,
-        dst_node_id: int,
-        group_id: str,
-        ttl: float | None = None,
-    ) -> Message:
-        """A message to one client."""
-        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
-
-    def get_node_ids(self) -> Iterable[int]:
-        """The nodes of the clients, in the order of the partition."""
-        return self._nodes_in_order
 
 
 class LocalGrid(GridOfClients):
@@ -172,6 +153,7 @@ class LocalGrid(GridOfClients):
         self._states: dict[int, bytes] = {}
         self._queue: dict[str, Message] = {}
         self._sent = 0
+        self._reading = False  # whether replies of workers are being read
 
     def __enter__(self) -> "LocalGrid":
         return self
@@ -216,70 +198,86 @@ class LocalGrid(GridOfClients):
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Run the queued messages of these ids and return their replies, in this order."""
-        return self._deliver(list(message_ids), None)
+        return list(self._deliver(list(message_ids), None))
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
-    ) -> Iterable[Message]:
-        """Replies in the order of the messages; after ``timeout`` seconds, those there are."""
-        return self._deliver(list(self.push_messages(messages)), timeout)
+    ) -> InOrder:
+        """Replies in the order of the messages; after ``timeout`` seconds, those there are.
 
-    def _deliver(self, message_ids: list[str], timeout: float | None) -> list[Message]:
-        for worker in self._workers:
-            worker.begin()
-        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        Clients are called, and the seconds count, while the replies are read: few are in memory at
+        a time. With workers, those to one call must be read, or given up, before the next call.
+        """
+        return InOrder(self._deliver(list(self.push_messages(messages)), timeout))
+
+    def _deliver(self, message_ids: list[str], timeout: float | None) -> Iterator[Message]:
         waiting = {message_id: self._queue.pop(message_id) for message_id in message_ids}
         run = self._in_workers if self._workers else self._in_process
-        replies = run(waiting, deadline)
-        return [replies[message_id] for message_id in message_ids if message_id in replies]
+        return run(waiting, math.inf if timeout is None else timeout)
 
-    def _in_process(self, waiting: dict[str, Message], deadline: float) -> dict[str, Message]:
-        replies = {}
-        for message_id, message in waiting.items():
+    def _in_process(self, waiting: dict[str, Message], seconds: float) -> Iterator[Message]:
+        deadline = time.monotonic() + seconds
+        for message in waiting.values():
             if time.monotonic() > deadline:
                 break
-            answer = self._clients.call(*self._parts(message))
-            replies[message_id] = self._reply(message, *answer)
-        return replies
+            yield self._reply(message, *self._clients.call(*self._parts(message)))
 
-    def _in_workers(self, waiting: dict[str, Message], deadline: float) -> dict[str, Message]:
-        replies: dict[str, Message] = {}
+    def _in_workers(self, waiting: dict[str, Message], seconds: float) -> Iterator[Message]:
+        if self._reading:
+            raise RuntimeError("the replies to the messages before these are not all read yet")
+        self._reading = True
+        try:
+            for worker in [worker for worker in self._workers if worker.message_id]:
+                self._replace(worker)  # what it still answers was given up
+            for worker in self._workers:
+                worker.begin()
+            yield from self._through(waiting, time.monotonic() + seconds)
+        finally:
+            self._reading = False
+
+    def _through(self, waiting: dict[str, Message], deadline: float) -> Iterator[Message]:
+        window = Window[tuple[bytes | Error, bytes]](list(waiting), AHEAD * len(self._workers))
         tries = dict.fromkeys(waiting, 0)
-        todo = list(waiting)[::-1]
-        idle, busy = list(self._workers), list[Worker]()
-        while todo or busy:
-            while todo and idle:
-                worker, message_id = idle.pop(), todo.pop()
+        idle, busy, came = list(self._workers), list[Worker](), 0
+        while not window.over:
+            while idle and (message_id := window.hand_out()):
+                worker = idle.pop()
                 tries[message_id] += 1
                 busy.append(worker)
                 with suppress(OSError):  # it has died; the end of its pipe says so below
                     worker.begin()  # one that took a dead one's place
                     worker.send(message_id, *self._parts(waiting[message_id]))
                 worker.deadline = min(deadline, time.monotonic() + self._client_timeout)
+            # as many as have come, so that they do not pile up before a server that is slower; and
+            # now that the workers have something to do: to read them takes it a while
+            for _ in range(max(1, came)):
+                if window.ready and (oldest := window.pop()):
+                    yield self._reply(waiting.pop(oldest[0]), *oldest[1])
+            if not busy:
+                continue
             left = min(worker.deadline for worker in busy) - time.monotonic()
-            connections = [worker.connection for worker in busy]
-            ready = wait(connections, None if left == math.inf else max(0.0, left))
-            if not ready:  # late: their answers must not meet the next round
-                late = [worker for worker in busy if worker.deadline <= time.monotonic()]
-                busy = [worker for worker in busy if worker not in late]
-                idle += [self._replace(worker) for worker in late]
-                if time.monotonic() >= deadline:
-                    todo.clear()
+            left = 0 if window.ready else max(0.0, left)
+            ready = wait([w.connection for w in busy], None if left == math.inf else left)
+            came = len(ready)
+            late = [w for w in busy if not ready and w.deadline <= time.monotonic()]
+            for worker in late:  # their answers must not meet the next round
+                window.finish(worker.message_id, None)
+                busy.remove(worker)
+                idle.append(self._replace(worker))
+            if late and time.monotonic() >= deadline:
+                window.stop()
             for worker in [worker for worker in busy if worker.connection in ready]:
                 busy.remove(worker)
                 message_id = worker.message_id
-                message = waiting[message_id]
                 try:
-                    replies[message_id] = self._reply(message, *worker.receive())
+                    window.finish(message_id, worker.receive())
                 except (EOFError, OSError):
                     worker = self._replace(worker)
                     if tries[message_id] < TRIES:
-                        todo.append(message_id)
+                        window.again(message_id)
                     else:
-                        error = Error(ErrorCode.CLIENT_APP_CRASHED, "its worker process died twice")
-                        replies[message_id] = Message(error, reply_to=message)
+                        window.finish(message_id, DIED)
                 idle.append(worker)
-        return replies
 
     def _replace(self, worker: Worker) -> Worker:
         worker.stop()
@@ -291,7 +289,9 @@ class LocalGrid(GridOfClients):
         state = self._states.get(message.metadata.dst_node_id, b"")
         return message_to_proto(message).SerializeToString(), state
 
-    def _reply(self, message: Message, answer: bytes, state: bytes) -> Message:
+    def _reply(self, message: Message, answer: bytes | Error, state: bytes) -> Message:
+        if isinstance(answer, Error):
+            return Message(answer, reply_to=message)
         self._states[message.metadata.dst_node_id] = state
         reply = message_from_proto(ProtoMessage.FromString(answer))
         reply.metadata.__dict__["_message_id"] = f"reply-to-{message.metadata.message_id}"

@@ -17,7 +17,7 @@ from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 
 from autoprune.core.errors import InputError
-from autoprune.federation.local_grid import FIRST_NODE, GridOfClients
+from autoprune.federation.cohort import FIRST_NODE, GridOfClients
 from autoprune.federation.messages import reason_of
 from autoprune.federation.strategy import TooFewClients
 

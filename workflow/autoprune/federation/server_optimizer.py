@@ -34,6 +34,9 @@ REFUSED = {
 # these choose among clients' states or their numbers, batch-norm statistics included; all others
 # take a step along the mean update, which is no gradient of a statistic
 ROBUST = ("FedMedian", "FedTrimmedAvg", "Krum", "MultiKrum", "Bulyan")
+# these step along the mean update alone; of any other, QFedAvg among them, Flower's code is given
+# every update
+OF_THE_MEAN = ("FedAdagrad", "FedAdam", "FedAvgM", "FedYogi")
 # usable replies that f malicious ones among them take (Blanchard et al. 2017; El Mhamdi et al.
 # 2018, which Flower's Bulyan asks for): factor of f, and what is added
 QUORUM = {"Krum": (2, 3), "MultiKrum": (2, 3), "Bulyan": (4, 3)}
@@ -86,12 +89,14 @@ def _kind(name: str) -> type:
 class ServerOptimizer:
     """Flower's strategy of a run, of whose code the aggregation is used and nothing else.
 
-    Who is asked, what counts as a reply and what travels is as with FedAvg. What the strategy
+    Who is asked, what counts as a reply and what travels is as with FedAvg. ``each``: whether it
+    needs every update, and not only their mean. What the strategy
     remembers (``m_t``, ``v_t``, ``momentum_vector``) follows the network: see ``follow``.
     """
 
     def __init__(self, choice: Mapping[str, Any]) -> None:
         self.name, self._given = parts(choice, "strategy")
+        self.each = self.name not in OF_THE_MEAN
         self.begin(1)
 
     def begin(self, server_round: int) -> None:
@@ -118,6 +123,7 @@ class ServerOptimizer:
     ) -> dict[str, Tensor]:
         """The new weights, of usable replies in the order of the clients and the weights sent.
 
+        Unless it needs ``each``, their mean may stand for all of them.
         What is no parameter, such as batch norm's statistics, is averaged as by FedAvg, unless the
         strategy is ROBUST and has the whole state.
         """

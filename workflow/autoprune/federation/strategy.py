@@ -9,9 +9,9 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricReco
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 
-from autoprune.federation.average import mean_of, too_far
-from autoprune.federation.batch_norm import pooled, possible
-from autoprune.federation.cohort import cohort, partitions
+from autoprune.federation.average import Total, too_far
+from autoprune.federation.batch_norm import Pool, possible
+from autoprune.federation.cohort import cohort, in_order, partitions
 from autoprune.federation.communication import Traffic
 from autoprune.federation.importance import answer_shapes
 from autoprune.federation.messages import (
@@ -39,9 +39,11 @@ from autoprune.federation.wire import arrays as to_arrays
 from autoprune.models import Architecture, build
 from autoprune.models.state import Shapes, State, flat, shapes, unflat
 
-AT_A_TIME = 64  # clients that are asked: their answers, as large as the network, are in memory
+AT_A_TIME = 64  # clients that are asked: Flower's grids hold all their answers in memory
 
 R = TypeVar("R", Update, Measured)
+Read = Callable[[RecordDict], R]
+Take = Callable[[R], object]
 
 
 class TooFewClients(RuntimeError):
@@ -115,14 +117,12 @@ class SeededFedAvg(FedAvg):
         for start in range(0, len(everybody), AT_A_TIME):
             clients = everybody[start : start + AT_A_TIME]
             messages = [self._message(client, content, ASK, server_round) for client in clients]
-            answers, failures = self._usable(
+            failed |= self._usable(
                 clients,
                 grid.send_and_receive(messages, timeout=limit),
                 lambda content: read_measured(content, IMPORTANCE, count(asked)),
+                lambda answer: total.add_(answer.values),
             )
-            failed |= failures
-            for answer in answers:
-                total += answer.values
         self.replies.unanswered += len(failed)
         self._require(server_round, "answers", len(everybody), failed)
         return unflat((total / (len(everybody) - len(failed))).float(), asked)
@@ -172,24 +172,30 @@ class SeededFedAvg(FedAvg):
 
         A client that raised, did not answer, or sent arrays of another length or type or with
         non-finite numbers, be it as weights or as answers, is left out and recorded in
-        ``failures``. Raises TooFewClients when fewer than ``min_clients`` remain.
+        ``failures``. Raises TooFewClients when fewer than ``min_clients`` remain. Each update is
+        added to the sum as it comes; only a ``max_update_ratio``, which is of the median of all,
+        and a server's strategy that chooses among clients need all of them in memory.
         """
-        updates, failures = self._of_cohort(replies, self.read)
+        total, kept = Total(), list[Update]()
+        each = self.server is not None and self.server.each
+        take = kept.append if each or self.max_update_ratio else total.add
+        failures = self._of_cohort(replies, self.read, take)
         if self.max_update_ratio:
-            far = too_far(updates, self._like, self.max_update_ratio)
+            far = too_far(kept, self._like, self.max_update_ratio)
             failures |= {client: Failure(REFUSED, reason) for client, reason in far.items()}
-            updates = [update for update in updates if update.client not in far]
-        self.replies.count(len(updates), [failure.kind for failure in failures.values()])
+            kept = [update for update in kept if update.client not in far]
+        for update in kept:
+            total.add(update)
+        self.replies.count(total.clients, [failure.kind for failure in failures.values()])
         self._require(server_round, "replies", len(self.clients), failures)
-        examples = sum(update.examples for update in updates)
-        loss = sum(update.train_loss * update.examples for update in updates) / examples
-        self.answers = mean_of([(update.answers, update.examples) for update in updates])
+        mean = total.mean()
+        self.answers, new = mean.answers, mean.state
         if self.server:
-            new = self.server.aggregate(server_round, updates, self._like, self.architecture)
+            of = kept if each else [mean]
+            new = self.server.aggregate(server_round, of, self._like, self.architecture)
             new = self.wire.within(new)
-        else:
-            new = mean_of([(update.state, update.examples) for update in updates])
-        return to_arrays(new), MetricRecord({"num-examples": examples, "train-loss": loss})
+        metrics = MetricRecord({"num-examples": mean.examples, "train-loss": mean.train_loss})
+        return to_arrays(new), metrics
 
     def read(self, content: RecordDict) -> Update:
         """The update in a reply; raises Unusable, KeyError, TypeError or ValueError."""
@@ -218,11 +224,14 @@ class SeededFedAvg(FedAvg):
                 raise Unusable("statistics: a variance below 0, or numbers beyond all bounds")
             return found
 
-        usable, failures = self._of_cohort(replies, read)
+        pool = Pool()
+        failures = self._of_cohort(
+            replies, read, lambda own: pool.add(unflat(own.values, of), own.examples)
+        )
         self.replies.unanswered += len(failures)
         refreshed = {client: f"refresh: {why.reason}" for client, why in failures.items()}
         self.failures = dict(sorted((refreshed | self.failures).items()))
-        return pooled([(unflat(own.values, of), own.examples) for own in usable]) if usable else {}
+        return pool.value()
 
     def _require(self, server_round: int, what: str, of: int, failures: dict[int, Failure]) -> None:
         """Record the failures; raise TooFewClients unless ``min_clients`` are left."""
@@ -237,27 +246,26 @@ class SeededFedAvg(FedAvg):
             )
 
     def _of_cohort(
-        self, replies: Iterable[Message], read: Callable[[RecordDict], R]
-    ) -> tuple[list[R], dict[int, Failure]]:
+        self, replies: Iterable[Message], read: Read[R], take: Take[R]
+    ) -> dict[int, Failure]:
         """``_usable`` of the cohort's replies; tells the wire who holds what was sent."""
-        usable, failures = self._usable(self.clients, replies, read)
+        failures = self._usable(self.clients, replies, read, take)
         for client in self.clients:
             tell = self.wire.lost if client in failures else self.wire.arrived
             tell(client)
-        return usable, failures
+        return failures
 
     def _usable(
-        self, clients: list[int], replies: Iterable[Message], read: Callable[[RecordDict], R]
-    ) -> tuple[list[R], dict[int, Failure]]:
-        """Replies that can be read, in the order of the clients, and what is wrong with others.
+        self, clients: list[int], replies: Iterable[Message], read: Read[R], take: Take[R]
+    ) -> dict[int, Failure]:
+        """``take`` the replies that can be read, in the order of the clients; what others lack.
 
         Counts the bytes of all that came. Whatever a client sends costs nobody but that client its
         round; what a node sends that was not asked, or sends again, counts for nothing.
         """
         waiting = {self._nodes[client]: client for client in clients}
         failures = dict.fromkeys(clients, Failure(LATE, "no reply in time"))
-        usable = {}
-        for message in replies:
+        for message in in_order(replies, list(waiting)):
             client = waiting.pop(message.metadata.src_node_id, None)
             if client is None:
                 node = message.metadata.src_node_id
@@ -273,9 +281,9 @@ class SeededFedAvg(FedAvg):
             except Exception as error:  # of what somebody else has sent, anything may be raised
                 failures[client] = Failure(REFUSED, fault_of(error))
             else:
-                usable[client] = found
+                take(found)
                 del failures[client]
-        return [usable[client] for client in clients if client in usable], failures
+        return failures
 
     def judge(self, client: int, found: Update | Measured) -> None:
         """Raise Unusable where a reply contradicts what is known of the client that it is from."""

@@ -118,6 +118,7 @@ class Sparse(Dense):
         self.masks: dict[str, Tensor] | None = None
         self.version = 0  # the round in which the mask was made; 0 is no mask
         self.holders: set[int] = set()  # clients that have the mask of this version
+        self._record = ArrayRecord()  # of the mask, the same for all messages that bring it
 
     def use(self, masks: State | None, server_round: int) -> None:
         """Travel under these masks from this round on; equal ones keep their version."""
@@ -127,6 +128,7 @@ class Sparse(Dense):
         ):
             return
         self.masks, self.version, self.holders = dict(masks), server_round, set()
+        self._record = one("mask", pack_mask(self.masks))
 
     def outgoing(self, state: State) -> Tensor:
         """The values at the mask's ones."""
@@ -138,7 +140,7 @@ class Sparse(Dense):
             return {}
         version: Records = {"mask": ConfigRecord({"version": self.version})}
         if client not in self.holders:
-            version["mask-bits"] = one("mask", pack_mask(self.masks))
+            version["mask-bits"] = self._record
         return version
 
     def incoming(self, sent: Tensor, like: State) -> dict[str, Tensor]:
@@ -180,6 +182,7 @@ class Sparse(Dense):
         """Take up the masks and who holds them."""
         self.version, self.holders = value["version"], set(value["holders"])
         self.masks = unpack_mask(kept["mask"], like) if "mask" in kept else None
+        self._record = one("mask", kept["mask"]) if "mask" in kept else ArrayRecord()
 
 
 class Int8(Dense):
