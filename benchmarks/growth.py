@@ -132,7 +132,7 @@ def fit(rows: pd.DataFrame, axis: str, value: str) -> Fit:
     """Least squares of logarithms."""
     found = linregress(np.log(rows[axis]), np.log(rows[value]))
     # of values that are all the same, as of memory below FLOOR, SciPy's error is no number
-    error = float(found.stderr) if rows[value].nunique() > 1 else 0.0
+    error = float(found.stderr) if rows[value].max() > rows[value].min() else 0.0
     return Fit(float(found.slope), error, float(found.intercept))
 
 

@@ -54,8 +54,9 @@ class Method(Following):
         "where the original does after each step; what goes is forgotten at an even pace, where "
         "the original sets pace and step by the angle to the gradient; the mapping is linear, as "
         "it is by default in the original's code; steps and ranges are trained as logarithms, by "
-        "the weights' optimizer, at ten times their rate; clients start at a random place in the "
-        "cells of the grids that the weights travel on, whose middles no round leaves"
+        "the weights' optimizer, at ten times their rate where that is Adam; clients start at a "
+        "random place in the cells of the grids that the weights travel on, whose middles no round "
+        "leaves"
     )
 
     class Settings(Following.Settings):
