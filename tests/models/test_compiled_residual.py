@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
@@ -50,12 +50,14 @@ def stepped(network, backward, images, labels):
 
 def exactly(network, images, labels):
     """The same by autograd in float64, and how far from 0 its ReLUs and pools decide."""
-    exact = copy.deepcopy(network).double()
+    exact = copy.deepcopy(network).double().to(memory_format=torch.contiguous_format)
     margins, seen = [], []
     # the smallest distance at which a ReLU or a pool would decide otherwise
     for name, module in exact.named_modules():
         if name.endswith("add") or name.endswith("norm1"):
-            module.register_forward_hook(lambda m, i, o: margins.append(float(o.abs().min())))
+            module.register_forward_hook(
+                lambda m, i, o: margins.append(float(o.detach().abs().min()))
+            )
         if name == "pool":
             module.register_forward_hook(lambda m, i, o: seen.append((i[0].detach(), o.detach())))
     for parameter in exact.parameters():
@@ -79,7 +81,7 @@ def is_before_a_norm(name):
 SIDES = st.integers(9, 24)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     widths=st.tuples(*[st.integers(1, 40)] * 3),
     shape=st.tuples(st.sampled_from([1, 2, 3]), SIDES, SIDES),
@@ -88,6 +90,7 @@ SIDES = st.integers(9, 24)
 )
 def test_a_step_is_autograds_to_rounding(widths, shape, batch, seed):
     """No further from autograd's in float64 than a few times as far as torch's in float32."""
+    assume(batch > 1 or max(shape[1:]) > 16)  # else one number a channel is left
     network, images, labels = made(widths, shape, 5, batch, seed)
     right_loss, right, right_running, margin = exactly(network, images, labels)
     _, torchs, _ = stepped(network, partial(Network.backward, network), images, labels)
@@ -96,7 +99,7 @@ def test_a_step_is_autograds_to_rounding(widths, shape, batch, seed):
     for name, statistic in right_running.items():
         size = max(1.0, float(statistic.abs().max()))
         assert float((running[name] - statistic).abs().max()) < 1e-6 * size, name
-    if margin < 2e-5:  # rounding may decide otherwise at a ReLU, in torch's as in ours
+    if margin < 5e-6:  # rounding may decide otherwise at a ReLU, in torch's as in ours
         return
     whole = max(float(slope.abs().max()) for slope in right.values())
     for name, slope in right.items():
@@ -106,7 +109,7 @@ def test_a_step_is_autograds_to_rounding(widths, shape, batch, seed):
             continue
         size = max(float(slope.abs().max()), 1e-3 * whole)
         error = float((ours[name] - slope).abs().max()) / size
-        assert error < 4 * float((torchs[name] - slope).abs().max()) / size + 5e-5, name
+        assert error < 4 * float((torchs[name] - slope).abs().max()) / size + 2e-5, name
 
 
 @pytest.mark.parametrize("batch", [1, 16, 21, 32])
@@ -117,7 +120,7 @@ def test_a_step_is_autograds_to_rounding(widths, shape, batch, seed):
         ((9, 11, 22), (1, 28, 28), 62),
         ((16, 32, 64), (3, 84, 84), 2),
         ((9, 11, 22), (3, 84, 84), 2),
-        ((5, 3, 17), (1, 12, 7), 4),  # rows that are shorter than a vector
+        ((5, 3, 17), (1, 20, 7), 4),  # rows that are shorter than a vector
     ],
 )
 def test_a_studys_networks_step_as_by_autograd(widths, shape, classes, batch):
@@ -188,9 +191,9 @@ def test_torchs_own_gradients_are_taken_where_they_are_asked_for_or_needed():
 
 
 def test_one_number_a_channel_is_refused_as_by_torch():
-    network, images, labels = made((3, 3, 3), (1, 9, 9), 5, 1, 0)
-    network.backward(images, labels, torch.float32)  # 2 x 2 pixels are left
-    small, images, labels = made((3, 3, 3), (1, 8, 8), 5, 1, 0)
+    network, images, labels = made((3, 3, 3), (1, 16, 17), 5, 1, 0)
+    network.backward(images, labels, torch.float32)  # two pixels are left
+    small, images, labels = made((3, 3, 3), (1, 16, 16), 5, 1, 0)
     with pytest.raises(ValueError, match="more than 1 value per channel"):
         small.backward(images, labels, torch.float32)
 
