@@ -50,7 +50,7 @@ def stepped(network, backward, images, labels):
 
 def exactly(network, images, labels):
     """The same by autograd in float64, and how far from 0 its ReLUs and pools decide."""
-    exact = copy.deepcopy(network).double().to(memory_format=torch.contiguous_format)
+    exact = copy.deepcopy(network).double()
     margins, seen = [], []
     # the smallest distance at which a ReLU or a pool would decide otherwise
     for name, module in exact.named_modules():
@@ -62,6 +62,8 @@ def exactly(network, images, labels):
             module.register_forward_hook(lambda m, i, o: seen.append((i[0].detach(), o.detach())))
     for parameter in exact.parameters():
         parameter.grad = None
+        # torch's convolution in float64 fails on channels-last kernels of one input or filter
+        parameter.data = torch.empty(parameter.shape, dtype=torch.float64).copy_(parameter.data)
     loss = F.cross_entropy(exact(images.double()), labels)
     loss.backward()
     maps, pooled = seen[0]
