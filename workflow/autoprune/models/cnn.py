@@ -15,10 +15,10 @@ from autoprune.models.layers import (
     gradient,
     halved,
 )
+from autoprune.models.logits import cross_entropy
 
 aten = torch.ops.aten
 POOL = (2, 2)
-MEAN, NO_LABEL = 1, -100  # the loss' reduction and its label to ignore, at torch's defaults
 # Below this side (pixels) the FEMNIST network is built, from it on the CelebA network.
 LARGE = 64
 
@@ -72,18 +72,7 @@ class Cnn(Network):
         else:
             x, down = self._by_torch(convolutions, images.to(dtype))
         features = self.head(x)  # (batch, feature)
-        matrix = self.linear.weight.to(dtype)
-        logits = torch.addmm(self.linear.bias.to(dtype), features, matrix.t())
-        shares = logits.float().log_softmax(1)
-        loss, count = aten.nll_loss_forward(shares, labels, None, MEAN, NO_LABEL)
-
-        slope = aten.nll_loss_backward(
-            torch.ones_like(loss), shares, labels, None, MEAN, NO_LABEL, count
-        )
-        slope = aten._log_softmax_backward_data(slope, shares, 1, torch.float32).to(dtype)
-        gradient(self.linear.weight).add_(slope.t() @ features)
-        gradient(self.linear.bias).add_(slope.sum(0))
-        slope = slope @ matrix
+        loss, slope = cross_entropy(self.linear, features, labels)
         if isinstance(self.head, nn.Flatten):
             slope = slope.view(x.shape)
         else:  # each place of a map has an equal part in its mean

@@ -1,11 +1,22 @@
 """The paper's small ResNet: a stem, then blocks that return to the stem's width."""
 
+import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from autoprune.models.layers import Add, BatchNorm2d, Conv2d, Network, check_widths, halved
+from autoprune.models.layers import (
+    COMPILED,
+    Add,
+    BatchNorm2d,
+    Conv2d,
+    Network,
+    check_widths,
+    halved,
+)
+from autoprune.models.logits import cross_entropy
 
 
 class Shortcut(Conv2d):
@@ -76,6 +87,33 @@ class ResNet(Network):
         for block in self.blocks:
             x = block(x)
         return self.linear(x.flatten(1))
+
+    def backward(self, images: Tensor, labels: Tensor, dtype: torch.dtype) -> Tensor:
+        """``Network.backward``; with compiled ``gradients`` and float32 by steps of this package.
+
+        These take a batch's images side by side, so that few filters are no slower each than many.
+        Another loss than cross-entropy is autograd's, and what batch norm does not train on.
+        """
+        last = self.blocks[-1].get_submodule("conv1")
+        assert isinstance(last, Conv2d)
+        numbers = len(images) * math.prod(last.output_sides)  # of a channel, where they are fewest
+        if (
+            self.gradients != COMPILED
+            or dtype != torch.float32
+            or images.device.type != "cpu"
+            or self.loss is not F.cross_entropy
+            or not self.training
+            or numbers < 2
+        ):
+            return super().backward(images, labels, dtype)
+        # without it nothing of numba is loaded
+        from autoprune.models.compiled.residual import forward
+
+        with torch.no_grad():
+            features, down = forward(self, images)
+            loss, slope = cross_entropy(self.linear, features, labels)
+            down(slope)
+        return loss
 
 
 def build(widths: Sequence[int], input_shape: tuple[int, int, int], classes: int) -> ResNet:
