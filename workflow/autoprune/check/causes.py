@@ -12,7 +12,7 @@ from autoprune.core.errors import InputError
 # of environment.json's kernels and machine, what makes a class of platforms
 MACHINE = ("system", "machine", "cpu")
 NOT_SETTINGS = {"run", "code"}
-NOT_LIBRARIES = {"python", "machine", "system", "cpu"}
+NOT_LIBRARIES = {"python", "machine", "system", "cpu", "gpu"}
 
 
 @dataclass
@@ -156,6 +156,7 @@ def platform_class(made: Mapping[str, Any]) -> dict[str, Any]:
     environment = made["environment"]
     ran_on = {  # every processor that runs were made on, and the one that described the study
         "cpu": sorted({*made["versions"].get("cpu", {}), environment["machine"]["cpu"]}),
+        "gpu": sorted(made["versions"].get("gpu", {})) or "none",
         "torch": sorted(made["versions"].get("torch", {})),
         "numba": sorted(made["versions"].get("numba", {})),
     }

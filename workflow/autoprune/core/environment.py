@@ -121,9 +121,12 @@ def describe(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The environment as JSON values, of a study with these runs (their run.json).
 
     ``threads`` is torch's thread count in each process of the runs; a list where they differ.
+    ``devices`` are those that runs computed on, ``gpus`` the kinds of them that are GPUs.
     Cores and memory are the machine's, whatever a scheduler gave.
     """
     threads = sorted({run["settings"]["torch-threads"] for run in runs})
+    devices = {run["settings"].get("device", "cpu") for run in runs}  # of most it is not said
+    gpus = {run["versions"]["gpu"] for run in runs if "gpu" in run.get("versions", {})}
     own = provenance.versions()
     return {
         "schema_version": SCHEMA_VERSION,
@@ -138,6 +141,8 @@ def describe(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         },
         "kernels": kernels(),
         "threads": threads[0] if len(threads) == 1 else threads,
+        "devices": sorted(devices),
+        "gpus": sorted(gpus),
         "git": checkout(provenance.ROOT.parent),
     }
 

@@ -15,7 +15,7 @@ from autoprune.core.errors import InputError, run_main
 from autoprune.core.files import parse_json, read_json
 from autoprune.core.refusal import unknown
 from autoprune.data.partition import Partition
-from autoprune.federation import client_app, simulation, submit
+from autoprune.federation import client_app, device, simulation, submit
 from autoprune.federation.interruption import Interrupted
 from autoprune.federation.local_grid import RUN_ID, LocalGrid
 from autoprune.federation.server_app import app
@@ -76,6 +76,8 @@ def settings_of(argv: Sequence[str] | None) -> tuple[Settings, argparse.Namespac
     files = {name: getattr(args, name) for name in ("store", "partition", "output")}
     followed = {name: getattr(args, name) for name in FOLLOWED if getattr(args, name)}
     settings = Settings.from_run_config(found | files | followed, where)
+    if args.backend != "deployment":  # whose clients compute elsewhere
+        settings = settings.model_copy(update={"device": device.resolved(settings.device)})
     known = [*Settings.model_fields, *methods.load(settings.method).Settings.model_fields]
     for name in settings.method_settings:
         if name not in known:

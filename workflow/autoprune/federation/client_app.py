@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
@@ -11,7 +13,7 @@ from flwr.clientapp import ClientApp
 from autoprune.core.seeds import generator, torch_seed
 from autoprune.data.partition import Partition
 from autoprune.data.store import ClientStore
-from autoprune.federation import batch_norm
+from autoprune.federation import batch_norm, device, replay
 from autoprune.federation.augmentation import Augmentation
 from autoprune.federation.importance import answer_shapes, importance
 from autoprune.federation.messages import (
@@ -27,6 +29,7 @@ from autoprune.federation.messages import (
 )
 from autoprune.federation.nodes import addressed, holding
 from autoprune.federation.optimizers import rate
+from autoprune.federation.resident import Resident
 from autoprune.federation.settings import Settings
 from autoprune.federation.tasks import task_of
 from autoprune.federation.training import (
@@ -39,7 +42,7 @@ from autoprune.federation.unwrapping import answered, received
 from autoprune.federation.wire import arrays, only, tensors
 from autoprune.models import load_state
 from autoprune.models.layers import Network
-from autoprune.models.state import flat, shapes, unflat
+from autoprune.models.state import State, flat, shapes, unflat
 
 app = ClientApp(mods=[addressed])
 # an importance too, but of the steps of training (Jiang et al. 2022): their gradients' sum, squared
@@ -50,6 +53,12 @@ SQUARED_GRADIENTS = "squared-gradients"
 def _open(store: str, partition: str) -> tuple[ClientStore, Partition]:
     """The data set and its partition, memory-mapped once a process."""
     return ClientStore.open(store), Partition.open(partition)
+
+
+@cache
+def _resident(where: torch.device) -> Resident:
+    """What a GPU keeps of this process' clients."""
+    return Resident(where)
 
 
 @lru_cache(maxsize=8)
@@ -74,8 +83,9 @@ class Task:
     """What a message asks of this client, its network loaded with the weights that came.
 
     ``images`` (image, channel, height, width), ``labels`` (image, ...). ``state`` and ``masks`` are
-    the weights as they were received. ``pixels`` are the images as bytes, of which 0 and 255 are
-    the ends of ``pixel_range``.
+    the weights as they were received. ``pixels`` (image, height, width, channel) are the images as
+    bytes, of which 0 and 255 are the ends of ``pixel_range``. The network and its images are where
+    the run computes, ``state`` and ``masks`` on the processor.
     """
 
     settings: Settings
@@ -102,7 +112,7 @@ class Task:
 
     def in_order(self, answers: dict[str, torch.Tensor]) -> torch.Tensor:
         """The answers as the server expects them: flat, in its order."""
-        return flat({name: answers[name] for name in answer_shapes(self.kind, self.network)})
+        return flat({name: answers[name] for name in answer_shapes(self.kind, self.network)}).cpu()
 
 
 def begin(message: Message, context: Context) -> Task:
@@ -114,30 +124,44 @@ def begin(message: Message, context: Context) -> Task:
     keep_memory()
     settings = _settings(*((k, type(v), v) for k, v in context.run_config.items()))
     torch.set_num_threads(settings.torch_threads)  # the order of sums depends on it
+    where = device.start(settings.device)
     client = int(context.node_config["partition-id"])
     architecture, server_round, ask = read_instruction(message.content)
     store, partition = _data(settings, context)
     rows = partition.indices(client)
     asked = task_of(settings.task, store, settings.target)
-    pixels = store.images[rows]
+
+    def read() -> tuple[np.ndarray, np.ndarray]:
+        return store.images[rows], asked.labels(rows)
+
+    if where == device.CPU:
+        pixels, labels = map(torch.from_numpy, read())
+    else:
+        of_client = str(store.folder), str(partition.folder), client, settings.target
+        pixels, labels = _resident(where).of(of_client, read)
     images = to_input(pixels, store.pixel_range)
-    labels = torch.from_numpy(asked.labels(rows))
-    network = workspace(architecture)
+    network = workspace(architecture, where)
     network.loss, network.gradients = asked.loss, settings.gradients
     state, masks = received(message.content, context, network.state_dict())
-    load_state(network, state)
+    load_state(network, _across(state, where))
     if network.attached is not None:
         teacher = None
         if TEACHER in message.content.array_records:
-            teacher = workspace(architecture.plain)
+            teacher = workspace(architecture.plain, where)
             of = shapes(teacher.state_dict())
-            load_state(teacher, unflat(only(message.content, TEACHER), of))
+            load_state(teacher, _across(unflat(only(message.content, TEACHER), of), where))
         network.attached.begin(ask, teacher)
-    as_bytes = torch.from_numpy(pixels).permute(0, 3, 1, 2)
     return Task(
-        settings, client, server_round, ask, network, state, masks, images, labels, as_bytes,
+        settings, client, server_round, ask, network, state, masks, images, labels, pixels,
         store.pixel_range,
     )  # fmt: skip
+
+
+def _across(state: State, where: torch.device) -> State:
+    """A network's state on a device: what must be copied goes in one piece."""
+    if all(tensor.device == where for tensor in state.values()):
+        return state
+    return unflat(flat(state).to(where), shapes(state))
 
 
 @app.query()
@@ -161,13 +185,12 @@ def fit(message: Message, context: Context) -> Message:
     task = begin(message, context)
     settings, network = task.settings, task.network
     # of layers that draw, such as dropout, and of what a method attached
-    torch.default_generator.manual_seed(
-        torch_seed(settings.seed, "layers", task.round, task.client)
-    )
+    device.seed(torch_seed(settings.seed, "layers", task.round, task.client), task.labels.device)
     before = task.state
     if network.attached is not None:
         network.attached.start(network)
-        before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        started = _across(network.state_dict(), device.CPU)
+        before = {name: tensor.clone() for name, tensor in started.items()}
     gradients: dict[str, torch.Tensor] | None = {} if task.kind == SQUARED_GRADIENTS else None
     moments = None
     if settings.optimizer_state == "carried":
@@ -177,30 +200,33 @@ def fit(message: Message, context: Context) -> Message:
     if settings.augmentation:
         seed = torch_seed(settings.seed, "augmentation", task.round, task.client)
         augment = Augmentation(settings.augmentation, seed, task.pixel_range)
-    loss = train(
-        network,
-        task.pixels if augment else task.images,
-        task.labels,
-        epochs=settings.local_epochs,
-        batch_size=settings.batch_size,
-        learning_rate=rate(settings, task.round),
-        epsilon=settings.epsilon,
-        precision=settings.precision,
-        shuffle=generator(settings.seed, "client", task.round, task.client),
-        masks=task.masks,
-        norm_l1=float(task.ask.get("norm-l1", 0)),
-        moments=moments,
-        gradients=gradients,
-        optimizer=settings.optimizer,
-        proximal_mu=settings.proximal_mu,
-        augment=augment,
-    )
+    how: dict[str, Any] = {
+        "epochs": settings.local_epochs,
+        "batch_size": settings.batch_size,
+        "learning_rate": rate(settings, task.round),
+        "epsilon": settings.epsilon,
+        "precision": settings.precision,
+        "shuffle": generator(settings.seed, "client", task.round, task.client),
+        "masks": task.masks,
+        "norm_l1": float(task.ask.get("norm-l1", 0)),
+        "moments": moments,
+        "gradients": gradients,
+        "proximal_mu": settings.proximal_mu,
+    }
+    on_gpu = task.labels.device != device.CPU
+    if on_gpu and replay.covers(network, settings.optimizer, augment, settings.network):
+        loss = replay.train(network, task.pixels, task.labels, task.pixel_range, **how)
+    else:
+        images = task.pixels.permute(0, 3, 1, 2).cpu() if augment else task.images
+        more: dict[str, Any] = {"optimizer": settings.optimizer, "augment": augment}
+        loss = train(network, images, task.labels, **how, **more)
     answers = None
     if gradients is not None:
         answers = task.in_order({name: total.square() for name, total in gradients.items()})
     elif task.kind:
         answers = task.in_order(task.importance())
-    sent = answered(message.content, context, network.state_dict(), before, task.masks)
+    after = _across(network.state_dict(), device.CPU)
+    sent = answered(message.content, context, after, before, task.masks)
     content = reply(task.client, sent, len(task.labels), loss, answers)
     if moments is not None:
         content[OPTIMIZER] = arrays(moments)
@@ -223,6 +249,6 @@ def refresh(message: Message, context: Context) -> Message:
     The network comes as it does for training, and what the context needs for that is kept in it.
     """
     task = begin(message, context)
-    found = flat(batch_norm.statistics(task.network, task.images))
+    found = flat(batch_norm.statistics(task.network, task.images)).cpu()
     content = measured(task.client, STATISTICS, found, len(task.labels))
     return Message(content, reply_to=message)

@@ -19,6 +19,7 @@ from autoprune.core.files import write_text
 from autoprune.core.tasks import ACCURACY, R2, column, named
 from autoprune.data.partition import Partition
 from autoprune.data.store import ClientStore
+from autoprune.federation import device
 from autoprune.federation.history import Row
 from autoprune.federation.live import live_filters, sample
 from autoprune.federation.settings import Settings
@@ -51,6 +52,7 @@ class Evaluation:
         self.partition = partition
         self.task = task
         self.metrics = settings.metrics
+        self.device = device.start(settings.device)
         self.sample = sample(store, settings.seed)
         rows = {split: store.rows(split) for split in HELD_OUT}
         if partition.header["scheme"] == "natural":
@@ -67,12 +69,13 @@ class Evaluation:
         What is right goes into ``recent``. The network is left in channels-last order.
         """
         right, scores = {}, {}
-        for split in HELD_OUT:
-            labels, found, loss = self.predict(network, split)
-            right[split] = self.task.right(found, labels)
-            scores[split] = float(right[split].sum() / len(labels)), loss
+        with device.placed(network, self.device):
+            for split in HELD_OUT:
+                labels, found, loss = self.predict(network, split)
+                right[split] = self.task.right(found, labels)
+                scores[split] = float(right[split].sum() / len(labels)), loss
+            fractions = live_filters(network, self.store, self.sample)
         self.recent = [*self.recent, list(self._by_unit(right).values())][-LAST:]
-        fractions = live_filters(network, self.store, self.sample)
         return replace(
             row,
             validation_accuracy=scores["validation"][0],
@@ -92,8 +95,8 @@ class Evaluation:
     def answers(self, network: Network) -> bool:
         """Whether the network's answers to a training image are finite numbers."""
         images = to_input(self.store.images[self.sample[:1]], self.store.pixel_range)
-        with torch.no_grad():
-            return bool(network.eval()(images).isfinite().all())
+        with torch.no_grad(), device.placed(network, self.device):
+            return bool(network.eval()(images.to(self.device)).isfinite().all())
 
     def _by_unit(self, of_images: dict[str, np.ndarray]) -> dict[int, float]:
         """The sum of a number of each image over the images of each unit, of both splits."""
@@ -122,7 +125,8 @@ class Evaluation:
         that of the round with the best validation accuracy (the first of equals). The others are
         the final network's. What needs classes, or owners of images, is left out without them.
         """
-        labels, found, loss = self.predict(network, "test")
+        with device.placed(network, self.device):
+            labels, found, loss = self.predict(network, "test")
         rows = [row for row in history[1:] if row.test_accuracy is not None]
         accuracies = [row.test_accuracy for row in rows if row.test_accuracy is not None]
         best = max(range(len(rows)), key=lambda n: (rows[n].validation_accuracy or 0, -n))

@@ -9,6 +9,7 @@ from autoprune.core.files import sha256_file
 from autoprune.core.provenance import code_version, network_code, versions
 from autoprune.data.partition import Partition
 from autoprune.data.store import ClientStore
+from autoprune.federation import device
 from autoprune.federation.settings import Settings
 from autoprune.federation.start import digest
 
@@ -72,7 +73,8 @@ def provenance(settings: Settings, store: ClientStore, partition: Partition) -> 
         "store_checksum": store.checksum,
         "partition_checksum": partition.checksum,
         "code": stage_code(settings),
-        "versions": versions(*(["torchvision"] if of_torchvision(settings) else [])),
+        "versions": versions(*(["torchvision"] if of_torchvision(settings) else []))
+        | device.facts(settings.device),
     }
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from autoprune.core.seeds import generator
 from autoprune.data.store import ClientStore
+from autoprune.federation import device
 from autoprune.federation.training import to_input
 from autoprune.models.kinds import BATCH_NORMS
 from autoprune.models.layers import Network
@@ -37,7 +38,8 @@ def live_filters(network: Network, store: ClientStore, rows: np.ndarray) -> list
     network.eval()
     fired: list[Tensor] = []
     for start in range(0, len(rows), BATCH):
-        images = to_input(store.images[rows[start : start + BATCH]], store.pixel_range)
+        pixels = torch.from_numpy(store.images[rows[start : start + BATCH]])
+        images = to_input(pixels.to(device.of(network)), store.pixel_range)
         now = [peak > 0 for peak in _peaks(network, images)]
         fired = [one | other for one, other in zip(fired, now, strict=True)] if fired else now
         if all(bool(of_layer.all()) for of_layer in fired):

@@ -22,6 +22,7 @@ from flwr.proto.message_pb2 import Message as ProtoMessage
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
+from autoprune.federation import device
 from autoprune.federation.cohort import FIRST_NODE, GridOfClients, InOrder
 from autoprune.federation.communication import decode, encode
 from autoprune.federation.window import AHEAD, Window
@@ -73,8 +74,9 @@ class Clients:
         return message_to_proto(reply).SerializeToString(), encode(context.state)
 
 
-def serve(connection: Connection, clients: Clients) -> None:
-    """A worker's life: take a message, answer it, until the grid hangs up."""
+def serve(connection: Connection, clients: Clients, number: int) -> None:
+    """The life of worker ``number``: take a message, answer it, until the grid hangs up."""
+    device.take(number)
     load_app(clients.app)
     with suppress(EOFError, OSError):  # of the connection: what the app raises, call() keeps
         connection.send_bytes(READY)
@@ -86,15 +88,15 @@ def serve(connection: Connection, clients: Clients) -> None:
 class Worker:
     """One worker process and the message it has in hand."""
 
-    def __init__(self, clients: Clients) -> None:
+    def __init__(self, clients: Clients, number: int) -> None:
         # forkserver: the children share the pages of torch and flwr, and no lock of ours
         start = multiprocessing.get_context("forkserver")
         start.set_forkserver_preload([__name__, clients.app.partition(":")[0]])
         self.connection, theirs = start.Pipe()
-        self.process = start.Process(target=serve, args=(theirs, clients), daemon=True)
+        self.process = start.Process(target=serve, args=(theirs, clients, number), daemon=True)
         self.process.start()
         theirs.close()
-        self.message_id = ""
+        self.message_id, self.number = "", number
         self.deadline = math.inf  # by time.monotonic(), of the message in hand
         self._began = False
 
@@ -149,7 +151,7 @@ class LocalGrid(GridOfClients):
         self._run = Run.create_empty(RUN_ID)
         self._client_timeout = client_timeout or math.inf
         processes = workers if workers > 1 or client_timeout else 0
-        self._workers = [Worker(self._clients) for _ in range(processes)]
+        self._workers = [Worker(self._clients, number) for number in range(processes)]
         self._states: dict[int, bytes] = {}
         self._queue: dict[str, Message] = {}
         self._sent = 0
@@ -281,7 +283,7 @@ class LocalGrid(GridOfClients):
 
     def _replace(self, worker: Worker) -> Worker:
         worker.stop()
-        fresh = Worker(self._clients)
+        fresh = Worker(self._clients, worker.number)
         self._workers[self._workers.index(worker)] = fresh
         return fresh
 

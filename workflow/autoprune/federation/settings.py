@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from autoprune.core.block import Block, wrong
 from autoprune.core.calls import Call
+from autoprune.core.devices import Device
 from autoprune.core.errors import InputError
 from autoprune.core.options import measured, read
 from autoprune.core.tasks import TaskName
@@ -163,6 +164,7 @@ class Training(Block):
         "eta: 0.01}`: a class of `flwr.serverapp.strategy` and its arguments. FedAvg where nothing "
         "is chosen.",
     )
+    device: Device = "cpu"
     start: str = Field(
         "",
         json_schema_extra=measured("start"),
@@ -225,7 +227,7 @@ class Arm(Block):
 
 
 # told where they are set alone
-LATER = (*CHOICES, "proximal_mu", "start", "start_partial")
+LATER = (*CHOICES, "proximal_mu", "device", "start", "start_partial")
 
 
 class Settings(Training, Arm):

@@ -12,7 +12,7 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
 from autoprune.core.errors import InputError
-from autoprune.federation import client_app, server_app
+from autoprune.federation import client_app, device, server_app
 from autoprune.federation.messages import ASK, REFRESH
 
 
@@ -65,14 +65,16 @@ def run(config: UserConfig, clients: int, workers: int) -> None:
         ) from None
     # Ray's workers are other processes and must find this package
     os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parents[2])
+    gpus = device.visible() if config.get("device") == device.CUDA else 0
     backend: dict[str, Any] = {
         "init_args": {
             "num_cpus": workers,
+            "num_gpus": gpus,
             "include_dashboard": False,
             "log_to_driver": False,
             "logging_level": logging.ERROR,
         },
-        "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
+        "client_resources": {"num_cpus": 1, "num_gpus": min(1.0, gpus / workers)},
     }
     failure: list[BaseException] = []
     server = ServerApp()

@@ -5,6 +5,7 @@ import math
 import sys
 from collections.abc import Callable, Mapping
 from functools import cache
+from types import MethodType
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from autoprune.federation.device import CPU, move, of
 from autoprune.federation.optimizers import Chosen
 from autoprune.models import Architecture, build
 from autoprune.models.kinds import BATCH_NORMS
@@ -38,22 +40,28 @@ def keep_memory() -> None:
         mallopt(mmap_threshold, 2**30)
 
 
-@cache
-def workspace(architecture: Architecture) -> Network:
+def workspace(architecture: Architecture, device: torch.device = CPU) -> Network:
     """A network of this architecture to load weights into: building it costs more than that."""
-    network = build(architecture)
-    to_channels_last(network)
-    return network
+    return _workspace(architecture, device)
 
 
-def to_input(images: np.ndarray, pixel_range: tuple[float, float] = (0, 1)) -> Tensor:
+@cache
+def _workspace(architecture: Architecture, device: torch.device) -> Network:
+    network = to_channels_last(build(architecture))
+    if device != CPU:  # what a family has written out by hand is for processors
+        network.backward = MethodType(Network.backward, network)  # type: ignore[method-assign]
+    return move(network, device)
+
+
+def to_input(images: np.ndarray | Tensor, pixel_range: tuple[float, float] = (0, 1)) -> Tensor:
     """uint8 (image, height, width, channel) -> float32 (image, channel, height, width).
 
     0 and 255 become the ends of ``pixel_range``. The result is channels-last in memory, which is
-    how the images are stored.
+    how the images are stored, and on their device.
     """
     low, high = pixel_range
-    scaled = torch.from_numpy(images).permute(0, 3, 1, 2).to(torch.float32).div_(255)
+    given = torch.from_numpy(images) if isinstance(images, np.ndarray) else images
+    scaled = given.permute(0, 3, 1, 2).to(torch.float32).div_(255)
     return scaled if (low, high) == (0, 1) else scaled.mul_(high - low).add_(low)
 
 
@@ -96,22 +104,25 @@ def train(
     network.train()
     weights = flatten(network)
     slopes = gradient(weights)
-    trained = flat_mask(network, masks) if masks else None
+    device = weights.device
+    trained = flat_mask(network, masks).to(device) if masks else None
     rates = learning_rate, epsilon
     other = Chosen(optimizer, network, weights, *rates, trained, moments) if optimizer else None
-    state = dict(moments) if moments else fresh_moments(weights)
+    came = {name: tensor.to(device) for name, tensor in (moments or {}).items()}
+    state = came or fresh_moments(weights)
     received = weights.detach().clone() if proximal_mu else None
     scales = [m.weight for m in network.modules() if norm_l1 and isinstance(m, BATCH_NORMS)]
     summed = torch.zeros_like(weights) if gradients is not None else None
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    total = torch.zeros(())
+    total = torch.zeros((), device=device)
     for _ in range(epochs):
-        total = torch.zeros(())
+        total = torch.zeros((), device=device)
         order = torch.from_numpy(shuffle.permutation(len(labels)))
-        batches = zip(images[order].split(batch_size), labels[order].split(batch_size), strict=True)
+        shuffled = images[order.to(images.device)], labels[order.to(device)]
+        batches = zip(*(part.split(batch_size) for part in shuffled), strict=True)
         for batch, targets in batches:
             slopes.zero_()
-            inputs = augment(batch) if augment else batch
+            inputs = augment(batch).to(device) if augment else batch
             total += network.backward(inputs, targets, dtype) * len(targets)
             if summed is not None:
                 summed.add_(slopes)
@@ -123,11 +134,12 @@ def train(
             for scale in scales:
                 scale.data.copy_(F.softshrink(scale.detach(), norm_l1 * learning_rate))
     if moments is not None:
-        moments |= other.state() if other else state
+        last = other.state() if other else state
+        moments |= {name: tensor.cpu() for name, tensor in last.items()}
     if gradients is not None and summed is not None:
         slopes.copy_(summed)  # of which the parameters' own gradients are views
         gradients |= {
-            name: gradient(parameter).clone(memory_format=torch.contiguous_format)
+            name: gradient(parameter).clone(memory_format=torch.contiguous_format).cpu()
             for name, parameter in network.named_parameters()
             if parameter.dim() > 1
         }
@@ -137,7 +149,7 @@ def train(
 def fresh_moments(weights: Tensor) -> dict[str, Tensor]:
     """Adam's state before its first step, as ``torch.optim.Adam`` names it."""
     return {
-        "step": torch.zeros(()),
+        "step": torch.zeros((), device=weights.device),  # on a GPU its kernel reads it there
         "exp_avg": torch.zeros_like(weights),
         "exp_avg_sq": torch.zeros_like(weights),
     }
@@ -192,7 +204,8 @@ def flatten(network: Network) -> nn.Parameter:
     known: nn.Parameter | None = network.__dict__.get(FLAT)
     if known is not None and all(_within(known, p) for p in parameters):
         return known
-    weights = nn.Parameter(torch.empty(sum(p.numel() for p in parameters)))
+    numbers = sum(p.numel() for p in parameters)
+    weights = nn.Parameter(torch.empty(numbers, device=parameters[0].device))
     weights.grad = torch.zeros_like(weights)
     start = 0
     for parameter in parameters:
@@ -236,11 +249,13 @@ def outputs_of(
     network.eval()
     found, loss = [], 0.0
     numbers = math.prod(labels.shape[1:])  # that are judged of an image
+    device = of(network)
     for start in range(0, len(labels), EVALUATION_BATCH):
         batch = slice(start, start + EVALUATION_BATCH)
-        outputs = network(to_input(np.array(images[batch]), pixel_range))
-        found.append(outputs.numpy())
-        target = torch.from_numpy(labels[batch])
+        pixels = torch.from_numpy(np.array(images[batch])).to(device)
+        outputs = network(to_input(pixels, pixel_range))
+        found.append(outputs.cpu().numpy())
+        target = torch.from_numpy(labels[batch]).to(device)
         loss += float(network.loss(outputs, target, reduction="sum")) / numbers
     return np.concatenate(found), loss / len(labels)
 

@@ -72,7 +72,7 @@ OF_UNIT = {
     "checksum": ("optimizer", "schedule", "augmentation", "server", "start"),
     "flag": (
         *("optimizer_carried", "batch_norm_averaged", "shrunk", "searching", "restarted"),
-        "start_partial",
+        *("start_partial", "device"),
     ),
     "channels": ("input_channels",),
     "pixels": ("input_height", "input_width"),

@@ -84,7 +84,7 @@ class Part(Attached):
         """The gates z (filter,): drawn in training (eqs. 10 and 11), else as in eq. 13."""
         log_alpha = self.log_alpha()
         if self.training:
-            drawn = torch.rand(log_alpha.shape).clamp(TINY, 1 - TINY)
+            drawn = torch.rand(log_alpha.shape).to(log_alpha.device).clamp(TINY, 1 - TINY)
             share = torch.sigmoid((drawn.logit() + log_alpha) / TEMPERATURE)
         else:
             share = torch.sigmoid(log_alpha)

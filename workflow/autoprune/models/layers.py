@@ -117,7 +117,7 @@ class Network(nn.Module):
         without it.
         """
         further = None
-        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):
             logits = self(images)
             if self.attached is not None:
                 further = self.attached.penalty(images, logits)

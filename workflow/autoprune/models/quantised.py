@@ -69,7 +69,7 @@ class Part(attached.Attached):
         """
         for name, (step, most) in grids(network.state_dict()).items():
             weight = network.get_parameter(name)
-            within = (torch.rand(weight.shape) - 0.5) * step * EDGE
+            within = (torch.rand(weight.shape).to(weight.device) - 0.5) * step * EDGE
             weight.copy_(quantised(weight, step, most) + within).clamp_(-most, most)
 
 
