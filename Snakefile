@@ -47,6 +47,7 @@ include: "workflow/rules/check.smk"
 
 
 onstart:
+    check_gpus()
     # Snakemake 9.27 limits jobs a second by a timer for each look for work, which ends in another:
     # after a hundred jobs it looks a hundred times a second. A cluster may want the limit.
     if workflow.local_exec:

@@ -106,7 +106,7 @@ def test_the_bytes_are_those_that_runs_count():
 def test_the_command(tmp_path):
     """A pair of the CI study, of one network; its lines: runs, their bytes, memory and disk."""
     dense = tmp_path / "dense.yaml"
-    dense.write_text("pairs: {glyphs-cnn: {methods: {dense: [fedavg]}}}\n")
+    dense.write_text("pairs: {glyphs-cnn: {device: cuda, methods: {dense: [fedavg]}}}\n")
     done = run_here(
         "autoprune.estimate", "--configfile", "config/ci.yaml", dense, "--cores", "1", "--pair",
         "glyphs-cnn",
@@ -119,6 +119,7 @@ def test_the_command(tmp_path):
         r"on 1 cores?: \d+ \w+ of training",
         r"memory: [\d,]+ MB a run and the images, \d",
         r"disk: [\d.]+ GB",
+        "runs that are told a GPU are timed as if they had none",
     ):
         assert re.search(wanted, done.stdout), done.stdout
 

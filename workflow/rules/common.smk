@@ -37,10 +37,11 @@ try:
         resolve,
         without_effect,
     )
+    from autoprune.study import gpus
     from autoprune.study.grid import Run, runs_of, start_of, told
     from autoprune.study.methods import follows_dense, follows_plan, keeps_scores
     from autoprune.study.overlay import check_command, read_overlay
-    from autoprune.study.scheduling import fork_stages, quote_python
+    from autoprune.study.scheduling import fork_stages, limit_gpus, quote_python
 
     quote_python()
     check_command(sys.argv[1:])
@@ -256,9 +257,31 @@ def partition_flags(wildcards):
 
 def run_settings(wildcards):
     """All that decides a run's numbers but data, code and what it follows, as JSON."""
+    return json.dumps(told(config, run_of(wildcards)))
+
+
+def run_of(wildcards):
+    """The run that a training job makes."""
     names = {"method": "dense", **dict(wildcards.items())}
-    run = Run(**names | {"seed": int(wildcards.seed)})
-    return json.dumps(told(config, run))
+    return Run(**names | {"seed": int(wildcards.seed)})
+
+
+def gpus_wanted(wildcards):
+    """GPUs that a training job asks for: 1 or 0."""
+    return gpus.wanted(config, run_of(wildcards))
+
+
+def check_gpus():
+    """End, before anything runs, where a job of this machine needs a GPU that it has not."""
+    jobs = [job for job in workflow.dag.needrun_jobs() if job.resources.get("gpu")]
+    if not jobs or not workflow.local_exec:
+        return
+    try:
+        for job in jobs:
+            gpus.check(config, run_of(job.wildcards))
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    limit_gpus(workflow, gpus.visible())
 
 
 def margin_flags():
@@ -281,8 +304,7 @@ def reference_flags(wildcards):
 
 def latency_table(wildcards):
     """The file that a target in milliseconds goes by; none for other runs."""
-    names = dict(wildcards.items()) | {"seed": int(wildcards.seed)}
-    return told(config, Run(**names)).get("latency_table", [])
+    return told(config, run_of(wildcards)).get("latency_table", [])
 
 
 def plan_followed(wildcards):
@@ -304,9 +326,7 @@ def dense_followed(wildcards):
 
 def start_file(wildcards):
     """The weights that a run begins with; none where they are drawn."""
-    names = {"method": "dense", **dict(wildcards.items())}
-    run = Run(**names | {"seed": int(wildcards.seed)})
-    return start_of(config, run) or []
+    return start_of(config, run_of(wildcards)) or []
 
 
 def readers(wildcards):

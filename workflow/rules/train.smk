@@ -34,6 +34,8 @@ rule baseline:
         "<benchmarks>/runs/{dataset}/{model}/dense/{variant}/seed-{seed}.tsv"
     priority: 1  # the longest runs first, so that no core waits for them at the end
     threads: 1
+    resources:
+        gpu=gpus_wanted,
     params:
         store=subpath(input.store, parent=True),
         partition=subpath(input.partition, parent=True),

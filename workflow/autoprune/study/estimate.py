@@ -25,6 +25,7 @@ from autoprune.federation.live import SAMPLE
 from autoprune.measure.nulls import searches
 from autoprune.models import Architecture, base_of, new_network
 from autoprune.models.state import flat
+from autoprune.study.gpus import device_of
 from autoprune.study.grid import Run, place, read_config, runs_of, told
 from autoprune.study.speed import DECIDING, Asked, Speed, measure, start, traffic
 
@@ -249,3 +250,5 @@ def main(argv: Sequence[str] | None) -> None:
     speeds, memory = measure(asked, min(args.cores, there))
     data = {one.run.dataset: one.data for one in planned}
     print("\n".join(report(totals(planned, speeds, start()), data, memory, args.cores, there)))
+    if any(device_of(config, one.run) != "cpu" for one in planned):
+        print("runs that are told a GPU are timed as if they had none; benchmarks/gpu.py times one")

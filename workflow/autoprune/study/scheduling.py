@@ -35,6 +35,16 @@ def quote_python(cls: Any = RealExecutor) -> None:
     cls.format_job_exec = format_job_exec
 
 
+def limit_gpus(workflow: Any, gpus: int) -> None:
+    """Let jobs that ask for a GPU wait for one of ``gpus``, where they run on this machine.
+
+    ``--resources gpu=N`` on the command line goes before; a cluster gives its own.
+    """
+    if workflow.local_exec and "gpu" not in workflow.global_resources:
+        workflow.register_resource("gpu", gpus)
+        workflow.scheduler.global_resources["gpu"] = gpus
+
+
 def fork_stages(workflow: Any, set_path: Callable[[Path], None]) -> None:
     """Have the jobs' stages forked by a server, which ``set_path`` puts before the interpreter.
 
