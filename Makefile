@@ -4,6 +4,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := study
 PYTHON ?= python3.11
 CORES ?= all
+# envs/requirements-cuda.lock on Linux with an NVIDIA GPU
+LOCK ?= envs/requirements.lock
 bin := .venv/bin
 # jobs find `python` on the PATH; Flower must not phone home
 run := PATH="$(CURDIR)/$(bin):$$PATH" PYTHONPATH=workflow FLWR_TELEMETRY_ENABLED=0
@@ -14,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 WORKERS ?= 2
 workers := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: study status verify reference archive test test-all fast soak lint format docs findings litert executorch lock newest audit clean
+.PHONY: study status verify reference archive test test-all fast soak lint format docs findings litert executorch lock lock-cuda newest audit clean
 
 study: .venv/installed
 	@$(run) $(bin)/python -m autoprune.check.unlock
@@ -72,11 +74,11 @@ docs: .venv/installed
 findings: .venv/installed
 	$(run) $(bin)/python -m autoprune.check.committed
 
-.venv/installed: envs/requirements.lock
+.venv/installed: $(LOCK)
 	$(PYTHON) -m venv .venv
 	# compiling every file of every package takes as long as unpacking them: the second line compiles
 	# what jobs import, and says at once if a package does not load
-	$(bin)/python -m pip install --quiet --disable-pip-version-check --no-compile --requirement envs/requirements.lock
+	$(bin)/python -m pip install --quiet --disable-pip-version-check --no-compile --requirement $(LOCK)
 	$(bin)/python -W ignore -c "import flwr.serverapp, fvcore.nn, pandas, pytest, seaborn, snakemake.cli, torch"
 	@touch $@
 
@@ -93,6 +95,13 @@ lock:
 	.venv.lock/bin/python -m pip install --quiet --requirement envs/requirements.in
 	.venv.lock/bin/python -m pip freeze | sed 's/+cpu$$//' > envs/requirements.lock
 	rm -rf .venv.lock
+
+# The same pins, and those of the libraries for a GPU that torch asks for on Linux (x86-64): resolved
+# from what the packages say of themselves, as they are gigabytes.
+lock-cuda: .venv/installed
+	$(bin)/uv pip compile --quiet --no-header --no-annotate --no-config --only-binary torch \
+		--only-binary torchvision --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+		--constraint envs/requirements.lock --output-file envs/requirements-cuda.lock envs/requirements.in
 
 # The newest versions, none older than requirements.in has, instead of the lock: what will break next?
 newest:
