@@ -33,8 +33,8 @@ NODES_WITHIN = 60  # seconds for Flower's runtime to show its nodes
 class Request:
     """``grid`` "local" or "flower"; ``client`` "module:attribute"; an echo has no architecture.
 
-    ``client_cpus`` are Ray's for one client, None for Flower's default. The first round, which
-    is not timed, is of ``warm_up`` clients.
+    ``client_cpus`` and ``client_gpus`` are Ray's for one client, None for Flower's default. The
+    first round, which is not timed, is of ``warm_up`` clients.
     """
 
     grid: str
@@ -47,6 +47,7 @@ class Request:
     architecture: dict[str, Any] | None
     run_config: dict[str, Any]
     client_cpus: int | None = None
+    client_gpus: float = 0.0
 
 
 def measure(grid: Grid, request: Request) -> dict[str, Any]:
@@ -116,7 +117,9 @@ def on_flower(request: Request) -> dict[str, Any]:
         },
     }
     if request.client_cpus is not None:
-        backend["client_resources"] = {"num_cpus": request.client_cpus, "num_gpus": 0.0}
+        share = {"num_cpus": request.client_cpus, "num_gpus": request.client_gpus}
+        backend["client_resources"] = share
+        backend["init_args"]["num_gpus"] = int(request.client_gpus > 0)  # the one that is measured
     reference, config = request.client, dict(request.run_config)
     client, server = ClientApp(), ServerApp()
     answers: list[dict[str, Any]] = []

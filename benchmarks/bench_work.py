@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,12 +39,14 @@ class Work:
     cohort: int
     epochs: int
     widths: tuple[int, ...]
+    family: str = "cnn"
+    device: str = "cpu"
 
     @property
     def architecture(self) -> Architecture:
         """The network of this work."""
         shape = (self.channels, self.side, self.side)
-        return Architecture("cnn", self.widths, shape, self.classes)
+        return Architecture(self.family, self.widths, shape, self.classes)
 
     def settings(self, folder: Path, precision: str) -> Settings:
         """Its run's settings; ``folder`` holds the data of all works."""
@@ -54,7 +56,8 @@ class Work:
             store=str(folder / self.data / "store"),
             partition=str(folder / self.data / "partition"),
             target="class",
-            model="cnn",
+            model=self.family,
+            device=self.device,
             widths=self.widths,
             method="dense",
             variant="fedavg",
@@ -104,10 +107,15 @@ def works(smoke: bool) -> dict[str, Work]:
     }
 
 
-def make_data(folder: Path, work: Work) -> None:
-    """Random images in a client store, and its natural partition, under ``folder``."""
+def make_data(folder: Path, work: Work, images: Sequence[int] | None = None) -> None:
+    """Random images in a client store, and its natural partition, under ``folder``.
+
+    ``images`` are those of each client, where they have not all the work's number.
+    """
     rng = np.random.default_rng(0)
-    owners = np.concatenate([np.repeat(np.arange(work.clients), work.samples), np.zeros(16, int)])
+    owners = np.concatenate(
+        [np.repeat(np.arange(work.clients), images or work.samples), np.zeros(16, int)]
+    )
     splits = np.concatenate([np.zeros(len(owners) - 16, int), np.repeat([1, 2], 8)])
     shape = (len(owners), work.side, work.side, work.channels)
     write_store(
