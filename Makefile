@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 WORKERS ?= 2
 workers := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: study status verify reference archive test test-all fast soak lint format docs findings litert executorch lock lock-cuda newest audit clean
+.PHONY: study status verify reference archive test test-all fast soak lint format docs findings litert executorch peers lock lock-cuda newest audit clean
 
 study: .venv/installed
 	@$(run) $(bin)/python -m autoprune.check.unlock
@@ -88,6 +88,14 @@ litert: .venv/installed
 
 executorch: .venv/installed
 	$(bin)/python -m pip install --quiet --disable-pip-version-check --requirement envs/requirements-executorch.txt
+
+# What benchmarks/federation.py compares with, in an environment of its own that sees .venv's packages.
+# BlazeFL asks for a newer Python than it needs: see benchmarks/peers.txt.
+peers: .venv/installed
+	$(bin)/python -m venv .venv.peers
+	$(bin)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > \
+		"$$(.venv.peers/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/study.pth"
+	.venv.peers/bin/python -m pip install --quiet --disable-pip-version-check --ignore-requires-python --requirement benchmarks/peers.txt
 
 # Resolve requirements.in anew; a local build tag such as +cpu is no part of a pin.
 lock:

@@ -5,21 +5,25 @@ stdout. Two kinds are two processes, as ``keep_memory`` changes the process it i
 """
 
 import json
+import math
 import sys
 import time
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 from bench_clients import plain_input, plain_network
 from bench_work import BATCH, EPSILON, LEARNING_RATE
+from safetensors.torch import load_file
 from torch import nn
 
 from autoprune.federation.training import keep_memory, to_input, train, workspace
-from autoprune.models import Architecture, load_state, new_network
+from autoprune.models import Architecture, load_state
 
 PROFILED_STEPS = 20
 OPERATORS = 12
+SIDE, PRODUCTS = 1024, 30  # of the matrices that say what a core can do
 
 
 def ours(
@@ -29,9 +33,11 @@ def ours(
     epochs: int,
     precision: str,
     shuffle: np.random.Generator,
+    gradients: str = "torch",
 ) -> float:
     """One client as the project's ClientApp trains it; its mean loss in the last epoch."""
     network = workspace(architecture)
+    network.gradients = gradients
     load_state(network, state)
     return train(
         network,
@@ -76,24 +82,45 @@ def plain(
     return running / len(labels)
 
 
+@cache
+def _given(data: str, state: str) -> tuple[np.ndarray, np.ndarray, dict[str, torch.Tensor]]:
+    """Images and labels of a file, and the weights of another."""
+    with np.load(data) as arrays:
+        return arrays["images"], arrays["labels"], load_file(state)
+
+
 def answer(kind: str, request: dict[str, Any]) -> dict[str, float]:
-    """Train ``request["clients"]`` clients; their number of samples, seconds and mean loss."""
+    """Train ``request["clients"]`` clients; their number of samples, seconds and mean loss.
+
+    Each begins with the weights of ``state`` and has the first ``samples`` images of ``data``.
+    """
     client = ours if kind == "ours" else plain
+    how = {"gradients": request["gradients"]} if kind == "ours" else {}
     architecture = Architecture.from_json(request["architecture"])
-    channels, height, width = architecture.input_shape
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (request["samples"], height, width, channels), np.uint8)
-    labels = rng.integers(0, architecture.classes, request["samples"])
-    state = new_network(architecture, 0).state_dict()
+    images, labels, state = _given(request["data"], request["state"])
+    places = np.arange(request["samples"]) % len(labels)  # a smoke run draws few images
+    images, labels = images[places], labels[places]
+    epochs, precision = request["epochs"], request["precision"]
     losses = []
     started = time.perf_counter()
     for number in range(request["clients"]):
         shuffle = np.random.default_rng(number)
-        epochs, precision = request["epochs"], request["precision"]
-        losses.append(client(architecture, state, (images, labels), epochs, precision, shuffle))
+        data = images, labels
+        losses.append(client(architecture, state, data, epochs, precision, shuffle, **how))
     seconds = time.perf_counter() - started
     samples = request["samples"] * request["epochs"] * request["clients"]
     return {"seconds": seconds, "samples": samples, "loss": float(np.mean(losses))}
+
+
+def peak() -> dict[str, float]:
+    """GFLOP a second of one core that multiplies two square float32 matrices, the best of some."""
+    one, other = torch.rand(2, SIDE, SIDE)
+    best = math.inf
+    for _ in range(PRODUCTS):
+        started = time.perf_counter()
+        torch.mm(one, other)
+        best = min(best, time.perf_counter() - started)
+    return {"gflops": 2 * SIDE**3 / best / 1e9}
 
 
 def profile(request: dict[str, Any]) -> dict[str, Any]:
@@ -118,7 +145,11 @@ def main(kind: str) -> None:
         keep_memory()
     for line in sys.stdin:
         request = json.loads(line)
-        reply = profile(request) if request.pop("profile", False) else answer(kind, request)
+        task = request.pop("task", "train")
+        if task == "peak":
+            reply = peak()
+        else:
+            reply = profile(request) if task == "profile" else answer(kind, request)
         print(json.dumps(reply), flush=True)
 
 

@@ -1,16 +1,20 @@
-"""The report: a CSV, a Markdown table and a bar plot of the ratios."""
+"""Measure the parts, and report: a CSV, a Markdown table and a bar plot of the ratios."""
 
 import csv
 import io
 import math
 import os
 import statistics
+import time
+import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
-from bench_parts import Pair, Row
+from bench_parts import CannotRun, Pair, Part, Row
+from bench_work import say
 from tabulate import tabulate
 
 from autoprune.core.files import write_text
@@ -21,6 +25,8 @@ HEADER = (
     *("name", "A", "B", "unit", "median_A", "median_B"),
     *("ratio_median", "ratio_min", "ratio_max", "goal", "met"),
 )
+WORK = ("gflops_A", "gflops_B", "peak", "note")  # of a benchmark that knows what its rows compute
+FAILED = "failed: "  # how a trouble begins that is an error; what cannot run is none
 
 
 @dataclass(frozen=True)
@@ -69,21 +75,78 @@ class Result:
         shown = ["" if number is None else f"{number:.4g}" for number in numbers]
         return [row.name, row.a, row.b, row.unit, *shown, self.goal, self.met]
 
+    def work(self, peak: float | None, note: str) -> list[str]:
+        """The values of WORK: a core's GFLOP a second at the medians, and the most it can do."""
+        b = [value for _, value in self.pairs if value is not None]
+        medians = [self.median_a, statistics.median(b) if b else None]
+        rates = [None if m is None else self.row.gflops(m) for m in medians]
+        known = peak is not None and rates[0] is not None
+        shown = ["" if rate is None else f"{rate:.3g}" for rate in rates]
+        return [*shown, f"{peak:.3g}" if known else "", note]
 
-def write_report(output: str, results: list[Result], repeats: int, smoke: bool) -> None:
-    """``output``.csv, .md, .svg and .png."""
-    table = [result.cells() for result in results]
+
+def measured(part: Part, repeats: int) -> list[Result]:
+    """A part's results; a failure is one too, and is told with its traceback."""
+    pairs: dict[str, list[Pair]] = {row.name: [] for row in part.rows}
+    troubles: dict[str, str] = {}
+    started = time.perf_counter()
+    try:
+        with part.open() as measure:
+            for repeat in range(repeats):
+                for name, pair in measure().items():
+                    told = f"  {repeat + 1}/{repeats} {name}:"
+                    if isinstance(pair, str):
+                        troubles[name] = pair
+                        say(f"{told} {pair}")
+                        continue
+                    pairs[name].append(pair)
+                    b = "" if pair[1] is None else f"  B {pair[1]:.4g}"
+                    say(f"{told} A {pair[0]:.4g}{b}")
+    except CannotRun as reason:
+        troubles = dict.fromkeys(pairs, f"cannot run: {reason}")
+        say(f"  cannot run: {reason}")
+    except Exception as error:  # the other parts can still be measured; the exit status tells
+        last = (str(error).splitlines() or [type(error).__name__])[-1]
+        troubles = dict.fromkeys(pairs, f"{FAILED}{last}")
+        say(traceback.format_exc())
+    say(f"  {time.perf_counter() - started:.0f} s")
+    return [Result(row, pairs[row.name], troubles.get(row.name, "")) for row in part.rows]
+
+
+def write_report(
+    output: str,
+    results: list[Result],
+    repeats: int,
+    smoke: bool,
+    peak: float | None,
+    notes: Mapping[str, str],
+) -> None:
+    """``output``.csv, .md, .svg and .png.
+
+    ``peak`` is a core's GFLOP a second in a product of matrices, in the same run.
+    """
+    table = [r.cells() + r.work(peak, notes.get(r.row.name, "")) for r in results]
     stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerows([HEADER, *table])
+    csv.writer(stream, lineterminator="\n").writerows([HEADER + WORK, *table])
     write_text(f"{output}.csv", stream.getvalue())
+    of_peak = f", of {peak:.3g} in a product of 1024x1024 matrices in this run" if peak else ""
     lines = [
         "# Benchmark of the federation",
         "",
         *(["A smoke run: the numbers mean nothing.", ""] if smoke else []),
-        f"{where()}. {repeats} interleaved pairs of A and B; the ratio is how many times better A "
-        "is, the median of the pairs with their least and most.",
+        f"{where()}. {repeats} interleaved passes over A and B; the ratio is how many times better "
+        "A is, the median of the passes with their least and most.",
         "",
-        tabulate(table, HEADER, tablefmt="github", disable_numparse=True),
+        f"GFLOP/s are of one core{of_peak}. They are nominal: a step counts as three forward "
+        "passes of 2 FLOP a multiply-add, whether or not a side computes all of them; compiled "
+        "gradients leave out what is zero. Networks are trained on the images they are measured "
+        "with; what is active is the share of places above 0 behind a pool.",
+        "",
+        "In peers/ A and B run the same rounds from the same weights. A round ends when the "
+        "cohort's weights are back; pfl, which sums them in its processes, has summed them then. "
+        "BlazeFL's threads share one interpreter and its lock; it advises a Python without.",
+        "",
+        tabulate(table, HEADER + WORK, tablefmt="github", disable_numparse=True),
     ]
     write_text(f"{output}.md", "\n".join(lines) + "\n")
     draw(output, [result for result in results if result.ratios])

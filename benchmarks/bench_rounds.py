@@ -16,16 +16,18 @@ from typing import Any
 
 import numpy as np
 import psutil
+import torch
 from flwr.app import Array, ArrayRecord, Context, Message, MessageType, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
+from safetensors.torch import load_file
 
 from autoprune.federation.local_grid import LocalGrid, load_app
 from autoprune.federation.messages import instruction
 from autoprune.models import Architecture, new_network
 from autoprune.models.state import flat
 
-NO_RAY = 3  # exit status
+NOT_THERE = 3  # exit status where a side is not installed
 NODES_WITHIN = 60  # seconds for Flower's runtime to show its nodes
 
 
@@ -34,7 +36,8 @@ class Request:
     """``grid`` "local" or "flower"; ``client`` "module:attribute"; an echo has no architecture.
 
     ``client_cpus`` and ``client_gpus`` are Ray's for one client, None for Flower's default. The
-    first round, which is not timed, is of ``warm_up`` clients.
+    first round, which is not timed, is of ``warm_up`` clients. ``state`` is the file of the weights
+    that every round begins with; without one they are those of a new network.
     """
 
     grid: str
@@ -48,6 +51,14 @@ class Request:
     run_config: dict[str, Any]
     client_cpus: int | None = None
     client_gpus: float = 0.0
+    state: str = ""
+
+
+def initial(request: Request, architecture: Architecture) -> torch.Tensor:
+    """The weights (number,) that every round begins with."""
+    if request.state:
+        return flat(load_file(request.state))
+    return flat(new_network(architecture, 0).state_dict())
 
 
 def measure(grid: Grid, request: Request) -> dict[str, Any]:
@@ -59,7 +70,7 @@ def measure(grid: Grid, request: Request) -> dict[str, Any]:
         time.sleep(0.1)
     architecture = request.architecture and Architecture.from_json(request.architecture)
     if architecture:
-        weights = flat(new_network(architecture, 0).state_dict())
+        weights = initial(request, architecture)
     seconds, losses = [], []
     for server_round in range(request.rounds + 1):
         if architecture:
@@ -107,7 +118,7 @@ def on_flower(request: Request) -> dict[str, Any]:
         from flwr.simulation import run_simulation
     except ImportError as error:
         print(f"Flower's simulation runtime is not installed: {error}", file=sys.stderr)
-        sys.exit(NO_RAY)
+        sys.exit(NOT_THERE)
     backend: dict[str, Any] = {
         "init_args": {
             "num_cpus": request.workers,

@@ -41,6 +41,7 @@ class Work:
     widths: tuple[int, ...]
     family: str = "cnn"
     device: str = "cpu"
+    loop: int = 0  # clients in one measurement of a loop, which then takes 1 to 3 seconds
 
     @property
     def architecture(self) -> Architecture:
@@ -86,13 +87,15 @@ def train_flags(settings: Settings) -> list[str]:
     return ["--settings", json.dumps(settings.run_config()), *words]
 
 
-_SMALL = Work("28x28", 200, 200, 28, 1, 62, 50, 5, (32, 64))
-_LARGE = Work("84x84", 50, 20, 84, 3, 2, 20, 5, (32, 32, 32, 32))
+_SMALL = Work("28x28", 200, 200, 28, 1, 62, 20, 5, (32, 64), loop=5)
+_LARGE = Work("84x84", 50, 20, 84, 3, 2, 20, 5, (32, 32, 32, 32), loop=3)
 WORKS = {
     "28x28 dense": _SMALL,
-    "28x28 pruned": replace(_SMALL, widths=(17, 43)),
+    "28x28 pruned": replace(_SMALL, widths=(17, 43), loop=6),
     "84x84 dense": _LARGE,
-    "84x84 pruned": replace(_LARGE, widths=(14, 9, 14, 9)),
+    "84x84 pruned": replace(_LARGE, widths=(14, 9, 14, 9), loop=6),
+    "28x28 resnet": replace(_SMALL, family="resnet", widths=(16, 32, 64), loop=5),
+    "84x84 resnet": replace(_LARGE, family="resnet", widths=(16, 32, 64), loop=5),
     "light": Work("light", 20, 60, 28, 1, 62, 10, 1, (32, 64)),
 }
 
@@ -102,29 +105,45 @@ def works(smoke: bool) -> dict[str, Work]:
     if not smoke:
         return WORKS
     return {
-        name: replace(w, clients=6, samples=min(w.samples, 40), cohort=4, epochs=1)
+        name: replace(
+            w, clients=6, samples=min(w.samples, 40), cohort=4, epochs=1, loop=min(w.loop, 1)
+        )
         for name, w in WORKS.items()
     }
 
 
-def make_data(folder: Path, work: Work, images: Sequence[int] | None = None) -> None:
-    """Random images in a client store, and its natural partition, under ``folder``.
+def make_data(
+    folder: Path,
+    work: Work,
+    pool: tuple[np.ndarray, np.ndarray] | None = None,
+    sizes: Sequence[int] | None = None,
+) -> None:
+    """Images in a client store, and its natural partition, under ``folder``.
 
-    ``images`` are those of each client, where they have not all the work's number.
+    They are drawn with replacement from a ``pool`` of images (image, height, width, channel) and
+    labels (image,), or are random numbers without one. ``sizes`` are the numbers of each client's
+    images, where they have not all the work's.
     """
     rng = np.random.default_rng(0)
     owners = np.concatenate(
-        [np.repeat(np.arange(work.clients), images or work.samples), np.zeros(16, int)]
+        [np.repeat(np.arange(work.clients), sizes or work.samples), np.zeros(16, int)]
     )
     splits = np.concatenate([np.zeros(len(owners) - 16, int), np.repeat([1, 2], 8)])
-    shape = (len(owners), work.side, work.side, work.channels)
+    if pool:
+        chosen = rng.integers(len(pool[0]), size=len(owners))
+        images, labels = pool[0][chosen], pool[1][chosen]
+        images[-16:] = rng.integers(0, 256, images[-16:].shape)  # held out: none that is trained on
+    else:
+        shape = (len(owners), work.side, work.side, work.channels)
+        images = rng.integers(0, 256, shape, np.uint8)
+        labels = rng.integers(0, work.classes, len(owners))
     write_store(
         folder / work.data / "store",
         name=work.data,
-        source="random numbers",
+        source="generated" if pool else "random numbers",
         kind="stand-in",
-        images=rng.integers(0, 256, shape, np.uint8),
-        labels=rng.integers(0, work.classes, (len(owners), 1)),
+        images=images,
+        labels=labels[:, None],
         clients=owners,
         splits=splits,
         client_ids=[f"client-{number}" for number in range(work.clients)],

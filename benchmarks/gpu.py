@@ -178,7 +178,7 @@ def main() -> int:
     ):
         bench = Bench(works(args), Path(folder), end, args.quick)
         for work in {work.data: work for work in bench.works.values()}.values():
-            make_data(bench.folder, work, ragged(work))
+            make_data(bench.folder, work, sizes=ragged(work))
         for name in bench.works:
             try:
                 rows += rates(bench, name, args, scale.repeats)

@@ -19,13 +19,12 @@ os.environ["PYTHONPATH"] = os.pathsep.join(sys.path[:2])  # of the sides, which 
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"  # before flwr is imported, which reads it
 
 from bench_preparation import PreparationBench  # noqa: E402
-from bench_report import HEADER, Result, draw, where  # noqa: E402
+from bench_report import HEADER, Result, draw, measured, where  # noqa: E402
 from bench_work import say  # noqa: E402
 from make_full_size import SIZES  # noqa: E402
 from tabulate import tabulate  # noqa: E402
 
 from autoprune.core.files import write_text  # noqa: E402
-from federation import measured  # noqa: E402
 
 SMOKE = 0.01  # share of the full size
 

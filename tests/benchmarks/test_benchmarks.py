@@ -1,10 +1,13 @@
 """The benchmarks run, at a hundredth of their size; their numbers are no business of tests."""
 
 import csv
+import json
 import os
 import re
 import subprocess
 import sys
+from dataclasses import asdict
+from importlib.util import find_spec
 
 import pytest
 
@@ -15,9 +18,13 @@ pytestmark = pytest.mark.long
     ("name", "parts", "rows"),
     [
         ("preparation", ["femnist"], {"femnist/throughput", "femnist/worker memory"}),
-        ("federation", ["loop", "workers", "startup"], {"loop/28x28 pruned fp32", "startup"}),
+        (
+            *("federation", ["peak", "loop", "workers", "startup"]),
+            {"loop/28x28 pruned compiled", "loop/84x84 dense fp32", "startup"},
+        ),
         pytest.param(
-            *("federation", ["overhead", "flower"], {"overhead/in process", "flower/28x28 dense"}),
+            *("federation", ["overhead", "peers"]),
+            {"overhead/in process", "peers/28x28 dense/Flower", "peers/light/BlazeFL threads"},
             marks=pytest.mark.skipif(
                 os.environ.get("AUTOPRUNE_TEST_RAY") != "1",
                 reason="starts Ray, which can hang; set AUTOPRUNE_TEST_RAY=1 to run it",
@@ -37,8 +44,9 @@ def test_a_smoke_run_measures_every_row(root, tmp_path, name, parts, rows):
     assert done.returncode == 0, done.stderr
     with output.with_suffix(".csv").open(newline="") as stream:
         measured = {row["name"]: row for row in csv.DictReader(stream)}
-    assert rows <= {row.removesuffix("/our client") for row in measured}
-    assert all(row["median_A"] for row in measured.values())
+    assert rows <= set(measured)
+    for row in measured.values():
+        assert row["median_A"] or row["met"].startswith("cannot run: ")
     assert "A smoke run: the numbers mean nothing." in output.with_suffix(".md").read_text()
 
 
@@ -70,3 +78,51 @@ def test_the_gpus_script_runs_through_on_a_processor(root, tmp_path):
     page = (tmp_path / "gpu.md").read_text()
     assert "A trial: the numbers mean nothing." in page
     assert re.search(r"^\| femnist-cnn .*\| yes ", page, re.MULTILINE)
+
+
+@pytest.fixture
+def benchmarks(root, monkeypatch):
+    """The folder of the benchmarks, whose modules can be imported."""
+    monkeypatch.syspath_prepend(root / "benchmarks")
+    return root / "benchmarks"
+
+
+@pytest.mark.skipif(find_spec("pfl") is not None, reason="pfl is installed here")
+def test_a_peer_that_is_not_installed_is_said_in_one_line(benchmarks, tmp_path):
+    from bench_rounds import NOT_THERE, Request
+
+    asked = json.dumps(asdict(Request("pfl", "", 2, 4, 4, 1, 4, None, {})))
+    command = [sys.executable, benchmarks / "bench_peers.py", asked, tmp_path / "found.json"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == NOT_THERE
+    assert done.stderr == "pfl is not installed; `make peers` installs it\n"
+
+
+def test_peers_that_nobody_made_are_rows_that_cannot_run(benchmarks, tmp_path, monkeypatch):
+    import bench_runtimes as runtimes
+    from bench_parts import Bench
+    from bench_report import FAILED, measured
+    from bench_work import works
+
+    sides = {runtimes.BLAZEFL: 1.0, runtimes.PFL: 1.0}
+    monkeypatch.setitem(runtimes.TABLE, "light", sides)
+    monkeypatch.setenv("PYTHONPATH", str(benchmarks.parent / "workflow"))
+    bench = Bench(works(True), tmp_path, lambda: None, True, str(tmp_path / "python"))
+    results = measured(runtimes.runtime_part(bench, "light"), 1)
+    expected = f"cannot run: {tmp_path}/python is not there; `make peers` makes it"
+    assert [(r.row.name, r.met) for r in results] == [
+        ("peers/light/BlazeFL processes", expected),
+        ("peers/light/pfl", expected),
+    ]
+    assert not any(r.trouble.startswith(FAILED) for r in results)
+
+
+def test_achieved_gflops_are_of_a_sample_or_of_a_round(benchmarks):
+    from bench_parts import Row
+    from bench_report import Result
+
+    rate = Row("loop", "", "", "samples/s", True, gflop=0.5)
+    time = Row("peers", "", "", "s/round", False, gflop=30.0)
+    assert Result(rate, [(40.0, 20.0)]).work(50.0, "") == ["20", "10", "50", ""]
+    assert Result(time, [(2.0, 3.0)]).work(None, "said") == ["15", "10", "", "said"]
+    assert Result(Row("startup", "", "", "s", False), [(2.0, None)]).work(50.0, "") == [""] * 4
