@@ -24,7 +24,6 @@ RUNS = {
     "sensitivity": {"method": "ssfl", "variant": "one-shot"},
     "gradients": {"method": "prunefl", "variant": "adaptive"},
     "taylor": {"method": "taylor", "variant": "one-shot"},
-    "scales": {"method": "slimming", "variant": "one-shot"},
     "gates": {"method": "l0-gates", "variant": "joint"},
     "bits": {"method": "geta", "variant": "joint"},
 }
