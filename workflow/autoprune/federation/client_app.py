@@ -1,7 +1,7 @@
 """The ClientApp: train, or measure, the network that a message brings on this client's images."""
 
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -61,12 +61,14 @@ def _resident(where: torch.device) -> Resident:
     return Resident(where)
 
 
-@lru_cache(maxsize=8)
-def _settings(*config: tuple[str, type, bool | float | int | str]) -> Settings:
-    """The settings of a run configuration, whose reading takes as long as a step; once a run.
+def _settings(context: Context) -> Settings:
+    """The settings of a run configuration, whose reading takes as long as a step; once a run."""
+    # with their types, as Python holds 1, 1.0 and True for the same
+    return _read(*((name, type(value), value) for name, value in context.run_config.items()))
 
-    Types are given beside values, as Python holds 1, 1.0 and True for the same.
-    """
+
+@lru_cache(maxsize=8)
+def _read(*config: tuple[str, type, bool | float | int | str]) -> Settings:
     return Settings.from_run_config({name: value for name, _, value in config})
 
 
@@ -82,10 +84,10 @@ def _data(settings: Settings, context: Context) -> tuple[ClientStore, Partition]
 class Task:
     """What a message asks of this client, its network loaded with the weights that came.
 
-    ``images`` (image, channel, height, width), ``labels`` (image, ...). ``state`` and ``masks`` are
-    the weights as they were received. ``pixels`` (image, height, width, channel) are the images as
-    bytes, of which 0 and 255 are the ends of ``pixel_range``. The network and its images are where
-    the run computes, ``state`` and ``masks`` on the processor.
+    ``labels`` (image, ...); ``state`` and ``masks`` are the weights as they were received.
+    ``pixels`` (image, height, width, channel) are the images as bytes, of which 0 and 255 are the
+    ends of ``pixel_range``. The network and its images are where the run computes, ``state`` and
+    ``masks`` on the processor.
     """
 
     settings: Settings
@@ -95,10 +97,14 @@ class Task:
     network: Network
     state: dict[str, torch.Tensor]
     masks: dict[str, torch.Tensor]
-    images: torch.Tensor
     labels: torch.Tensor
     pixels: torch.Tensor
     pixel_range: tuple[float, float]
+
+    @cached_property
+    def images(self) -> torch.Tensor:
+        """The network's input (image, channel, height, width): who trains on bytes needs none."""
+        return to_input(self.pixels, self.pixel_range)
 
     @property
     def kind(self) -> str:
@@ -122,7 +128,7 @@ def begin(message: Message, context: Context) -> Task:
     and int8's rounding errors are kept between rounds, in the context.
     """
     keep_memory()
-    settings = _settings(*((k, type(v), v) for k, v in context.run_config.items()))
+    settings = _settings(context)
     torch.set_num_threads(settings.torch_threads)  # the order of sums depends on it
     where = device.start(settings.device)
     client = int(context.node_config["partition-id"])
@@ -139,7 +145,6 @@ def begin(message: Message, context: Context) -> Task:
     else:
         of_client = str(store.folder), str(partition.folder), client, settings.target
         pixels, labels = _resident(where).of(of_client, read)
-    images = to_input(pixels, store.pixel_range)
     network = workspace(architecture, where)
     network.loss, network.gradients = asked.loss, settings.gradients
     state, masks = received(message.content, context, network.state_dict())
@@ -152,7 +157,7 @@ def begin(message: Message, context: Context) -> Task:
             load_state(teacher, _across(unflat(only(message.content, TEACHER), of), where))
         network.attached.begin(ask, teacher)
     return Task(
-        settings, client, server_round, ask, network, state, masks, images, labels, pixels,
+        settings, client, server_round, ask, network, state, masks, labels, pixels,
         store.pixel_range,
     )  # fmt: skip
 
@@ -170,7 +175,7 @@ def identify(message: Message, context: Context) -> Message:
     if "data" not in context.node_config:
         content = holding([int(context.node_config["partition-id"])], "")
     else:
-        settings = _settings(*((k, type(v), v) for k, v in context.run_config.items()))
+        settings = _settings(context)
         _, share = _data(settings, context)
         content = holding(share.held, share.whole)
     return Message(content, reply_to=message)

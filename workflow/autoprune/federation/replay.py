@@ -10,24 +10,32 @@ to whose bits the tests hold this on the processor, where to replay a step is to
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from autoprune.core.calls import is_call
 from autoprune.federation import device
-from autoprune.federation.training import adam_step, flat_mask, flatten, fresh_moments
+from autoprune.federation.step import (
+    PRECISIONS,
+    Step,
+    adam_step,
+    batches,
+    fresh_moments,
+    of_kernels,
+    scales_of,
+)
+from autoprune.federation.training import flat_mask, flatten
 from autoprune.federation.training import to_input as as_input
-from autoprune.models.kinds import BATCH_NORMS
-from autoprune.models.layers import Network, gradient
+from autoprune.models.layers import Network
 
 WARM_UP = 3  # steps before one is recorded: cuDNN, cuBLAS and autograd set themselves up in them
 KEPT = 2  # networks whose steps are kept: a search comes to many, and never back
-Step = Callable[[], object]
-Recorder = Callable[[Step], Step]
+Call = Callable[[], object]  # a step on a batch that lies in its place
+Recorder = Callable[[Call], Call]
 
 
 class Recorded:
@@ -39,7 +47,7 @@ class Recorded:
     def __init__(self) -> None:
         self._pool = torch.cuda.graph_pool_handle()
 
-    def __call__(self, step: Step) -> Step:
+    def __call__(self, step: Call) -> Call:
         """Record a step, which has run before on another stream, as CUDA asks for."""
         side, now = torch.cuda.Stream(), torch.cuda.current_stream()
         side.wait_stream(now)
@@ -53,7 +61,7 @@ class Recorded:
         return graph.replay
 
 
-def called(step: Step) -> Step:
+def called(step: Call) -> Call:
     """What stands in for ``Recorded`` where there is no GPU: as many steps before, then itself."""
     for _ in range(WARM_UP):
         step()
@@ -86,11 +94,12 @@ class Place:
     def __init__(self, network: Network, record: Recorder) -> None:
         self.network, self._record = network, record
         self.weights = flatten(network)
-        self.slopes = gradient(self.weights)
         self.state = fresh_moments(self.weights)
         self.total = torch.zeros((), device=self.weights.device)
-        self.trained, self.received, self.summed = (torch.empty_like(self.slopes) for _ in "123")
-        self._steps: dict[Form, tuple[Tensor, Tensor, Step]] = {}
+        self.trained, self.received, self.summed = (
+            torch.empty_like(self.weights.detach()) for _ in "123"
+        )
+        self._steps: dict[Form, tuple[Tensor, Tensor, Call]] = {}
 
     def step(self, form: Form, pixels: Tensor, labels: Tensor) -> None:
         """One step on a batch of bytes (image, height, width, channel) and its labels."""
@@ -101,7 +110,7 @@ class Place:
         own_labels.copy_(labels)
         replay()
 
-    def _recorded(self, form: Form, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Step]:
+    def _recorded(self, form: Form, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Call]:
         """A batch's place and the step on it; what the steps before recording changed is undone."""
         own = pixels.clone(), labels.clone()
         changed = [self.weights.data, self.total, self.summed, *self.state.values()]
@@ -113,31 +122,27 @@ class Place:
                 tensor.copy_(value)
         return *own, replay
 
-    def _of(self, form: Form, pixels: Tensor, labels: Tensor) -> Step:
-        """The step itself; see ``federation.training.train``."""
-        network, weights, slopes = self.network, self.weights, self.slopes
-        scales = [
-            m.weight for m in network.modules() if form.norm_l1 and isinstance(m, BATCH_NORMS)
-        ]
-
-        def step() -> None:
-            slopes.zero_()
-            inputs = as_input(pixels, form.pixel_range)
+    def _of(self, form: Form, pixels: Tensor, labels: Tensor) -> Call:
+        """The step itself, and its loss into the epoch's."""
+        step = Step(
             # autograd's: what a family has written out by hand is for processors
-            loss = Network.backward(network, inputs, labels, form.dtype)
-            self.total.add_(loss * form.images)
-            if form.summed:
-                self.summed.add_(slopes)
-            if form.proximal_mu:
-                slopes.add_(weights.detach() - self.received, alpha=form.proximal_mu)
-            if form.masked:
-                slopes.mul_(self.trained)
-            adam_step(weights, self.state, form.learning_rate, form.epsilon)
-            for scale in scales:
-                reach = form.norm_l1 * form.learning_rate
-                scale.data.copy_(F.softshrink(scale.detach(), reach))
+            partial(Network.backward, self.network),
+            self.weights,
+            partial(adam_step, self.weights, self.state, form.learning_rate, form.epsilon),
+            form.dtype,
+            trained=self.trained if form.masked else None,
+            summed=self.summed if form.summed else None,
+            received=self.received if form.proximal_mu else None,
+            proximal_mu=form.proximal_mu,
+            scales=scales_of(self.network) if form.norm_l1 else (),
+            reach=form.norm_l1 * form.learning_rate,
+        )
 
-        return step
+        def call() -> None:
+            loss = step(as_input(pixels, form.pixel_range), labels)
+            self.total.add_(loss * form.images)
+
+        return call
 
 
 _places: OrderedDict[Network, Place] = OrderedDict()
@@ -202,13 +207,11 @@ def train(
             place.trained.copy_(flat_mask(network, masks))
         place.received.copy_(place.weights)
         place.summed.zero_()
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    dtype = PRECISIONS[precision]
     ends = float(pixel_range[0]), float(pixel_range[1])
     for _ in range(epochs):
         place.total.zero_()
-        order = torch.from_numpy(shuffle.permutation(len(labels))).to(labels.device)
-        shuffled = pixels[order], labels[order]
-        for batch, targets in zip(*(part.split(batch_size) for part in shuffled), strict=True):
+        for batch, targets in batches(pixels, labels, batch_size, shuffle):
             form = Form(
                 len(targets), dtype, ends, learning_rate, epsilon, norm_l1, proximal_mu,
                 bool(masks), gradients is not None, network.loss,
@@ -217,10 +220,5 @@ def train(
     if moments is not None:
         moments |= {name: tensor.to("cpu", copy=True) for name, tensor in place.state.items()}
     if gradients is not None:
-        place.slopes.copy_(place.summed)  # of which the parameters' own gradients are views
-        gradients |= {
-            name: gradient(parameter).clone(memory_format=torch.contiguous_format).cpu()
-            for name, parameter in network.named_parameters()
-            if parameter.dim() > 1
-        }
+        gradients |= of_kernels(network, place.weights, place.summed)
     return float(place.total) / len(labels)

@@ -4,19 +4,26 @@ import ctypes
 import math
 import sys
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from types import MethodType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from autoprune.federation.device import CPU, move, of
 from autoprune.federation.optimizers import Chosen
+from autoprune.federation.step import (
+    PRECISIONS,
+    Step,
+    adam_step,
+    batches,
+    fresh_moments,
+    of_kernels,
+    scales_of,
+)
 from autoprune.models import Architecture, build
-from autoprune.models.kinds import BATCH_NORMS
 from autoprune.models.layers import Network, gradient, to_channels_last
 
 EVALUATION_BATCH = 256  # images; larger ones only take more memory
@@ -41,8 +48,11 @@ def keep_memory() -> None:
 
 
 def workspace(architecture: Architecture, device: torch.device = CPU) -> Network:
-    """A network of this architecture to load weights into: building it costs more than that."""
-    return _workspace(architecture, device)
+    """A network of this architecture to load weights into: building it costs more than that.
+
+    The same one each time, on each device.
+    """
+    return _workspace(architecture, device)  # which keeps one, whether or not CPU is said
 
 
 @cache
@@ -103,83 +113,37 @@ def train(
     """
     network.train()
     weights = flatten(network)
-    slopes = gradient(weights)
     device = weights.device
     trained = flat_mask(network, masks).to(device) if masks else None
     rates = learning_rate, epsilon
     other = Chosen(optimizer, network, weights, *rates, trained, moments) if optimizer else None
     came = {name: tensor.to(device) for name, tensor in (moments or {}).items()}
     state = came or fresh_moments(weights)
-    received = weights.detach().clone() if proximal_mu else None
-    scales = [m.weight for m in network.modules() if norm_l1 and isinstance(m, BATCH_NORMS)]
     summed = torch.zeros_like(weights) if gradients is not None else None
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    step = Step(
+        network.backward,
+        weights,
+        other.step if other else partial(adam_step, weights, state, *rates),
+        PRECISIONS[precision],
+        trained=trained,
+        summed=summed,
+        received=weights.detach().clone() if proximal_mu else None,
+        proximal_mu=proximal_mu,
+        scales=scales_of(network) if norm_l1 else (),
+        reach=norm_l1 * learning_rate,
+    )
     total = torch.zeros((), device=device)
     for _ in range(epochs):
         total = torch.zeros((), device=device)
-        order = torch.from_numpy(shuffle.permutation(len(labels)))
-        shuffled = images[order.to(images.device)], labels[order.to(device)]
-        batches = zip(*(part.split(batch_size) for part in shuffled), strict=True)
-        for batch, targets in batches:
-            slopes.zero_()
+        for batch, targets in batches(images, labels, batch_size, shuffle):
             inputs = augment(batch).to(device) if augment else batch
-            total += network.backward(inputs, targets, dtype) * len(targets)
-            if summed is not None:
-                summed.add_(slopes)
-            if received is not None:
-                slopes.add_(weights.detach() - received, alpha=proximal_mu)
-            if trained is not None:
-                slopes.mul_(trained)
-            other.step() if other else adam_step(weights, state, *rates)
-            for scale in scales:
-                scale.data.copy_(F.softshrink(scale.detach(), norm_l1 * learning_rate))
+            total += step(inputs, targets) * len(targets)
     if moments is not None:
         last = other.state() if other else state
         moments |= {name: tensor.cpu() for name, tensor in last.items()}
     if gradients is not None and summed is not None:
-        slopes.copy_(summed)  # of which the parameters' own gradients are views
-        gradients |= {
-            name: gradient(parameter).clone(memory_format=torch.contiguous_format).cpu()
-            for name, parameter in network.named_parameters()
-            if parameter.dim() > 1
-        }
+        gradients |= of_kernels(network, weights, summed)
     return float(total) / len(labels)
-
-
-def fresh_moments(weights: Tensor) -> dict[str, Tensor]:
-    """Adam's state before its first step, as ``torch.optim.Adam`` names it."""
-    return {
-        "step": torch.zeros((), device=weights.device),  # on a GPU its kernel reads it there
-        "exp_avg": torch.zeros_like(weights),
-        "exp_avg_sq": torch.zeros_like(weights),
-    }
-
-
-@torch.no_grad()
-def adam_step(
-    weights: Tensor, state: dict[str, Tensor], learning_rate: float, epsilon: float
-) -> None:
-    """One step of Adam by ``weights.grad``, in place: that of ``torch.optim.Adam(fused=True)``.
-
-    The same kernel and so the same bits, without the class: making its first object imports
-    torch's compiler, a second of every run. Source: Kingma and Ba 2015; torch's own defaults.
-    """
-    state["step"].add_(1)
-    torch._fused_adam_(
-        [weights],
-        [gradient(weights)],
-        [state["exp_avg"]],
-        [state["exp_avg_sq"]],
-        [],
-        [state["step"]],
-        lr=learning_rate,
-        beta1=0.9,
-        beta2=0.999,
-        weight_decay=0.0,
-        eps=epsilon,
-        amsgrad=False,
-        maximize=False,
-    )
 
 
 @torch.no_grad()
