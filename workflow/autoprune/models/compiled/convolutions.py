@@ -10,16 +10,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from autoprune.models.compiled import pooling
+from autoprune.models.compiled.vectors import WIDTH
 from autoprune.models.layers import Conv2d, gradient, halved
 
 
 class _Maps:
-    """Zeros (batch, height, width, channel), flat with LANES more behind, and as a tensor."""
+    """Zeros (batch, height, width, channel), flat with WIDTH more behind, and as a tensor."""
 
     def __init__(self, batch: int, height: int, width: int, channels: int) -> None:
         shape = batch, height, width, channels
         number = math.prod(shape)
-        flat = torch.zeros(number + pooling.LANES)
+        flat = torch.zeros(number + WIDTH)
         self.flat, self.shape = flat.numpy(), shape
         self.tensor = flat[:number].view(shape).permute(0, 3, 1, 2)
 

@@ -11,118 +11,38 @@ it, 0 to 3 in the order of reading, or NONE where the ReLU is at 0.
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import float32, int32, int64, types, uint8, void
-from numba.core import cgutils
-from numba.extending import intrinsic
 
 from autoprune.models.compiled.jit import jit
+from autoprune.models.compiled.vectors import WIDTH, add_vectors
 
 Array = np.ndarray[Any, Any]
 MAPS, WINS, KERNELS = float32[:, :, :, ::1], uint8[:, :, :, ::1], float32[:, :, ::1]
 FLAT, SHAPE = float32[::1], types.UniTuple(int64, 4)
-
-LANES = 16  # numbers of a vector; processors with shorter ones take several for one
 
 NONE = np.uint8(4)
 # numbers of an input whose gradients are made together, filter by filter: a core's cache holds them
 PART = 2**16
 
 
-@intrinsic(prefer_literal=True)
-def _add_vectors(  # type: ignore[no-untyped-def]
-    typing_context, values, places, begin, end, rows, shift, step, sums, at, number
-):
-    """``add_rows`` for ``number`` vectors, a literal.
-
-    Written in LLVM's own words, as its vectoriser would read and write the sums in each turn.
-    """
-    if not isinstance(number, types.IntegerLiteral):
-        return None
-    count = number.literal_value
-    apart = max(1, 4 // count)  # sums of one vector would wait for each other
-
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        kinds = signature.args
-        lane, index = ir.FloatType(), ir.IntType(64)
-        vector = ir.VectorType(lane, LANES)
-
-        def data(n: int) -> Any:
-            return context.make_array(kinds[n])(context, builder, arguments[n]).data
-
-        value, place, row, total = data(0), data(1), data(4), data(7)
-        first, last, shifted, stride, to = (arguments[n] for n in (2, 3, 5, 6, 8))
-
-        def vectors(base: Any, start: Any, stride: Any) -> list[Any]:
-            found = []
-            for v in range(count):
-                begin = builder.add(start, builder.mul(index(v), stride))
-                found.append(builder.bitcast(builder.gep(base, [begin]), vector.as_pointer()))
-            return found
-
-        def load(pointer: Any) -> Any:
-            found = builder.load(pointer)
-            found.align = 4
-            return found
-
-        def store(number: Any, pointer: Any) -> None:
-            builder.store(number, pointer).align = 4
-
-        before = vectors(total, to, index(LANES))
-        zero = ir.Constant(vector, [0.0] * LANES)
-        slots = [
-            [cgutils.alloca_once_value(builder, zero) for _ in range(count)] for _ in range(apart)
-        ]
-
-        def add(n: Any, into: list[Any]) -> None:
-            one = builder.load(builder.gep(value, [n]))
-            all_of_it = builder.shuffle_vector(
-                builder.insert_element(ir.Constant(vector, ir.Undefined), one, ir.IntType(32)(0)),
-                ir.Constant(vector, ir.Undefined),
-                ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES),
-            )
-            own = builder.sext(builder.load(builder.gep(place, [n])), index)
-            start = builder.add(own, shifted)
-            for slot, pointer in zip(into, vectors(row, start, stride), strict=True):
-                product = builder.fmul(load(pointer), all_of_it, flags=["contract"])
-                builder.store(builder.fadd(builder.load(slot), product, flags=["contract"]), slot)
-
-        whole = builder.sub(last, builder.srem(builder.sub(last, first), index(apart)))
-        with cgutils.for_range_slice(builder, first, whole, index(apart), inc=True) as (n, _):
-            for own, into in enumerate(slots):
-                add(builder.add(n, index(own)), into)
-        if apart > 1:
-            with cgutils.for_range_slice(builder, whole, last, index(1), inc=True) as (n, _):
-                add(n, slots[0])
-        for v, pointer in enumerate(before):
-            found = builder.load(slots[0][v])
-            for other in slots[1:]:
-                found = builder.fadd(found, builder.load(other[v]))
-            store(builder.fadd(load(pointer), found), pointer)
-        return context.get_dummy_value()
-
-    given = (values, places, begin, end, rows, shift, step, sums, at, number)
-    return types.void(*given), generate
-
-
 @jit(void(FLAT, int32[::1], int64, int64, FLAT, int64, int64, FLAT, int64, int64))
 def add_rows(values, places, begin, end, rows, shift, step, sums, at, vectors):  # type: ignore[no-untyped-def]
     """Add values[n] * rows[places[n] + shift :] for n of ``begin`` to ``end`` to sums[at :].
 
-    All are flat, ``places`` int32. What is added are ``vectors`` of LANES numbers, in ``rows``
+    All are flat, ``places`` int32. What is added are ``vectors`` of WIDTH numbers, in ``rows``
     ``step`` apart and in ``sums`` one behind the other; both must have so much.
     """
     while vectors >= 5:
-        _add_vectors(values, places, begin, end, rows, shift, step, sums, at, 5)
-        shift, at, vectors = shift + 5 * step, at + 5 * LANES, vectors - 5
+        add_vectors(values, places, begin, end, rows, shift, step, sums, at, 5)
+        shift, at, vectors = shift + 5 * step, at + 5 * WIDTH, vectors - 5
     if vectors == 4:
-        _add_vectors(values, places, begin, end, rows, shift, step, sums, at, 4)
+        add_vectors(values, places, begin, end, rows, shift, step, sums, at, 4)
     elif vectors == 3:
-        _add_vectors(values, places, begin, end, rows, shift, step, sums, at, 3)
+        add_vectors(values, places, begin, end, rows, shift, step, sums, at, 3)
     elif vectors == 2:
-        _add_vectors(values, places, begin, end, rows, shift, step, sums, at, 2)
+        add_vectors(values, places, begin, end, rows, shift, step, sums, at, 2)
     elif vectors == 1:
-        _add_vectors(values, places, begin, end, rows, shift, step, sums, at, 1)
+        add_vectors(values, places, begin, end, rows, shift, step, sums, at, 1)
 
 
 @jit(void(MAPS, int64, MAPS, WINS))
@@ -162,18 +82,18 @@ def add_kernel_gradients(
     """Add the gradients of a convolution's kernels and biases to what is there.
 
     ``slope`` is the loss' gradient by what ``pool`` gave; ``x`` the convolution's input of this
-    ``shape``, flat, with LANES more numbers behind it; ``kernels`` (filter, side, side * channel),
+    ``shape``, flat, with WIDTH more numbers behind it; ``kernels`` (filter, side, side * channel),
     ``biases`` (filter,).
     """
     batch, height, width, channels = shape
     rows, columns, filters = wins.shape[1:]
     side, run = kernels.shape[1:]
     row = width * channels
-    if run <= LANES:  # a vector for each row of the kernel, and all rows at once
-        vectors, lines, step, wide = side, 1, row, LANES
+    if run <= WIDTH:  # a vector for each row of the kernel, and all rows at once
+        vectors, lines, step, wide = side, 1, row, WIDTH
     else:
-        vectors, lines, step = (run + LANES - 1) // LANES, side, LANES
-        wide = vectors * LANES
+        vectors, lines, step = (run + WIDTH - 1) // WIDTH, side, WIDTH
+        wide = vectors * WIDTH
     sums = np.zeros(filters * side * wide, np.float32)
     images = min(batch, max(1, PART // (height * row)))
     # a list of active places for each filter, and room for one that is not to be in it
@@ -217,14 +137,14 @@ def input_gradients(
     batch, height, width, channels = shape
     rows, columns, filters = wins.shape[1:]
     side, run = kernels.shape[1:]
-    vectors = (run + LANES - 1) // LANES
-    wide = vectors * LANES
+    vectors = (run + WIDTH - 1) // WIDTH
+    wide = vectors * WIDTH
     matrix = np.zeros(filters * side * wide, np.float32)
     for f in range(filters):
         for r in range(side):
             for t in range(run):
                 matrix[(f * side + r) * wide + t] = kernels[f, r, t]
-    out = np.zeros(batch * height * width * channels + LANES, np.float32)
+    out = np.zeros(batch * height * width * channels + WIDTH, np.float32)
     # a list of filters for each place of a window, and one for those that have none
     values, winners = np.empty(5 * filters, np.float32), np.empty(5 * filters, np.int32)
     numbers = np.zeros(5, np.int64)
@@ -244,5 +164,5 @@ def input_gradients(
                         for r in range(side):
                             at = ((b * height + y + r) * width + z) * channels
                             add_rows(values, winners, first, first + numbers[win], matrix,
-                                     r * wide, LANES, out, at, vectors)  # fmt: skip
+                                     r * wide, WIDTH, out, at, vectors)  # fmt: skip
     return out[: batch * height * width * channels].reshape(shape)

@@ -206,3 +206,50 @@ def turn(typing, source, at, stride, count, target, to, leap):
 
     place = types.intp
     return types.none(source, place, place, place, target, place, place), code
+
+
+@intrinsic(prefer_literal=True)
+def add_vectors(typing, values, places, begin, end, rows, shift, step, sums, at, count):
+    """``pooling.add_rows`` for ``count`` vectors, a literal: their sums stay in registers."""
+    if not isinstance(count, types.IntegerLiteral):
+        return None
+    apart = max(1, 4 // count.literal_value)  # sums of one vector would wait for each other
+
+    def code(context, builder, signature, args):
+        values, places, begin, end, rows, shift, step, sums, at, _ = args
+        kinds, numbers = signature.args, range(count.literal_value)
+        totals = [
+            [cgutils.alloca_once_value(builder, NOTHING) for _ in numbers] for _ in range(apart)
+        ]
+
+        def index(number: int) -> Any:
+            return ir.Constant(at.type, number)
+
+        def add(n: Any, into: list[Any]) -> None:
+            value = builder.load(_address(context, builder, kinds[0], values, n))
+            place = builder.load(_address(context, builder, kinds[1], places, n))
+            start = builder.add(builder.sext(place, at.type), shift)
+            for v, total in zip(numbers, into, strict=True):
+                from_row = builder.add(start, builder.mul(index(v), step))
+                row = _load(context, builder, kinds[4], rows, from_row)
+                builder.store(
+                    _fma(builder, row, _spread(builder, value), builder.load(total)), total
+                )
+
+        whole = builder.sub(end, builder.srem(builder.sub(end, begin), index(apart)))
+        with cgutils.for_range_slice(builder, begin, whole, index(apart), inc=True) as (n, _):
+            for own, into in enumerate(totals):
+                add(builder.add(n, index(own)), into)
+        with cgutils.for_range_slice(builder, whole, end, index(1), inc=True) as (n, _):
+            add(n, totals[0])
+        for v in numbers:
+            found = builder.load(totals[0][v])
+            for other in totals[1:]:
+                found = builder.fadd(found, builder.load(other[v]))
+            to = builder.add(at, index(v * WIDTH))
+            found = builder.fadd(_load(context, builder, kinds[7], sums, to), found)
+            _store(context, builder, kinds[7], sums, to, found)
+        return context.get_dummy_value()
+
+    given = (values, places, begin, end, rows, shift, step, sums, at, count)
+    return types.void(*given), code
