@@ -36,64 +36,49 @@ ZERO = np.float32(0)
 
 
 @inner
-def _sum(x, start, end, lanes, mask):
-    """That of the numbers of images among those of a flat array from ``start`` to ``end``."""
-    total = 0.0
-    for lane in range(0, lanes, WIDTH):
-        a = b = c = d = fill(ZERO)
-        at = start + lane
-        while at + 3 * lanes < end:
-            a, b = plus(a, load(x, at)), plus(b, load(x, at + lanes))
-            c, d = plus(c, load(x, at + 2 * lanes)), plus(d, load(x, at + 3 * lanes))
-            at += 4 * lanes
-        while at < end:
-            a = plus(a, load(x, at))
-            at += lanes
-        total += add_up(times(plus(plus(a, b), plus(c, d)), load(mask, lane)))
-    return total
+def _number(total, x, at, slope, offset, middle):
+    return plus(total, load(x, at))
 
 
 @inner
-def _product(x, slope, offset, start, end, lanes, mean, mask):
-    """The sum of the numbers less ``mean``, times ``slope``, which begins ``offset`` later."""
-    total, middle = 0.0, fill(mean)
-    for lane in range(0, lanes, WIDTH):
-        a = b = c = d = fill(ZERO)
-        at = start + lane
-        while at + 3 * lanes < end:
-            s = at + offset
-            a = multiply_add(minus(load(x, at), middle), load(slope, s), a)
-            b = multiply_add(minus(load(x, at + lanes), middle), load(slope, s + lanes), b)
-            c = multiply_add(minus(load(x, at + 2 * lanes), middle), load(slope, s + 2 * lanes), c)
-            d = multiply_add(minus(load(x, at + 3 * lanes), middle), load(slope, s + 3 * lanes), d)
-            at += 4 * lanes
-        while at < end:
-            a = multiply_add(minus(load(x, at), middle), load(slope, at + offset), a)
-            at += lanes
-        total += add_up(times(plus(plus(a, b), plus(c, d)), load(mask, lane)))
-    return total
+def _square(total, x, at, slope, offset, middle):
+    less = minus(load(x, at), middle)
+    return multiply_add(less, less, total)
 
 
 @inner
-def _square(x, start, end, lanes, mean, mask):
-    """The sum of the squares of the numbers less ``mean``."""
-    total, middle = 0.0, fill(mean)
-    for lane in range(0, lanes, WIDTH):
-        a = b = c = d = fill(ZERO)
-        at = start + lane
-        while at + 3 * lanes < end:
-            one, two = minus(load(x, at), middle), minus(load(x, at + lanes), middle)
-            a, b = multiply_add(one, one, a), multiply_add(two, two, b)
-            one = minus(load(x, at + 2 * lanes), middle)
-            two = minus(load(x, at + 3 * lanes), middle)
-            c, d = multiply_add(one, one, c), multiply_add(two, two, d)
-            at += 4 * lanes
-        while at < end:
-            one = minus(load(x, at), middle)
-            a = multiply_add(one, one, a)
-            at += lanes
-        total += add_up(times(plus(plus(a, b), plus(c, d)), load(mask, lane)))
-    return total
+def _product(total, x, at, slope, offset, middle):
+    return multiply_add(minus(load(x, at), middle), load(slope, at + offset), total)
+
+
+def _sum_of(term):
+    """What sums a term over the numbers of images from ``start`` to ``end`` of a flat array.
+
+    The term adds to a vector that of the place of another. ``slope`` begins ``offset`` later.
+    """
+
+    @inner
+    def added(x, slope, offset, start, end, lanes, mean, mask):
+        total, middle = 0.0, fill(mean)
+        for lane in range(0, lanes, WIDTH):
+            a = b = c = d = fill(ZERO)
+            at = start + lane
+            while at + 3 * lanes < end:  # sums of their own: each would wait for the one before
+                a = term(a, x, at, slope, offset, middle)
+                b = term(b, x, at + lanes, slope, offset, middle)
+                c = term(c, x, at + 2 * lanes, slope, offset, middle)
+                d = term(d, x, at + 3 * lanes, slope, offset, middle)
+                at += 4 * lanes
+            while at < end:
+                a = term(a, x, at, slope, offset, middle)
+                at += lanes
+            total += add_up(times(plus(plus(a, b), plus(c, d)), load(mask, lane)))
+        return total
+
+    return added
+
+
+_sum, _squares, _products = map(_sum_of, (_number, _square, _product))
 
 
 @inner
@@ -104,9 +89,9 @@ def _learn(x, channel, size, lanes, mask, images, norm):
     multiplied, and then raised.
     """
     weight, bias, before, running_mean, running_var, epsilon, momentum, saved, _, _ = norm
-    start, number = channel * size, size // lanes * images
-    mean = np.float32(_sum(x, start, start + size, lanes, mask) / number)
-    variance = _square(x, start, start + size, lanes, mean, mask) / number
+    start, end, number = channel * size, (channel + 1) * size, size // lanes * images
+    mean = np.float32(_sum(x, x, 0, start, end, lanes, ZERO, mask) / number)
+    variance = _squares(x, x, 0, start, end, lanes, mean, mask) / number
     saved[0, channel] = mean
     saved[1, channel] = 1 / np.sqrt(variance + epsilon)
     unbiased = variance * number / (number - 1)
@@ -180,8 +165,9 @@ def _descend(slope, offset, x, channel, size, lanes, mask, images, norm):
     weight, _, _, _, _, _, _, saved, weights, biases = norm
     mean, inverse = saved[0, channel], saved[1, channel]
     start, end, number = channel * size, (channel + 1) * size, size // lanes * images
-    total = _sum(slope, start + offset, end + offset, lanes, mask)
-    product = _product(x, slope, offset, start, end, lanes, mean, mask) * inverse
+    begin = start + offset
+    total = _sum(slope, slope, 0, begin, end + offset, lanes, ZERO, mask)
+    product = _products(x, slope, offset, start, end, lanes, mean, mask) * inverse
     weights[channel] += product
     biases[channel] += total
     scale = weight[channel] * inverse
