@@ -81,7 +81,7 @@ findings: .venv/installed
 	$(bin)/python -m pip install --quiet --disable-pip-version-check --no-compile --requirement $(LOCK)
 	$(bin)/python -W ignore -c "import flwr.serverapp, fvcore.nn, pandas, pytest, seaborn, snakemake.cli, torch"
 	# and this package's own steps, so that no run waits for its compiler
-	PYTHONPATH=workflow $(bin)/python -W ignore -c "import autoprune.models.compiled.convolutions, autoprune.models.compiled.residual"
+	@$(run) $(bin)/python -W ignore -c "import autoprune.models.compiled.convolutions, autoprune.models.compiled.residual"
 	@touch $@
 
 # Extras: more file formats for `deploy: formats` in the configuration.

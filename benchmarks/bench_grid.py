@@ -1,7 +1,5 @@
 """The local grid by itself: its workers, messages, memory and start."""
 
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +17,7 @@ from bench_parts import (
     same_work,
     seconds,
 )
-from bench_work import train_flags
+from bench_work import progress
 
 ECHO = "bench_clients:echo"
 
@@ -117,27 +115,16 @@ def startup_part(bench: Bench) -> Part:
     row = Row("startup", what, "", "s", False, 4.0, True)
     work = bench.works["light"]
     few = {"clients_per_round": 2, "local_epochs": 1}
-    flags = train_flags(work.settings(bench.folder, "fp32").model_copy(update=few))
+    settings = work.settings(bench.folder, "fp32").model_copy(update=few)
 
     def measure() -> dict[str, Pair | str]:
         bench.store(work)
-        command = [
-            sys.executable,
-            "-m",
-            "autoprune.federation",
-            *flags,
-            "--workers",
-            str(WORKERS),
-        ]
-        started, reached, lines = time.perf_counter(), None, []
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-            assert process.stderr
-            for line in process.stderr:
-                lines.append(line)
-                if line.startswith("round 1/") and reached is None:
-                    reached = time.perf_counter() - started
-        if process.returncode or reached is None:
-            raise RuntimeError(f"autoprune.federation failed:\n{''.join(lines)}")
+        started, reached = time.perf_counter(), None
+        for _, line in progress(settings, WORKERS):
+            if line.startswith("round 1/") and reached is None:
+                reached = time.perf_counter() - started
+        if reached is None:
+            raise RuntimeError("autoprune.federation said no line of round 1")
         return {row.name: (reached, None)}
 
     return plain_part("startup", (row,), measure)

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 from bench_parts import WORKERS, Measure, Pair, Part, Row
 from bench_sides import COHORT
-from bench_work import Work, say, train_flags
+from bench_work import Work, progress, say
 from make_full_size import SIZES, Size, make
 
 from autoprune.data.store import ClientStore
@@ -70,25 +70,14 @@ def worker_memory(kind: str, store: str, folder: Path) -> list[float]:
     changes = {"store": store, "partition": shares, "target": target, "rounds": ROUNDS}
     changes |= {"evaluate_every": ROUNDS, "checkpoint_every": ROUNDS}
     settings = work.settings(folder, "fp32").model_copy(update=changes)
-    command = [
-        sys.executable,
-        "-m",
-        "autoprune.federation",
-        *train_flags(settings),
-        "--workers",
-        str(WORKERS),
-    ]
-    found, lines = [], []
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr
-        for line in process.stderr:
-            lines.append(line)
-            if line.startswith("round "):
-                workers = psutil.Process(process.pid).children(recursive=True)
-                held = [one.memory_info() for one in workers]
-                found.append(max(memory.rss - memory.shared for memory in held) / MEGA)
-    if process.returncode or len(found) < ROUNDS:
-        raise RuntimeError(f"autoprune.federation failed:\n{''.join(lines)}")
+    found = []
+    for process, line in progress(settings, WORKERS):
+        if line.startswith("round "):
+            workers = psutil.Process(process).children(recursive=True)
+            held = [one.memory_info() for one in workers]
+            found.append(max(memory.rss - memory.shared for memory in held) / MEGA)
+    if len(found) < ROUNDS:
+        raise RuntimeError(f"autoprune.federation said {len(found)} of {ROUNDS} rounds")
     return found
 
 

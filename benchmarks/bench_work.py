@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -80,11 +81,23 @@ class Work:
         )
 
 
-def train_flags(settings: Settings) -> list[str]:
-    """The command line of ``autoprune.federation`` for a run's settings."""
+def progress(settings: Settings, workers: int) -> Iterator[tuple[int, str]]:
+    """Train a run by its command: (process, line) of each line that it says.
+
+    Raises RuntimeError, with all of them, when it fails.
+    """
     files = ("store", "partition", "output")
     words = [word for name in files for word in (f"--{name}", getattr(settings, name))]
-    return ["--settings", json.dumps(settings.run_config()), *words]
+    command = [sys.executable, "-m", "autoprune.federation", *words, "--workers", str(workers)]
+    command += ["--settings", json.dumps(settings.run_config())]
+    lines = []
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        for line in process.stderr:
+            lines.append(line)
+            yield process.pid, line
+    if process.returncode:
+        raise RuntimeError(f"autoprune.federation failed:\n{''.join(lines)}")
 
 
 _SMALL = Work("28x28", 200, 200, 28, 1, 62, 20, 5, (32, 64), loop=5)

@@ -9,7 +9,6 @@ alone meanwhile.
 import argparse
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import uuid
@@ -23,7 +22,7 @@ os.environ["FLWR_TELEMETRY_ENABLED"] = "0"  # before flwr is imported, which rea
 import pandas as pd  # noqa: E402
 from bench_parts import Bench, CannotRun, same_work, seconds  # noqa: E402
 from bench_report import where  # noqa: E402
-from bench_work import Work, environment, make_data, say, train_flags  # noqa: E402
+from bench_work import Work, environment, make_data, progress, say  # noqa: E402
 
 from autoprune.core.errors import InputError  # noqa: E402
 from autoprune.core.files import sha256_file, write_text  # noqa: E402
@@ -119,9 +118,8 @@ def same_bytes(bench: Bench, name: str, workers: int, rounds: int) -> bool:
         output = bench.folder / f"{name}-{number}"
         settings = bench.works[name].settings(bench.folder, "fp32")
         settings = settings.model_copy(update={"output": str(output), "rounds": rounds})
-        words = [*train_flags(settings), "--workers", str(number)]
-        command = [sys.executable, "-m", "autoprune.federation", *words]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        for _, line in progress(settings, number):
+            say(line.rstrip())
         found.append({path.name: sha256_file(path) for path in sorted(output.iterdir())})
     return found[0] == found[1]
 
