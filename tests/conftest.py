@@ -57,6 +57,16 @@ def shared_data():
     return folder
 
 
+@pytest.fixture
+def threads():
+    """``torch.set_num_threads``, undone afterwards."""
+    import torch  # here: most tests need no torch
+
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory):
     """Store and partition of 6 writers with about 20 glyphs each."""

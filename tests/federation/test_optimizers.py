@@ -199,6 +199,22 @@ def test_a_carried_state_goes_on_where_it_was(name, given):
     assert all(torch.equal(a, b) for a, b in pairs)
 
 
+@pytest.mark.parametrize("gradients", ["compiled", "torch"])
+@pytest.mark.parametrize(("family", "widths"), [("cnn", (1, 1)), ("resnet", (3, 1, 1))])
+def test_one_filter_learns_from_a_batch_of_one_image(family, widths, gradients, threads):
+    """torch's own backward refuses such a kernel when the flat weights give it odd strides."""
+    threads(1)  # as the clients: torch chooses that backward then
+    network = new_network(Architecture(family, widths, (2, 28, 28), 4), 0)
+    network.gradients = gradients
+    before = copy.deepcopy(network.state_dict())
+    images, labels = torch.rand(3, 2, 28, 28), torch.tensor([0, 1, 2])
+    fit(network, images, labels, epochs=1, batch_size=2, learning_rate=RATE, epsilon=EPSILON,
+        precision="fp32", shuffle=np.random.default_rng(0))  # fmt: skip
+    after = network.state_dict()
+    assert all(torch.isfinite(tensor).all() for tensor in after.values())
+    assert any(not torch.equal(after[name], before[name]) for name in before)
+
+
 def test_a_state_has_the_shapes_that_the_server_expects():
     network = new_network(CNN, 0)
     weights = flatten(network)

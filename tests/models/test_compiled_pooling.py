@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
@@ -61,6 +61,7 @@ class Chain(torch.nn.Module):
     padding=st.sampled_from(["same", "valid"]),
     sides=st.tuples(st.integers(16, 23), st.integers(16, 23)),
 )
+@example(seed=0, batch=1, channels=2, widths=[1], side=3, padding="same", sides=(16, 16))
 def test_gradients_are_autograds_exactly_where_no_sum_is_rounded(
     seed, batch, channels, widths, side, padding, sides
 ):

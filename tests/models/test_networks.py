@@ -166,14 +166,6 @@ def test_flattening_keeps_the_weights_and_ties_them_to_one_tensor():
     assert all((tensor == 2).all() for tensor in network.state_dict().values())
 
 
-@pytest.fixture
-def threads():
-    """``torch.set_num_threads``, undone afterwards."""
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize(("width", "side"), [(6, 8), (6, 7), (16, 7)])
 def test_a_shortcuts_gradients_are_right_with_two_threads(threads, width, side):
     """In each of 100 tries, by torch in float64; in float32 its own at stride 2 fail often at 6."""

@@ -177,8 +177,11 @@ def flatten(network: Network) -> nn.Parameter:
         for whole, into in ((weights.data, "data"), (weights.grad, "grad")):
             view = whole[start : start + parameter.numel()]
             if len(shape) == 4:  # (filter, channel, height, width)
+                # not viewed once more: of one filter, torch would give its stride as what a channel
+                # has, and its own backward of one image refuses such a kernel
                 view = view.view(shape[0], shape[2], shape[3], shape[1]).permute(0, 3, 1, 2)
-            view = view.view(shape)
+            else:
+                view = view.view(shape)
             if into == "data":
                 view.copy_(parameter)
             setattr(parameter, into, view)
