@@ -19,9 +19,8 @@ from autoprune.data.partition import Partition
 from autoprune.data.store import ClientStore
 from autoprune.federation.settings import Settings
 from autoprune.federation.training import to_input, train
-from autoprune.federation.training import workspace as new_workspace
-from autoprune.models import Architecture, load_state
-from autoprune.models.layers import Network
+from autoprune.models import Architecture, build, load_state
+from autoprune.models.layers import Network, to_channels_last
 from autoprune.models.state import flat, shapes, unflat
 
 
@@ -35,13 +34,13 @@ class Clients:
         self.store = ClientStore.open(self.settings.store)
         self.partition = Partition.open(self.settings.partition)
         self.weights = initial(request, self.architecture)
-        self.shapes = shapes(new_workspace.__wrapped__(self.architecture).state_dict())
+        self.shapes = shapes(build(self.architecture).state_dict())
         self._own = threading.local()
 
     def workspace(self) -> Network:
         """A network of this thread's, as the ClientApp has one of its process'."""
         if not hasattr(self._own, "network"):
-            self._own.network = new_workspace.__wrapped__(self.architecture)
+            self._own.network = to_channels_last(build(self.architecture))
             self._own.network.gradients = self.settings.gradients
         return self._own.network
 

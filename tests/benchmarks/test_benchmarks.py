@@ -10,6 +10,8 @@ from dataclasses import asdict
 from importlib.util import find_spec
 
 import pytest
+import torch
+from flwr.app import Message
 
 pytestmark = pytest.mark.long
 
@@ -115,6 +117,36 @@ def test_peers_that_nobody_made_are_rows_that_cannot_run(benchmarks, tmp_path, m
         ("peers/light/pfl", expected),
     ]
     assert not any(r.trouble.startswith(FAILED) for r in results)
+
+
+def test_a_client_in_its_turn_elsewhere_answers_as_on_the_local_grid(benchmarks, tmp_path):
+    """The same bytes: what other simulators are timed with is the work that ours does."""
+    from bench_parts import OURS, Bench
+    from bench_rounds import Request, initial
+    from bench_turns import Clients
+    from bench_work import works
+
+    from autoprune.federation.local_grid import LocalGrid
+    from autoprune.federation.messages import instruction
+    from autoprune.federation.wire import only
+
+    work = works(True)["light"]
+    Bench(works(True), tmp_path, lambda: None, True).store(work)
+    config = work.settings(tmp_path, "fp32").run_config()
+    architecture = work.architecture
+    asked = Request("local", OURS, 1, work.clients, 2, 1, 2, architecture.to_json(), config)
+    weights = initial(asked, architecture)
+    content = instruction(architecture, weights, 3)
+    with LocalGrid(OURS, work.clients, config) as grid:
+        messages = [Message(content, n, "train", group_id="3") for n in grid.get_node_ids()[:2]]
+        replies = list(grid.send_and_receive(messages))
+    clients = Clients(asked)
+    for reply in replies:
+        client = int(reply.content.config_records["client"]["partition-id"])
+        found, loss = clients.answer(weights, 3, client)
+        assert torch.equal(found, only(reply.content, "arrays"))
+        assert loss == reply.content.metric_records["metrics"]["train-loss"]
+        assert not torch.equal(found, weights)
 
 
 def test_achieved_gflops_are_of_a_sample_or_of_a_round(benchmarks):
