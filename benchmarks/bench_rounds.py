@@ -56,9 +56,11 @@ class Request:
 
 def initial(request: Request, architecture: Architecture) -> torch.Tensor:
     """The weights (number,) that every round begins with."""
+    state = new_network(architecture, 0).state_dict()
     if request.state:
-        return flat(load_file(request.state))
-    return flat(new_network(architecture, 0).state_dict())
+        learned = load_file(request.state)  # in another order
+        state = {name: learned[name] for name in state}
+    return flat(state)
 
 
 def measure(grid: Grid, request: Request) -> dict[str, Any]:

@@ -22,7 +22,8 @@ GRID = f"local grid, {WORKERS} workers, {OUR_CLIENT}"
 @dataclass(frozen=True)
 class Side:
     """Another simulator; ``how`` is of ``Bench.rounds``, ``like`` the precision that its losses
-    are held to ours at: where it shuffles as it likes, the wider one.
+    are held to ours at: the wider one where it shuffles as it likes, or numbers its nodes as it
+    likes, so that its cohort is of other clients of the same size.
     """
 
     name: str
@@ -48,7 +49,7 @@ PFL_LOOP = Side(
 FLOWER = Side(
     "Flower",
     f"Flower's simulation runtime, {OUR_CLIENT}, 1 CPU each",
-    {"grid": "flower", "client_cpus": 1},
+    *({"grid": "flower", "client_cpus": 1}, "bf16"),
 )
 TUTORIAL = Side(
     "Flower tutorial",

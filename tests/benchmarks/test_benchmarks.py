@@ -12,6 +12,7 @@ from importlib.util import find_spec
 import pytest
 import torch
 from flwr.app import Message
+from safetensors.torch import load_file
 
 pytestmark = pytest.mark.long
 
@@ -129,13 +130,21 @@ def test_a_client_in_its_turn_elsewhere_answers_as_on_the_local_grid(benchmarks,
     from autoprune.federation.local_grid import LocalGrid
     from autoprune.federation.messages import instruction
     from autoprune.federation.wire import only
+    from autoprune.models import new_network
+    from autoprune.models.state import shapes, unflat
 
     work = works(True)["light"]
-    Bench(works(True), tmp_path, lambda: None, True).store(work)
+    bench = Bench(works(True), tmp_path, lambda: None, True)
+    bench.store(work)
+    learned = str(bench.state_file(work))
     config = work.settings(tmp_path, "fp32").run_config()
     architecture = work.architecture
-    asked = Request("local", OURS, 1, work.clients, 2, 1, 2, architecture.to_json(), config)
+    asked = Request(
+        *("local", OURS, 1, work.clients, 2, 1, 2, architecture.to_json(), config), state=learned
+    )
     weights = initial(asked, architecture)
+    state = unflat(weights, shapes(new_network(architecture, 0).state_dict()))
+    assert all(torch.equal(state[name], t) for name, t in load_file(learned).items())
     content = instruction(architecture, weights, 3)
     with LocalGrid(OURS, work.clients, config) as grid:
         messages = [Message(content, n, "train", group_id="3") for n in grid.get_node_ids()[:2]]

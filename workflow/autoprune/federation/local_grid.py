@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
+from typing import Any
 
 from flwr.app import Context, Error, Message, UserConfig
 from flwr.clientapp import ClientApp
@@ -241,14 +242,15 @@ class LocalGrid(GridOfClients):
         window = Window[tuple[bytes | Error, bytes]](list(waiting), AHEAD * len(self._workers))
         tries = dict.fromkeys(waiting, 0)
         idle, busy, came = list(self._workers), list[Worker](), 0
+        turn: tuple[str, bytes, bytes] | None = None
         while not window.over:
-            while idle and (message_id := window.hand_out()):
-                worker = idle.pop()
+            while idle and (turn := turn or self._turn(window, waiting)):
+                worker, (message_id, *parts), turn = idle.pop(), turn, None
                 tries[message_id] += 1
                 busy.append(worker)
                 with suppress(OSError):  # it has died; the end of its pipe says so below
                     worker.begin()  # one that took a dead one's place
-                    worker.send(message_id, *self._parts(waiting[message_id]))
+                    worker.send(message_id, *parts)
                 worker.deadline = min(deadline, time.monotonic() + self._client_timeout)
             # as many as have come, so that they do not pile up before a server that is slower; and
             # now that the workers have something to do: to read them takes it a while
@@ -257,6 +259,8 @@ class LocalGrid(GridOfClients):
                     yield self._reply(waiting.pop(oldest[0]), *oldest[1])
             if not busy:
                 continue
+            # encoded now, the next finds its worker without a wait
+            turn = turn or self._turn(window, waiting)
             left = min(worker.deadline for worker in busy) - time.monotonic()
             left = 0 if window.ready else max(0.0, left)
             ready = wait([w.connection for w in busy], None if left == math.inf else left)
@@ -268,6 +272,7 @@ class LocalGrid(GridOfClients):
                 idle.append(self._replace(worker))
             if late and time.monotonic() >= deadline:
                 window.stop()
+                turn = None
             for worker in [worker for worker in busy if worker.connection in ready]:
                 busy.remove(worker)
                 message_id = worker.message_id
@@ -280,6 +285,12 @@ class LocalGrid(GridOfClients):
                     else:
                         window.finish(message_id, DIED)
                 idle.append(worker)
+
+    def _turn(
+        self, window: Window[Any], waiting: Mapping[str, Message]
+    ) -> tuple[str, bytes, bytes] | None:
+        message_id = window.hand_out()
+        return (message_id, *self._parts(waiting[message_id])) if message_id else None
 
     def _replace(self, worker: Worker) -> Worker:
         worker.stop()
