@@ -1,8 +1,11 @@
 """The ResNet's compiled step: autograd's gradients, running statistics and loss, to rounding."""
 
 import copy
+import gc
+import weakref
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import assume, given, settings
@@ -11,6 +14,7 @@ from torch.nn import functional as F
 
 from autoprune.federation.training import FLAT, adam_step, flatten, fresh_moments
 from autoprune.models import Architecture, new_network
+from autoprune.models.compiled.lanes import Row
 from autoprune.models.layers import COMPILED, Network, to_channels_last
 
 LAST = torch.channels_last
@@ -114,7 +118,7 @@ def test_a_step_is_autograds_to_rounding(widths, shape, batch, seed):
         assert error < 4 * float((torchs[name] - slope).abs().max()) / size + 2e-5, name
 
 
-@pytest.mark.parametrize("batch", [1, 16, 21, 32])
+@pytest.mark.parametrize("batch", [1, 16, 20, 21, 32])
 @pytest.mark.parametrize(
     ("widths", "shape", "classes"),
     [
@@ -208,6 +212,33 @@ def test_what_is_not_a_number_is_not_hidden():
         network.stem.weight[1, 0, 2, 2] = torch.nan
     assert torch.isnan(network.backward(images, labels, torch.float32))
     assert torch.isnan(network.stem.weight.grad[1]).any()
+
+
+@given(width=st.integers(1, 90), halvings=st.integers(0, 4), images=st.integers(1, 70))
+def test_each_column_of_a_row_has_its_places_and_what_is_beside_it_is_nobodys(
+    width, halvings, images
+):
+    row = Row(width, 2**halvings, images)
+    taken = np.concatenate([row.place(w) + np.arange(images) for w in range(width)])
+    assert len(set(taken.tolist())) == width * images
+    assert np.array_equal(np.flatnonzero(row.mask), np.sort(taken))
+    assert not any(row.starts % 16)
+    assert not row.length % 16
+    beside = np.concatenate([row.place(w) + np.arange(images) for w in (-1, width)])
+    assert beside.min() >= 0
+    assert not row.mask[beside].any()
+    for start, vectors in zip(row.starts, row.vectors, strict=True):
+        # a whole phase and the column behind it can be met, from any of its places
+        assert start + 16 * vectors + images <= row.length
+
+
+def test_a_network_that_nobody_needs_is_let_go():
+    network, images, labels = made((3, 4, 5), (1, 20, 20), 5, 8, 1)
+    network.backward(images, labels, torch.float32)
+    kept = weakref.ref(network)
+    del network
+    gc.collect()
+    assert kept() is None
 
 
 def test_training_goes_as_by_autograd():

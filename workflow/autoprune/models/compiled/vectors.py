@@ -94,6 +94,8 @@ multiply_add = _of_vectors(3, _fma)
 larger = _of_vectors(2, lambda builder, a, b: _if(builder, ">", a, b, a, b))
 # c where a = b, else d
 where_equal = _of_vectors(4, lambda builder, a, b, c, d: _if(builder, "==", a, b, c, d))
+# b where a is not 0, else 0
+only = _of_vectors(2, lambda builder, a, b: _if(builder, "==", a, NOTHING, NOTHING, b))
 # a where it is above 0 or not a number, else 0
 relu = _of_vectors(1, lambda builder, a: _if(builder, "<=", a, NOTHING, NOTHING, a))
 # the slope b of ``relu`` at a
@@ -173,15 +175,15 @@ def add_up(typing, vector):
 
 
 @intrinsic
-def turn(typing, source, at, stride, count, target, to, leap):
-    """A square of 16 x 16 numbers, its rows and columns exchanged.
+def turn(typing, source, at, stride, count, target, places, first, to):
+    """A square of 16 x 16 numbers, its rows and columns exchanged, or of the first ``count`` rows.
 
-    Row i is at ``at`` + i * ``stride`` of ``source``, from ``count`` on as the last of those;
-    column i goes to ``to`` + i * ``leap`` of ``target``.
+    Row i is at ``at`` + i * ``stride`` of ``source``; what was column i goes to ``to`` +
+    ``places`` [``first`` + i] of ``target``, where no more than ``count`` numbers are written.
     """
 
     def code(context, builder, signature, args):
-        source, at, stride, count, target, to, leap = args
+        source, at, stride, count, target, places, first, to = args
         last = builder.sub(count, ir.Constant(at.type, 1))
         rows = []
         for i in range(WIDTH):
@@ -199,13 +201,26 @@ def turn(typing, source, at, stride, count, target, to, leap):
                     rows[i] = _shuffle(builder, *pair, left)
                     rows[i + half] = _shuffle(builder, *pair, right)
             half //= 2
+        bits = ir.VectorType(ir.IntType(1), WIDTH)
+        kind = ir.FunctionType(ir.VoidType(), [LLVM, LLVM.as_pointer(), INT, bits])
+        name = f"llvm.masked.store.v{WIDTH}f32.p0v{WIDTH}f32"
+        function = cgutils.get_or_insert_function(builder.module, kind, name)
+        numbers = ir.VectorType(INT, WIDTH)
+        one = builder.insert_element(
+            ir.Constant(numbers, ir.Undefined), builder.trunc(count, INT), ir.Constant(INT, 0)
+        )
+        most = _shuffle(builder, one, ir.Constant(numbers, ir.Undefined), [0] * WIDTH)
+        some = builder.icmp_signed("<", ir.Constant(numbers, list(range(WIDTH))), most)
         for i, row in enumerate(rows):
-            place = builder.add(to, builder.mul(leap, ir.Constant(at.type, i)))
-            _store(context, builder, signature.args[4], target, place, row)
+            which = builder.add(first, ir.Constant(at.type, i))
+            place = builder.load(_address(context, builder, signature.args[5], places, which))
+            address = _address(context, builder, signature.args[4], target, builder.add(to, place))
+            pointer = builder.bitcast(address, LLVM.as_pointer())
+            builder.call(function, [row, pointer, ir.Constant(INT, 4), some])
         return context.get_dummy_value()
 
     place = types.intp
-    return types.none(source, place, place, place, target, place, place), code
+    return types.none(source, place, place, place, target, places, place, place), code
 
 
 @intrinsic(prefer_literal=True)
