@@ -7,6 +7,7 @@ from typing import Any
 from bench_parts import Bench, Measure, Pair, Part, Row, rate, same_work
 
 PLAIN = "cnn"  # the family that ``bench_clients.plain_network`` writes down
+COMPILED = ("cnn", "resnet")  # those with gradients of this package's own
 # a row's last word: the precision and gradients of ours, what it is compared with, and the goal
 AGAINST_PLAIN = {"fp32": ("fp32", "compiled", 1.5), "bf16": ("bf16", "torch", None)}
 
@@ -26,12 +27,17 @@ def peak_part(bench: Bench) -> Part:
 def loop_part(bench: Bench) -> Part:
     """Client samples a second of each network that has a loop, on one core.
 
-    A family without a plain loop of its own has the row of compiled gradients alone.
+    A family without a plain loop of its own has the row of compiled gradients alone, one without
+    those its samples a second, beside what a core can do.
     """
     names = [name for name, work in bench.works.items() if work.loop]
-    compiled, plain = {}, {}
+    alone, compiled, plain = {}, {}, {}
     for name in names:
         work, more = bench.works[name], {"gflop": bench.gflop(bench.works[name])}
+        if work.family not in COMPILED:
+            what = f"loop/{name}", "our loop, fp32, torch's gradients", "", "samples/s"
+            alone[name] = Row(*what, True, **more)
+            continue
         sides = "our loop, fp32, compiled gradients", "our loop, fp32, torch's gradients"
         compiled[name] = Row(f"loop/{name} compiled", *sides, "samples/s", True, **more)
         for precision, (_, gradients, goal) in AGAINST_PLAIN.items():
@@ -43,7 +49,7 @@ def loop_part(bench: Bench) -> Part:
     @contextmanager
     def opened() -> Iterator[Measure]:
         asked = {name: bench.asked(name) for name in names}
-        for name in names:
+        for name in compiled:
             active = bench.active(bench.works[name])
             bench.notes[compiled[name].name] = f"active: {active}" if active else ""
         with bench.loop("ours") as ours, bench.loop("plain") as other:
@@ -51,7 +57,10 @@ def loop_part(bench: Bench) -> Part:
             def of(name: str, **how: Any) -> dict[str, dict[str, Any]]:
                 """Each side once, in turn."""
                 request = asked[name] | how
-                found = {"fp32": ours(**request), "torch": ours(**request | {"gradients": "torch"})}
+                found = {"torch": ours(**request | {"gradients": "torch"})}
+                if name in alone:
+                    return found
+                found["fp32"] = ours(**request)
                 if (name, "fp32") in plain:
                     found["plain"] = other(**request)
                     precision, gradients, _ = AGAINST_PLAIN["bf16"]
@@ -66,6 +75,9 @@ def loop_part(bench: Bench) -> Part:
                 pairs: dict[str, Pair | str] = {}
                 for name in names:
                     found = of(name)
+                    if name in alone:
+                        pairs[alone[name].name] = (rate(found["torch"]), None)
+                        continue
                     same_work(found["torch"], found["fp32"], "fp32")
                     pairs[compiled[name].name] = (rate(found["fp32"]), rate(found["torch"]))
                     for precision in AGAINST_PLAIN:
@@ -76,7 +88,7 @@ def loop_part(bench: Bench) -> Part:
 
             yield measure
 
-    return Part("loop", (*compiled.values(), *plain.values()), opened)
+    return Part("loop", (*compiled.values(), *alone.values(), *plain.values()), opened)
 
 
 def profile(bench: Bench) -> dict[str, Any]:

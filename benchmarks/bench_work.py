@@ -102,6 +102,7 @@ def progress(settings: Settings, workers: int) -> Iterator[tuple[int, str]]:
 
 _SMALL = Work("28x28", 200, 200, 28, 1, 62, 20, 5, (32, 64), loop=5)
 _LARGE = Work("84x84", 50, 20, 84, 3, 2, 20, 5, (32, 32, 32, 32), loop=3)
+_INCEPTION = (32, 16, 16, 16, 32, 32, 32, 96, 96)
 WORKS = {
     "28x28 dense": _SMALL,
     "28x28 pruned": replace(_SMALL, widths=(17, 43), loop=6),
@@ -109,6 +110,8 @@ WORKS = {
     "84x84 pruned": replace(_LARGE, widths=(14, 9, 14, 9), loop=6),
     "28x28 resnet": replace(_SMALL, family="resnet", widths=(16, 32, 64), loop=5),
     "84x84 resnet": replace(_LARGE, family="resnet", widths=(16, 32, 64), loop=5),
+    "28x28 inception": replace(_SMALL, family="inception", widths=_INCEPTION, loop=2),
+    "84x84 inception": replace(_LARGE, family="inception", widths=_INCEPTION, loop=1),
     "light": Work("light", 20, 60, 28, 1, 62, 10, 1, (32, 64)),
 }
 

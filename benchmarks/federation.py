@@ -2,7 +2,8 @@
 
 `make peers` installs BlazeFL and pfl, which are compared where they are there. Each comparison is
 of two sides on this machine, measured in turn. Writes OUTPUT.csv, OUTPUT.md, OUTPUT.svg, OUTPUT.png
-and OUTPUT_profile.md; leave the machine alone meanwhile.
+and OUTPUT_profile.md; leave the machine alone meanwhile. --page only writes what OUTPUT.csv says
+into docs/federation.md and README.md.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from bench_grid import (  # noqa: E402
     startup_part,
     workers_part,
 )
+from bench_page import write_pages  # noqa: E402
 from bench_parts import PEERS, Bench, Part  # noqa: E402
 from bench_report import FAILED, Result, measured, write_profile, write_report  # noqa: E402
 from bench_runtimes import runtime_parts  # noqa: E402
@@ -56,6 +58,7 @@ def parse() -> argparse.Namespace:
         action="store_true",
         help="shrink everything: does it run? The numbers mean nothing",
     )
+    add("--page", action="store_true", help="write the pages from OUTPUT.csv; measure nothing")
     args = parser.parse_args()
     if args.smoke:
         args.repeats = 1
@@ -81,6 +84,9 @@ def all_parts(bench: Bench) -> list[Part]:
 def main() -> int:
     """Measure, write, and return 1 when a part failed; what is not installed is no failure."""
     args = parse()
+    if args.page:
+        write_pages(f"{args.output}.csv")
+        return 0
     results: list[Result] = []
     with (
         tempfile.TemporaryDirectory(prefix="federation-") as folder,

@@ -7,6 +7,8 @@ cross as the bytes that Flower would send.
 import importlib
 import math
 import multiprocessing
+import os
+import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -30,6 +32,7 @@ from autoprune.federation.window import AHEAD, Window
 
 RUN_ID = 1
 READY = b"ready"  # a worker's first word
+BUFFER = 2**21  # bytes that can be on their way to a process that is busy; a system may allow less
 TRIES = 2  # a client whose worker dies is tried on a new one, then given up
 DIED = Error(ErrorCode.CLIENT_APP_CRASHED, "its worker process died twice"), b""
 
@@ -94,6 +97,9 @@ class Worker:
         start = multiprocessing.get_context("forkserver")
         start.set_forkserver_preload([__name__, clients.app.partition(":")[0]])
         self.connection, theirs = start.Pipe()
+        for end in (self.connection, theirs):  # a message's sender need not wait for its reader
+            with socket.socket(fileno=os.dup(end.fileno())) as one:
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
         self.process = start.Process(target=serve, args=(theirs, clients, number), daemon=True)
         self.process.start()
         theirs.close()
