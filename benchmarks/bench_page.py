@@ -1,5 +1,6 @@
 """What the committed table of the federation's benchmark says on its pages."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -8,33 +9,47 @@ from autoprune.core.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- made by: python benchmarks/federation.py --page -->", "<!-- end -->"
-# the page with all rows, and the one with a few of them, by what they are called there
+# the page with all rows, and the one with a few of them, beside each other, by their names there
 WHOLE, FEW = ROOT / "docs/federation.md", ROOT / "README.md"
 ROWS = {
-    "loop/28x28 dense compiled": "a CNN's step, 28x28, against torch's gradients",
-    "loop/84x84 dense compiled": "a CNN's step, 84x84, against torch's gradients",
-    "loop/28x28 resnet compiled": "the ResNet's step, 28x28, against torch's gradients",
-    "loop/84x84 resnet compiled": "the ResNet's step, 84x84, against torch's gradients",
-    "peers/28x28 dense/BlazeFL threads": "rounds against BlazeFL's threads, our client",
-    "peers/28x28 dense/pfl": "rounds against pfl, our client",
-    "peers/28x28 dense/Flower": "rounds against Flower's simulation, our client",
-    "peers/28x28 dense/Flower tutorial": "rounds against Flower's simulation, its tutorial's",
+    "loop/28x28 dense compiled": "torch's step of a CNN at 28x28",
+    "loop/84x84 dense compiled": "84x84",
+    "loop/28x28 resnet compiled": "of the ResNet at 28x28",
+    "loop/84x84 resnet compiled": "84x84",
+    "peers/28x28 dense/BlazeFL threads": "BlazeFL's round",
+    "peers/28x28 dense/pfl": "pfl's",
+    "peers/28x28 dense/Flower": "Flower's",
+    "peers/28x28 dense/Flower tutorial": "by its tutorial's client",
 }
 
 
-def _table(rows: pd.DataFrame, names: dict[str, str]) -> str:
-    lines = ["| measured | A | B | times better | goal | met |", "|---|---|---|---|---|---|"]
-    for row in rows.itertuples():
-        ratio = "–"
-        if row.ratio_median:
-            numbers = (float(row.ratio_median), float(row.ratio_min), float(row.ratio_max))
-            ratio = "{:.2f} [{:.2f}, {:.2f}]".format(*numbers)
-        cells = (
-            *(names.get(row.name, row.name), f"{row.median_A} {row.unit}", row.median_B or "–"),
-            *(ratio, row.goal, row.met),
-        )
-        lines.append(f"| {' | '.join(cells)} |")
+def _ratio(row: "pd.Series[str]") -> str:
+    if not row["ratio_median"]:
+        return "–"
+    numbers = [float(row[name]) for name in ("ratio_median", "ratio_min", "ratio_max")]
+    return "{:.2f} [{:.2f}, {:.2f}]".format(*numbers)
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _rows(table: pd.DataFrame) -> str:
+    lines = [
+        _line(("measured", "A", "B", "times better", "goal", "met")),
+        "|---|---|---|---|---|---|",
+    ]
+    for _, row in table.iterrows():
+        of_a = f"{row['median_A']} {row['unit']}"
+        of_b = row["median_B"] or "–"
+        lines.append(_line((row["name"], of_a, of_b, _ratio(row), row["goal"], row["met"])))
     return "\n".join(lines)
+
+
+def _columns(by_name: pd.DataFrame) -> str:
+    ratios = [_ratio(by_name.loc[name]) for name in ROWS]
+    names = _line(("[times as fast](docs/federation.md#speed) as", *ROWS.values()))
+    return "\n".join((names, "|---" * (len(ROWS) + 1) + "|", _line(("side by side", *ratios))))
 
 
 def pages(table: pd.DataFrame, whole: str, few: str) -> tuple[str, str]:
@@ -45,12 +60,12 @@ def pages(table: pd.DataFrame, whole: str, few: str) -> tuple[str, str]:
     by_name = table.set_index("name", drop=False)
     if lacking := set(ROWS) - set(by_name.index):
         raise ValueError(f"the table has no row {', '.join(sorted(lacking))}")
-    return _between(whole, _table(table, {})), _between(few, _table(by_name.loc[list(ROWS)], ROWS))
+    return _between(whole, _rows(table)), _between(few, _columns(by_name))
 
 
 def _between(text: str, table: str) -> str:
     start = text.index(BEGIN) + len(BEGIN)
-    return f"{text[:start]}\n\n{table}\n\n{text[text.index(END, start) :]}"
+    return f"{text[:start]}\n{table}\n{text[text.index(END, start) :]}"
 
 
 def write_pages(path: str) -> None:
