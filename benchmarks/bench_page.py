@@ -1,9 +1,9 @@
-"""What the committed table of the federation's benchmark says on its pages."""
+"""What benchmarks' committed tables say on pages, between marks."""
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
+from tabulate import tabulate
 
 from autoprune.core.files import write_text
 
@@ -30,26 +30,22 @@ def _ratio(row: "pd.Series[str]") -> str:
     return "{:.2f} [{:.2f}, {:.2f}]".format(*numbers)
 
 
-def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def _table(rows: list[list[str]], header: list[str]) -> str:
+    return tabulate(rows, header, tablefmt="github", disable_numparse=True)
 
 
 def _rows(table: pd.DataFrame) -> str:
-    lines = [
-        _line(("measured", "A", "B", "times better", "goal", "met")),
-        "|---|---|---|---|---|---|",
-    ]
+    rows = []
     for _, row in table.iterrows():
-        of_a = f"{row['median_A']} {row['unit']}"
-        of_b = row["median_B"] or "–"
-        lines.append(_line((row["name"], of_a, of_b, _ratio(row), row["goal"], row["met"])))
-    return "\n".join(lines)
+        of_a, of_b = f"{row['median_A']} {row['unit']}", row["median_B"] or "–"
+        rows.append([row["name"], of_a, of_b, _ratio(row), row["goal"], row["met"]])
+    return _table(rows, ["measured", "A", "B", "times better", "goal", "met"])
 
 
 def _columns(by_name: pd.DataFrame) -> str:
     ratios = [_ratio(by_name.loc[name]) for name in ROWS]
-    names = _line(("[times as fast](docs/federation.md#speed) as", *ROWS.values()))
-    return "\n".join((names, "|---" * (len(ROWS) + 1) + "|", _line(("side by side", *ratios))))
+    header = ["[times as fast](docs/federation.md#speed) as", *ROWS.values()]
+    return _table([["side by side", *ratios]], header)
 
 
 def pages(table: pd.DataFrame, whole: str, few: str) -> tuple[str, str]:
@@ -60,12 +56,16 @@ def pages(table: pd.DataFrame, whole: str, few: str) -> tuple[str, str]:
     by_name = table.set_index("name", drop=False)
     if lacking := set(ROWS) - set(by_name.index):
         raise ValueError(f"the table has no row {', '.join(sorted(lacking))}")
-    return _between(whole, _rows(table)), _between(few, _columns(by_name))
+    return between(whole, BEGIN, _rows(table)), between(few, BEGIN, _columns(by_name))
 
 
-def _between(text: str, table: str) -> str:
-    start = text.index(BEGIN) + len(BEGIN)
-    return f"{text[:start]}\n{table}\n{text[text.index(END, start) :]}"
+def between(text: str, begin: str, made: str) -> str:
+    """A page's text with what was ``made`` from this mark to the next END.
+
+    Raises ValueError for a text without them.
+    """
+    start = text.index(begin) + len(begin)
+    return f"{text[:start]}\n{made}\n{text[text.index(END, start) :]}"
 
 
 def write_pages(path: str) -> None:

@@ -27,17 +27,12 @@ def peak_part(bench: Bench) -> Part:
 def loop_part(bench: Bench) -> Part:
     """Client samples a second of each network that has a loop, on one core.
 
-    A family without a plain loop of its own has the row of compiled gradients alone, one without
-    those its samples a second, beside what a core can do.
+    Of families with gradients of this package's own; one without a plain loop has their row alone.
     """
-    names = [name for name, work in bench.works.items() if work.loop]
-    alone, compiled, plain = {}, {}, {}
+    names = [name for name, work in bench.works.items() if work.loop and work.family in COMPILED]
+    compiled, plain = {}, {}
     for name in names:
         work, more = bench.works[name], {"gflop": bench.gflop(bench.works[name])}
-        if work.family not in COMPILED:
-            what = f"loop/{name}", "our loop, fp32, torch's gradients", "", "samples/s"
-            alone[name] = Row(*what, True, **more)
-            continue
         sides = "our loop, fp32, compiled gradients", "our loop, fp32, torch's gradients"
         compiled[name] = Row(f"loop/{name} compiled", *sides, "samples/s", True, **more)
         for precision, (_, gradients, goal) in AGAINST_PLAIN.items():
@@ -49,7 +44,7 @@ def loop_part(bench: Bench) -> Part:
     @contextmanager
     def opened() -> Iterator[Measure]:
         asked = {name: bench.asked(name) for name in names}
-        for name in compiled:
+        for name in names:
             active = bench.active(bench.works[name])
             bench.notes[compiled[name].name] = f"active: {active}" if active else ""
         with bench.loop("ours") as ours, bench.loop("plain") as other:
@@ -57,10 +52,7 @@ def loop_part(bench: Bench) -> Part:
             def of(name: str, **how: Any) -> dict[str, dict[str, Any]]:
                 """Each side once, in turn."""
                 request = asked[name] | how
-                found = {"torch": ours(**request | {"gradients": "torch"})}
-                if name in alone:
-                    return found
-                found["fp32"] = ours(**request)
+                found = {"fp32": ours(**request), "torch": ours(**request | {"gradients": "torch"})}
                 if (name, "fp32") in plain:
                     found["plain"] = other(**request)
                     precision, gradients, _ = AGAINST_PLAIN["bf16"]
@@ -75,9 +67,6 @@ def loop_part(bench: Bench) -> Part:
                 pairs: dict[str, Pair | str] = {}
                 for name in names:
                     found = of(name)
-                    if name in alone:
-                        pairs[alone[name].name] = (rate(found["torch"]), None)
-                        continue
                     same_work(found["torch"], found["fp32"], "fp32")
                     pairs[compiled[name].name] = (rate(found["fp32"]), rate(found["torch"]))
                     for precision in AGAINST_PLAIN:
@@ -88,7 +77,29 @@ def loop_part(bench: Bench) -> Part:
 
             yield measure
 
-    return Part("loop", (*compiled.values(), *alone.values(), *plain.values()), opened)
+    return Part("loop", (*compiled.values(), *plain.values()), opened)
+
+
+def torchs_part(bench: Bench) -> Part:
+    """Client samples a second of the families with torch's gradients alone, on one core."""
+    rows = {
+        name: Row(
+            *(f"loop/{name}", "our loop, fp32, torch's gradients", "", "samples/s", True),
+            gflop=bench.gflop(work),
+        )
+        for name, work in bench.works.items()
+        if work.loop and work.family not in COMPILED
+    }
+
+    @contextmanager
+    def opened() -> Iterator[Measure]:
+        asked = {name: bench.asked(name) | {"gradients": "torch"} for name in rows}
+        with bench.loop("ours") as ours:
+            for request in asked.values():
+                ours(**request | {"clients": 1})  # warm
+            yield lambda: {row.name: (rate(ours(**asked[n])), None) for n, row in rows.items()}
+
+    return Part("loop/torch", tuple(rows.values()), opened)
 
 
 def profile(bench: Bench) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from bench_page import write_pages  # noqa: E402
 from bench_parts import PEERS, Bench, Part  # noqa: E402
 from bench_report import FAILED, Result, measured, write_profile, write_report  # noqa: E402
 from bench_runtimes import runtime_parts  # noqa: E402
-from bench_steps import loop_part, peak_part, profile  # noqa: E402
+from bench_steps import loop_part, peak_part, profile, torchs_part  # noqa: E402
 from bench_work import environment, say, works  # noqa: E402
 
 PROFILE = "profile"
@@ -72,6 +72,7 @@ def all_parts(bench: Bench) -> list[Part]:
     return [
         peak_part(bench),
         loop_part(bench),
+        torchs_part(bench),
         workers_part(bench),
         ceiling_part(bench),
         overhead_part(bench),

@@ -22,6 +22,7 @@ os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
 
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
+from bench_page import between  # noqa: E402
 from bench_report import where  # noqa: E402
 from scale import prepare, timed  # noqa: E402
 from scipy.stats import linregress  # noqa: E402
@@ -47,7 +48,7 @@ AXES = {
 VALUES = {"seconds": "seconds a round", "megabytes": "MB a round"}
 FLOOR = 1.0  # MB: less cannot be told from what the allocator happens to hold
 PAGE = ROOT / "docs/scale.md"
-BEGIN, END = "<!-- made by: python benchmarks/growth.py --page -->", "<!-- end -->"
+BEGIN = "<!-- made by: python benchmarks/growth.py --page -->"
 
 
 class Point(NamedTuple):
@@ -191,9 +192,8 @@ HOW = (
 
 def page(table: pd.DataFrame, text: str) -> str:
     """docs/scale.md with what this table says; raises ValueError for a page without the marks."""
-    start, stop = text.index(BEGIN) + len(BEGIN), text.index(END)
     figure = "![Time and memory of a round against its size](../benchmarks/growth.svg)"
-    return f"{text[:start]}\n\n{summary(table)}\n\n{HOW}\n\n{figure}\n\n{text[stop:]}"
+    return between(text, BEGIN, f"\n{summary(table)}\n\n{HOW}\n\n{figure}\n")
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from copies import ROOT
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import growth
+from bench_page import END
 
 TABLE = ROOT / "benchmarks/growth.csv"
 
@@ -62,7 +63,7 @@ def test_an_exponent_has_the_digits_that_its_error_leaves(law, words):
 
 
 def test_the_page_is_made_anew_and_then_stands():
-    text = f"before\n{growth.BEGIN}\nold\n{growth.END}\nafter\n"
+    text = f"before\n{growth.BEGIN}\nold\n{END}\nafter\n"
     once = growth.page(made(), text)
     assert growth.page(made(), once) == once
     assert "old" not in once

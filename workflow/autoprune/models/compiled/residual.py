@@ -75,9 +75,10 @@ def _convolved(x, convolution, met, row):
 
 
 @inner
-def _add_slopes(x, down, slope, convolution, met, row):
+def _add_slopes(x, slope, convolution, met, row):
     """Adds the gradient of a convolution's kernel to what there is of it."""
-    kernel_slopes(x, down, slope, convolution[2], met, row[1], convolution[1])
+    _, gradient, rows, _ = convolution
+    kernel_slopes(x, x.shape[2], slope, rows, met, row[1], gradient)
 
 
 @inner
@@ -119,7 +120,8 @@ def stem_forward(images, places, others, length, convolution, norm, met, row, po
 def stem_backward(slope, x, y, pooled, convolution, norm, met, row, pooled_row):
     """Adds the stem's gradients to what there is of them; ``y`` is lost."""
     norm_pool_relu_back(slope, y, norm, row, _number(y, row), pooled, pooled_row)
-    _add_slopes(x, x.shape[1] * x.shape[2], y, convolution, met, row)
+    _, gradient, rows, _ = convolution
+    kernel_slopes(x, x.shape[1] * x.shape[2], y, rows, met, row[1], gradient)
 
 
 @jit(types.UniTuple(MAPS, 5)(MAPS, BLOCK, ROWS))
@@ -143,12 +145,12 @@ def block_backward(slope, x, y1, z1, y2, y3, z2, block, rows):
     x_row, row, met1, back1, met2, back2, met3, back3 = rows
     number = _number(y1, row)
     norms_add_relu_back(slope, y2, norm2, y3, norm3, row[0], number, z2)
-    _add_slopes(z1, z1.shape[2], y2, conv2, met2, row)
+    _add_slopes(z1, y2, conv2, met2, row)
     inner = _room(*z1.shape)
     _back(y2, conv2, back2, row, False, inner)
     norm_relu_back(inner, y1, norm1, row[0], number, z1)
-    _add_slopes(x, x.shape[2], y1, conv1, met1, row)
-    _add_slopes(x, x.shape[2], y3, shortcut, met3, row)
+    _add_slopes(x, y1, conv1, met1, row)
+    _add_slopes(x, y3, shortcut, met3, row)
     into = _room(*x.shape)
     _back(y1, conv1, back1, x_row, False, into)
     _back(y3, shortcut, back3, x_row, True, into)
